@@ -1,0 +1,189 @@
+//! The mailed code: derived, never stored. Whoever holds the secret and the outbox's nonce can say it again, after a
+//! crash as before it; whoever holds the database alone learns nothing.
+
+use std::fmt::Write as _;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretSlice};
+use sha2::Sha256;
+use thiserror::Error;
+
+use super::user::UserId;
+
+/// The wrong guesses after which a code is destroyed.
+pub const MAX_MISSES: u8 = 3;
+
+/// How many digits a code has. Long ones are what an attacked address gets, so that it need not be locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeLength {
+    Four,
+    Ten,
+}
+
+impl CodeLength {
+    pub fn digits(self) -> usize {
+        match self {
+            Self::Four => 4,
+            Self::Ten => 10,
+        }
+    }
+
+    /// How many codes there are of this length.
+    pub fn space(self) -> u64 {
+        10_u64.pow(self.digits() as u32)
+    }
+}
+
+/// What makes one grant's code: drawn at random, stored in the outbox, worthless without the [`CodeSecret`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Nonce(pub [u8; 16]);
+
+/// The order of grants: of two grants to one user the later has the greater number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grant(pub i64);
+
+/// Four or ten ASCII digits, leading zeros included.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Code(String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must be the 4 or 10 digits of the latest mail, as a string")]
+pub struct CodeError;
+
+impl Code {
+    pub fn parse(input: &str) -> Result<Self, CodeError> {
+        let digits = [CodeLength::Four.digits(), CodeLength::Ten.digits()].contains(&input.len());
+        if digits && input.bytes().all(|byte| byte.is_ascii_digit()) {
+            Ok(Self(input.to_owned()))
+        } else {
+            Err(CodeError)
+        }
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Code(…)")
+    }
+}
+
+/// `CODE_SECRET`: at least 32 octets. Changing it costs those who wait for a code a new mail, and nobody an account.
+#[derive(Clone, Debug)]
+pub struct CodeSecret(SecretSlice<u8>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must hold at least {} octets", CodeSecret::MIN_OCTETS)]
+pub struct ShortSecret;
+
+impl CodeSecret {
+    pub const MIN_OCTETS: usize = 32;
+
+    pub fn new(octets: Vec<u8>) -> Result<Self, ShortSecret> {
+        if octets.len() < Self::MIN_OCTETS { Err(ShortSecret) } else { Ok(Self(octets.into())) }
+    }
+
+    /// HMAC-SHA-256 of the nonce, reduced without bias: a 64-bit word from the incomplete last round of the code space
+    /// is passed over for the next one.
+    pub fn code(&self, nonce: &Nonce, length: CodeLength) -> Code {
+        let whole_rounds = u64::MAX - u64::MAX % length.space();
+        let word = (0_u8..)
+            .flat_map(|block| {
+                // The first block is the HMAC of the bare nonce; a further one is needed once in 10^30 codes.
+                let suffix = if block == 0 { vec![] } else { vec![block] };
+                let mac = self.hmac(&[&nonce.0, &suffix]);
+                mac.chunks_exact(8)
+                    .map(|word| u64::from_be_bytes(word.try_into().expect("chunks of 8")))
+                    .collect::<Vec<_>>()
+            })
+            .find(|word| *word < whole_rounds)
+            .expect("one of 1,020 random words is below nearly all of them");
+        let mut digits = String::with_capacity(length.digits());
+        let width = length.digits();
+        write!(digits, "{:0width$}", word % length.space()).expect("writing to a string does not fail");
+        Code(digits)
+    }
+
+    /// What Redis keeps instead of the code: bound to the user, useless for another, and to be tried out only by who
+    /// holds the secret.
+    pub fn verifier(&self, user: UserId, code: &Code) -> [u8; 32] {
+        self.hmac(&[b"sixty code verifier:", user.0.as_bytes(), code.0.as_bytes()])
+    }
+
+    fn hmac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("HMAC takes keys of any length");
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn secret() -> CodeSecret {
+        CodeSecret::new(vec![7; 32]).unwrap()
+    }
+
+    fn nonce(n: u64) -> Nonce {
+        let mut octets = [0; 16];
+        octets[..8].copy_from_slice(&n.to_be_bytes());
+        Nonce(octets)
+    }
+
+    #[test]
+    fn only_four_or_ten_ascii_digits_are_a_code() {
+        for good in ["0000", "0042", "9999", "0123456789"] {
+            assert_eq!(Code::parse(good).unwrap().expose(), good);
+        }
+        for bad in
+            ["", "123", "12345", "123456789", "12345678901", "12a4", " 1234", "1234\n", "١٢٣٤", "１２３４", "-123"]
+        {
+            assert_eq!(Code::parse(bad), Err(CodeError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_gives_the_same_code_every_time_and_its_lengths_differ() {
+        assert_eq!(secret().code(&nonce(1), CodeLength::Four), secret().code(&nonce(1), CodeLength::Four));
+        assert_eq!(secret().code(&nonce(1), CodeLength::Ten).expose().len(), 10);
+        let other = CodeSecret::new(vec![8; 32]).unwrap();
+        assert_ne!(secret().code(&nonce(1), CodeLength::Ten), other.code(&nonce(1), CodeLength::Ten));
+    }
+
+    #[test]
+    fn codes_are_spread_evenly_leading_zeros_included() {
+        let draws: u64 = 100_000;
+        let mut by_first_digit = [0_u64; 10];
+        for n in 0..draws {
+            let code = secret().code(&nonce(n), CodeLength::Four);
+            assert_eq!(code.expose().len(), 4);
+            by_first_digit[usize::from(code.expose().as_bytes()[0] - b'0')] += 1;
+        }
+        // Chi-squared with 9 degrees of freedom: 27.88 is exceeded by chance once in a thousand; the input is fixed.
+        let expected = draws as f64 / 10.0;
+        let chi: f64 = by_first_digit.iter().map(|&n| (n as f64 - expected).powi(2) / expected).sum();
+        assert!(chi < 27.88, "{by_first_digit:?}");
+    }
+
+    #[test]
+    fn a_verifier_fits_one_user_and_one_code() {
+        let (ada, eve) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
+        let code = Code::parse("0042").unwrap();
+        assert_eq!(secret().verifier(ada, &code), secret().verifier(ada, &code));
+        assert_ne!(secret().verifier(ada, &code), secret().verifier(eve, &code));
+        assert_ne!(secret().verifier(ada, &code), secret().verifier(ada, &Code::parse("0043").unwrap()));
+    }
+
+    #[test]
+    fn a_short_secret_is_refused_and_none_is_printed() {
+        assert_eq!(CodeSecret::new(vec![7; 31]).err(), Some(ShortSecret));
+        assert!(!format!("{:?}", secret()).contains('7'));
+    }
+}
