@@ -1,0 +1,58 @@
+//! The one source of randomness, so that a test can fix it and an auditor has one place to read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use rand::rngs::{StdRng, SysRng};
+use rand::{RngExt, SeedableRng};
+use uuid::{Builder, Uuid};
+
+use crate::domain::code::Nonce;
+use crate::domain::user::UserId;
+
+/// A cryptographically secure generator, seeded once from the operating system. Clones share it.
+#[derive(Clone)]
+pub struct Entropy(Arc<Mutex<StdRng>>);
+
+impl Entropy {
+    /// # Panics
+    /// When the operating system has no randomness to give: nothing safe can be done then.
+    pub fn from_system() -> Self {
+        Self::from_rng(StdRng::try_from_rng(&mut SysRng).expect("the operating system gives randomness"))
+    }
+
+    /// The same values in the same order, for tests.
+    pub fn seeded(seed: u64) -> Self {
+        Self::from_rng(StdRng::seed_from_u64(seed))
+    }
+
+    fn from_rng(rng: StdRng) -> Self {
+        Self(Arc::new(Mutex::new(rng)))
+    }
+
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill(&mut bytes);
+        bytes
+    }
+
+    /// Evenly in `0.0..1.0`.
+    pub fn fraction(&self) -> f64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
+    pub fn nonce(&self) -> Nonce {
+        Nonce(self.bytes())
+    }
+
+    pub fn uuid(&self) -> Uuid {
+        Builder::from_random_bytes(self.bytes()).into_uuid()
+    }
+
+    /// A UUIDv7: its clock part only sorts lists, so this machine's clock is good enough for it.
+    #[expect(clippy::disallowed_methods, reason = "no rule depends on the time inside an id")]
+    pub fn user_id(&self) -> UserId {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        UserId(Builder::from_unix_timestamp_millis(since_epoch.as_millis() as u64, &self.bytes()).into_uuid())
+    }
+}

@@ -1,0 +1,279 @@
+//! The hasher: argon2id on threads of its own.
+//!
+//! Hashing takes tens of milliseconds and 19 MiB, so it runs beside the event loop, on a fixed number of threads that
+//! each keep their memory: the most it can ever take is threads × m. Work that would have to wait longer than a limit
+//! is refused at once, because a client that gives up and tries again makes an overload worse.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use subtle::ConstantTimeEq as _;
+use thiserror::Error;
+use tokio::sync::oneshot;
+use zeroize::Zeroize as _;
+
+use crate::domain::password::Password;
+
+/// Shared by all rows of an address, so that one evaluation can be compared with each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Salt(pub [u8; 16]);
+
+/// The cost of one evaluation. The default is OWASP's (Password Storage Cheat Sheet): 19 MiB, two passes, one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashCost {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+/// The octets that argon2id gives.
+#[derive(Clone)]
+pub struct Digest([u8; 32]);
+
+/// A digest with all that is needed to make it again, as in a PHC string.
+#[derive(Clone)]
+pub struct PasswordHash {
+    pub cost: HashCost,
+    pub salt: Salt,
+    digest: Digest,
+}
+
+#[derive(Debug, Error)]
+#[error("the hasher is overloaded")]
+pub struct Overloaded {
+    pub retry_after: Duration,
+}
+
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum HashCostError {
+    #[error("must be within argon2's limits: m from 8 KiB a lane to 1 GiB, t from 1, p from 1 to 16")]
+    OutOfRange,
+}
+
+#[derive(Debug, Error)]
+#[error("not a PHC string of argon2id, version 19")]
+pub struct PhcError;
+
+impl HashCost {
+    pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, HashCostError> {
+        let cost = Self { memory_kib, passes, lanes };
+        // 1 GiB bounds what a row from elsewhere can make a thread allocate.
+        let sane = memory_kib <= 1 << 20 && lanes <= 16;
+        cost.params().filter(|_| sane).map(|_| cost).ok_or(HashCostError::OutOfRange)
+    }
+
+    fn params(self) -> Option<Params> {
+        Params::new(self.memory_kib, self.passes, self.lanes, Some(32)).ok()
+    }
+
+    fn evaluate(self, password: &Password, salt: Salt, memory: &mut Vec<Block>) -> Digest {
+        let params = self.params().expect("checked by new");
+        let blocks = params.block_count();
+        memory.resize_with(blocks.max(memory.len()), Block::default);
+        let mut digest = [0; 32];
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into_with_memory(password.expose().as_bytes(), &salt.0, &mut digest, &mut memory[..blocks])
+            .expect("lengths and parameters are within argon2's limits");
+        Digest(digest)
+    }
+}
+
+impl Default for HashCost {
+    fn default() -> Self {
+        Self { memory_kib: 19456, passes: 2, lanes: 1 }
+    }
+}
+
+impl PasswordHash {
+    pub fn new(cost: HashCost, salt: Salt, digest: Digest) -> Self {
+        Self { cost, salt, digest }
+    }
+
+    /// Whether the digest is this hash's, in constant time. It must have been made with this cost and salt.
+    pub fn matches(&self, digest: &Digest) -> bool {
+        self.digest.0.ct_eq(&digest.0).into()
+    }
+
+    /// `$argon2id$v=19$m=…,t=…,p=…$salt$digest`
+    pub fn to_phc(&self) -> String {
+        let HashCost { memory_kib, passes, lanes } = self.cost;
+        let (salt, digest) = (STANDARD_NO_PAD.encode(self.salt.0), STANDARD_NO_PAD.encode(self.digest.0));
+        format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${digest}")
+    }
+
+    pub fn from_phc(phc: &str) -> Result<Self, PhcError> {
+        let parse = || {
+            let mut parts = phc.strip_prefix("$argon2id$v=19$")?.split('$');
+            let mut costs = parts.next()?.split(',');
+            let mut cost = |name: &str| costs.next()?.strip_prefix(name)?.parse().ok();
+            let cost = HashCost::new(cost("m=")?, cost("t=")?, cost("p=")?).ok()?;
+            let salt = STANDARD_NO_PAD.decode(parts.next()?).ok()?.try_into().ok()?;
+            let digest = STANDARD_NO_PAD.decode(parts.next()?).ok()?.try_into().ok()?;
+            parts.next().is_none().then_some(Self { cost, salt: Salt(salt), digest: Digest(digest) })
+        };
+        parse().ok_or(PhcError)
+    }
+}
+
+/// Without salt or digest: a hash in a log is half a password.
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PasswordHash").field("cost", &self.cost).finish_non_exhaustive()
+    }
+}
+
+struct Job {
+    password: Password,
+    salt: Salt,
+    cost: HashCost,
+    answer: oneshot::Sender<Digest>,
+}
+
+/// Clones share the threads; the threads end when the last clone is gone.
+#[derive(Clone)]
+pub struct Hasher {
+    jobs: SyncSender<Job>,
+    load: Arc<Load>,
+    cost: HashCost,
+    max_wait: Duration,
+}
+
+struct Load {
+    threads: usize,
+    waiting: AtomicUsize,
+    /// A moving average of one evaluation, in nanoseconds.
+    evaluation: AtomicU64,
+}
+
+impl Load {
+    fn predicted_wait(&self) -> Duration {
+        let ahead = self.waiting.load(Ordering::Relaxed) as u64;
+        Duration::from_nanos(ahead * self.evaluation.load(Ordering::Relaxed) / self.threads as u64)
+    }
+}
+
+impl Hasher {
+    /// Starts `threads` threads. A request that would wait longer than `max_wait` for one is refused.
+    pub fn start(cost: HashCost, threads: usize, max_wait: Duration) -> Self {
+        // The queue is bounded by the predicted wait; its capacity only bounds memory if predictions are far off.
+        let (jobs, queue) = mpsc::sync_channel(1024);
+        let queue = Arc::new(Mutex::new(queue));
+        let load = Arc::new(Load { threads, waiting: AtomicUsize::new(0), evaluation: AtomicU64::new(20_000_000) });
+        for n in 0..threads {
+            let (queue, load) = (Arc::clone(&queue), Arc::clone(&load));
+            std::thread::Builder::new()
+                .name(format!("hasher-{n}"))
+                .spawn(move || work(&queue, &load))
+                .expect("the operating system gives a thread");
+        }
+        Self { jobs, load, cost, max_wait }
+    }
+
+    /// The cost of new hashes.
+    pub fn cost(&self) -> HashCost {
+        self.cost
+    }
+
+    pub async fn hash(&self, password: Password, salt: Salt) -> Result<PasswordHash, Overloaded> {
+        let digest = self.evaluate(password, salt, self.cost).await?;
+        Ok(PasswordHash::new(self.cost, salt, digest))
+    }
+
+    pub async fn evaluate(&self, password: Password, salt: Salt, cost: HashCost) -> Result<Digest, Overloaded> {
+        let wait = self.load.predicted_wait();
+        if wait > self.max_wait {
+            return Err(Overloaded { retry_after: wait });
+        }
+        let (answer, digest) = oneshot::channel();
+        self.load.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.jobs.try_send(Job { password, salt, cost, answer }).is_err() {
+            self.load.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Overloaded { retry_after: self.max_wait });
+        }
+        digest.await.map_err(|_| Overloaded { retry_after: self.max_wait })
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>, load: &Load) {
+    let mut memory = Vec::new();
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { password, salt, cost, answer }) = job else { return };
+        // Whoever asked may have gone while this waited; then there is nobody to hash for.
+        if !answer.is_closed() {
+            let start = Instant::now();
+            let digest = cost.evaluate(&password, salt, &mut memory);
+            memory.iter_mut().for_each(|block| block.zeroize());
+            let took = start.elapsed().as_nanos() as u64;
+            let average = load.evaluation.load(Ordering::Relaxed);
+            load.evaluation.store((average * 7 + took) / 8, Ordering::Relaxed);
+            let _ = answer.send(digest);
+        }
+        load.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cheap() -> HashCost {
+        HashCost::new(8, 1, 1).unwrap()
+    }
+
+    fn password(text: &str) -> Password {
+        Password::present(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_hash_matches_its_password_and_no_other() {
+        let hasher = Hasher::start(cheap(), 2, Duration::from_secs(1));
+        let salt = Salt([1; 16]);
+        let hash = hasher.hash(password("correct horse"), salt).await.unwrap();
+        let again = hasher.evaluate(password("correct horse"), salt, hash.cost).await.unwrap();
+        let other = hasher.evaluate(password("battery staple"), salt, hash.cost).await.unwrap();
+        assert!(hash.matches(&again));
+        assert!(!hash.matches(&other));
+    }
+
+    #[tokio::test]
+    async fn a_phc_string_survives_the_round_trip_and_reused_memory_changes_nothing() {
+        let hasher = Hasher::start(cheap(), 1, Duration::from_secs(1));
+        let bigger = HashCost::new(64, 1, 1).unwrap();
+        let salt = Salt(*b"sixteen octets!!");
+        hasher.evaluate(password("the memory is dirty now"), salt, bigger).await.unwrap();
+        let phc = hasher.hash(password("correct horse"), salt).await.unwrap().to_phc();
+        let hash = PasswordHash::from_phc(&phc).unwrap();
+        assert_eq!(hash.to_phc(), phc);
+        let fresh = cheap().evaluate(&password("correct horse"), salt, &mut Vec::new());
+        assert!(hash.matches(&fresh));
+    }
+
+    #[test]
+    fn what_is_no_hash_of_ours_is_refused() {
+        for phc in ["", "$argon2i$v=19$m=8,t=1,p=1$AA$AA", "$argon2id$v=19$m=99999999,t=1,p=1$AA$AA", "$2b$12$x"] {
+            assert!(PasswordHash::from_phc(phc).is_err());
+        }
+    }
+
+    #[test]
+    fn the_cost_has_limits() {
+        assert_eq!(HashCost::new(7, 1, 1), Err(HashCostError::OutOfRange));
+        assert_eq!(HashCost::new(2 << 20, 1, 1), Err(HashCostError::OutOfRange));
+        assert_eq!(HashCost::new(19456, 0, 1), Err(HashCostError::OutOfRange));
+    }
+
+    #[tokio::test]
+    async fn what_would_wait_too_long_is_refused_at_once() {
+        let hasher = Hasher::start(HashCost::new(19456, 2, 1).unwrap(), 1, Duration::from_millis(30));
+        let hashes = (0..50).map(|_| hasher.hash(password("correct horse"), Salt([0; 16])));
+        let results = futures_util::future::join_all(hashes).await;
+        assert!(results.iter().any(Result::is_ok));
+        assert!(results.iter().any(Result::is_err));
+    }
+}
