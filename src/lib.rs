@@ -1,5 +1,8 @@
 //! Sixty registers users: an e-mail address, a password, and a mailed code that lives for sixty seconds.
 
+pub mod accounts;
 pub mod dev;
 pub mod domain;
+pub mod entropy;
 pub mod mail_mock;
+pub mod passwords;

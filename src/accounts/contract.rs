@@ -1,0 +1,326 @@
+//! What every implementation of the ports must do. The twins run this in milliseconds, the real stores in `tests/api`;
+//! a rule that only one of them keeps is a defect here.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::memory::other_than;
+use super::ports::*;
+use crate::domain::code::{Code, CodeLength, Grant};
+use crate::domain::email::Email;
+use crate::domain::pacing::Pacing;
+use crate::domain::password::Password;
+use crate::domain::user::{Status, User, UserId};
+use crate::entropy::Entropy;
+use crate::passwords::{HashCost, Hasher, PasswordHash, Salt};
+
+/// A store of users under test, empty, with [`Pacing::default`].
+pub trait UsersUnderTest {
+    type Users: Users;
+    fn users(&self) -> &Self::Users;
+    /// Makes everything that the store remembers older.
+    fn advance(&self, by: Duration) -> impl Future<Output = ()>;
+    /// The mails that wait to be sent, oldest first.
+    fn queued(&self) -> impl Future<Output = Vec<(UserId, GrantedCode)>>;
+}
+
+/// A store of codes under test, with a `CODE_TTL` of 60 s.
+pub trait CodesUnderTest {
+    type Codes: Codes;
+    fn codes(&self) -> &Self::Codes;
+    fn advance(&self, by: Duration) -> impl Future<Output = ()>;
+}
+
+struct Hand<'a, T> {
+    store: &'a T,
+    entropy: Entropy,
+    hasher: Hasher,
+}
+
+impl<T: UsersUnderTest> Hand<'_, T> {
+    async fn hash(&self, salt: Salt) -> PasswordHash {
+        let password = Password::present("correct horse").expect("a password");
+        self.hasher.hash(password, salt).await.expect("one at a time")
+    }
+
+    async fn register_salted(&self, email: &str, salt: Salt) -> Registration {
+        let (email, hash) = (Email::parse(email).expect("an address"), self.hash(salt).await);
+        let new = NewUser { id: self.entropy.user_id(), email: &email, hash: &hash, nonce: self.entropy.nonce() };
+        self.store.users().register(&new).await.expect("the store answers")
+    }
+
+    async fn register(&self, email: &str) -> Registration {
+        let standing = self.standing(email).await;
+        self.register_salted(email, standing.salt.unwrap_or_else(|| Salt(self.entropy.bytes()))).await
+    }
+
+    async fn registered(&self, email: &str) -> User {
+        match self.register(email).await {
+            Registration::Registered(user) => user,
+            Registration::TooSoon { left } => panic!("{left:?} too soon"),
+        }
+    }
+
+    async fn standing(&self, email: &str) -> Standing {
+        let email = Email::parse(email).expect("an address");
+        self.store.users().standing(email.address()).await.expect("the store answers")
+    }
+
+    async fn rows(&self, email: &str) -> Vec<Row> {
+        let email = Email::parse(email).expect("an address");
+        self.store.users().rows(email.address()).await.expect("the store answers")
+    }
+
+    async fn grant_again(&self, user: &User) -> Regrant {
+        self.store.users().grant_again(user.id, self.entropy.nonce()).await.expect("the store answers")
+    }
+
+    async fn activate(&self, user: &User) -> Option<User> {
+        self.store.users().activate(user.id).await.expect("the store answers")
+    }
+
+    async fn mails_of(&self, user: &User) -> Vec<GrantedCode> {
+        let queued = self.store.queued().await;
+        queued.into_iter().filter(|(id, _)| *id == user.id).map(|(_, code)| code).collect()
+    }
+}
+
+/// All that [`Users`] promises.
+pub async fn users(store: &impl UsersUnderTest) {
+    let cheap = HashCost::new(8, 1, 1).expect("argon2's least");
+    let hasher = Hasher::start(cheap, 1, Duration::from_secs(10));
+    let hand = Hand { store, entropy: Entropy::from_system(), hasher };
+    a_registration_is_pending_and_queues_one_mail(&hand).await;
+    inside_the_wait_nothing_changes(&hand).await;
+    registering_again_replaces_row_and_mail(&hand).await;
+    waits_double_and_short_codes_run_out(&hand).await;
+    a_salt_is_kept_for_good(&hand).await;
+    a_resend_takes_the_mails_place(&hand).await;
+    activation_happens_once_and_only_to_this_row(&hand).await;
+    an_account_and_a_pending_row_stand_side_by_side(&hand).await;
+}
+
+async fn a_registration_is_pending_and_queues_one_mail<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    assert_eq!(hand.standing("one@example.com").await, Standing { salt: None, wait: None });
+    let user = hand.registered("One@Example.com").await;
+    assert_eq!((user.email.as_str(), user.status), ("One@Example.com", Status::Pending));
+    assert_eq!(user.activated_at, None);
+    assert_eq!(hand.store.users().find(user.id).await.expect("an answer"), Some(user.clone()));
+    let rows = hand.rows("one@example.com").await;
+    assert_eq!(rows.iter().map(|row| row.user.id).collect::<Vec<_>>(), [user.id]);
+    let mails = hand.mails_of(&user).await;
+    assert_eq!(mails.iter().map(|mail| mail.length).collect::<Vec<_>>(), [CodeLength::Four]);
+    assert_eq!(hand.store.users().find(hand.entropy.user_id()).await.expect("an answer"), None);
+}
+
+async fn inside_the_wait_nothing_changes<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let user = hand.registered("wait@example.com").await;
+    let mails = hand.mails_of(&user).await;
+    hand.store.advance(Duration::from_secs(50)).await;
+    let minute = Duration::from_secs(60);
+    for _ in 0..2 {
+        let again = hand.register("WAIT@example.com").await;
+        assert!(
+            matches!(again, Registration::TooSoon { left } if left <= minute && left > Duration::ZERO),
+            "{again:?}"
+        );
+        let resend = hand.grant_again(&user).await;
+        assert!(matches!(resend, Regrant::TooSoon { left } if left <= minute), "{resend:?}");
+    }
+    let wait = hand.standing("wait@example.com").await.wait.expect("inside the wait");
+    assert!(wait <= Duration::from_secs(10), "refused requests do not lengthen it: {wait:?}");
+    assert_eq!(hand.mails_of(&user).await, mails);
+    assert_eq!(hand.rows("wait@example.com").await.len(), 1);
+}
+
+async fn registering_again_replaces_row_and_mail<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let first = hand.registered("again@example.com").await;
+    hand.store.advance(Duration::from_secs(60)).await;
+    let second = hand.registered("again@example.com").await;
+    assert_ne!(first.id, second.id);
+    assert_eq!(hand.store.users().find(first.id).await.expect("an answer"), None);
+    assert!(hand.mails_of(&first).await.is_empty());
+    assert_eq!(hand.mails_of(&second).await.len(), 1);
+    assert_eq!(hand.activate(&first).await, None);
+    assert_eq!(hand.grant_again(&first).await, Regrant::NotPending);
+}
+
+async fn waits_double_and_short_codes_run_out<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let pacing = Pacing::default();
+    let user = hand.registered("paced@example.com").await;
+    let mut wait = pacing.first_wait;
+    for n in 1..usize::from(pacing.short_codes) + 3 {
+        hand.store.advance(wait).await;
+        let expected = (wait * 2).min(pacing.longest_wait);
+        assert_eq!(hand.grant_again(&user).await, Regrant::Granted { wait: expected });
+        wait = expected;
+        let length = if n < usize::from(pacing.short_codes) { CodeLength::Four } else { CodeLength::Ten };
+        assert_eq!(hand.mails_of(&user).await[0].length, length, "grant {n}");
+    }
+    hand.store.advance(pacing.quiet).await;
+    assert_eq!(hand.grant_again(&user).await, Regrant::Granted { wait: pacing.first_wait });
+    assert_eq!(hand.mails_of(&user).await[0].length, CodeLength::Ten);
+    hand.store.advance(crate::domain::pacing::YEAR).await;
+    hand.grant_again(&user).await;
+    assert_eq!(hand.mails_of(&user).await[0].length, CodeLength::Four, "a year later they are short again");
+}
+
+async fn a_salt_is_kept_for_good<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let (first, other) = (Salt([1; 16]), Salt([2; 16]));
+    assert!(matches!(hand.register_salted("salt@example.com", first).await, Registration::Registered(_)));
+    hand.store.advance(Duration::from_secs(60)).await;
+    let stale = hand.register_salted("salt@example.com", other).await;
+    assert!(matches!(stale, Registration::TooSoon { .. }), "a hash with another salt is not written: {stale:?}");
+    assert_eq!(hand.standing("salt@example.com").await, Standing { salt: Some(first), wait: None });
+}
+
+async fn a_resend_takes_the_mails_place<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let user = hand.registered("resend@example.com").await;
+    let before = hand.mails_of(&user).await;
+    hand.store.advance(Duration::from_secs(60)).await;
+    assert!(matches!(hand.grant_again(&user).await, Regrant::Granted { .. }));
+    let after = hand.mails_of(&user).await;
+    assert_eq!(after.len(), 1);
+    assert_ne!(before[0].nonce, after[0].nonce);
+    assert!(before[0].grant < after[0].grant);
+}
+
+async fn activation_happens_once_and_only_to_this_row<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let user = hand.registered("once@example.com").await;
+    let other = hand.registered("other@example.com").await;
+    let active = hand.activate(&user).await.expect("pending till now");
+    assert_eq!((active.id, active.status), (user.id, Status::Active));
+    assert!(active.activated_at.is_some());
+    assert_eq!(hand.activate(&user).await, None);
+    assert!(hand.mails_of(&user).await.is_empty(), "an account needs no code");
+    assert_eq!(hand.store.users().find(other.id).await.expect("an answer"), Some(other));
+    hand.store.advance(Duration::from_secs(60)).await;
+    assert_eq!(hand.grant_again(&user).await, Regrant::NotPending);
+}
+
+async fn an_account_and_a_pending_row_stand_side_by_side<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let account = hand.registered("shadow@example.com").await;
+    hand.activate(&account).await.expect("pending till now");
+    hand.store.advance(Duration::from_secs(60)).await;
+    let shadow = hand.registered("shadow@example.com").await;
+    let rows = hand.rows("shadow@example.com").await;
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0].hash.salt, rows[1].hash.salt);
+    assert_eq!(hand.activate(&shadow).await, None, "an address has one account");
+    assert_eq!(
+        hand.store.users().find(account.id).await.expect("an answer").map(|user| user.status),
+        Some(Status::Active)
+    );
+}
+
+/// All that [`Codes`] promises.
+pub async fn codes(store: &impl CodesUnderTest) {
+    let entropy = Entropy::from_system();
+    let code = Code::parse("0042").expect("digits");
+    let (codes, wrong) = (store.codes(), other_than(&code));
+    let redeem = async |user, code: &Code| codes.redeem(user, code).await.expect("the store answers");
+    let put = async |user, n, code: Option<&Code>| codes.put(user, Grant(n), code).await.expect("the store answers");
+
+    // Nothing there.
+    let user = entropy.user_id();
+    assert_eq!(redeem(user, &code).await, Redeemed::NoCode(NoCode::NotMailed));
+    codes.discard(user).await.expect("discarding nothing is no error");
+
+    // A match changes nothing; a code is good for its user only.
+    assert_eq!(put(user, 1, Some(&code)).await, Put::Armed);
+    assert_eq!(redeem(user, &code).await, Redeemed::Match);
+    assert_eq!(redeem(user, &code).await, Redeemed::Match);
+    assert_eq!(redeem(entropy.user_id(), &code).await, Redeemed::NoCode(NoCode::NotMailed));
+
+    // Misses count down to nothing, whatever is put again.
+    assert_eq!(redeem(user, &wrong).await, Redeemed::Miss { remaining: 2 });
+    assert_eq!(put(user, 1, Some(&code)).await, Put::Armed);
+    assert_eq!(redeem(user, &wrong).await, Redeemed::Miss { remaining: 1 });
+    assert_eq!(redeem(user, &code).await, Redeemed::Match);
+    assert_eq!(redeem(user, &wrong).await, Redeemed::Miss { remaining: 0 });
+    assert_eq!(redeem(user, &code).await, Redeemed::NoCode(NoCode::Destroyed));
+    assert_eq!(put(user, 1, Some(&code)).await, Put::Spent);
+    assert_eq!(redeem(user, &code).await, Redeemed::NoCode(NoCode::Destroyed));
+
+    // A later grant starts afresh, an earlier one comes too late.
+    assert_eq!(put(user, 3, Some(&code)).await, Put::Armed);
+    assert_eq!(put(user, 2, Some(&wrong)).await, Put::Overtaken);
+    assert_eq!(redeem(user, &code).await, Redeemed::Match);
+    assert_eq!(redeem(user, &wrong).await, Redeemed::Miss { remaining: 2 });
+
+    // The minute, and its new beginning when put again.
+    let user = entropy.user_id();
+    put(user, 1, Some(&code)).await;
+    store.advance(Duration::from_secs(40)).await;
+    put(user, 1, Some(&code)).await;
+    store.advance(Duration::from_secs(40)).await;
+    assert_eq!(redeem(user, &code).await, Redeemed::Match);
+    store.advance(Duration::from_secs(20)).await;
+    assert_eq!(redeem(user, &code).await, Redeemed::NoCode(NoCode::Expired));
+
+    // Misses outlive the minute.
+    put(user, 1, Some(&code)).await;
+    redeem(user, &wrong).await;
+    store.advance(Duration::from_secs(60)).await;
+    put(user, 1, Some(&code)).await;
+    assert_eq!(redeem(user, &wrong).await, Redeemed::Miss { remaining: 1 });
+
+    // A discarded code is gone for good.
+    codes.discard(user).await.expect("the store answers");
+    assert!(matches!(redeem(user, &code).await, Redeemed::NoCode(_)));
+    assert_eq!(put(user, 1, Some(&code)).await, Put::Spent);
+
+    // A decoy matches nothing and counts like a code.
+    let user = entropy.user_id();
+    assert_eq!(put(user, 1, None).await, Put::Armed);
+    for remaining in [2, 1, 0] {
+        assert_eq!(redeem(user, &code).await, Redeemed::Miss { remaining });
+    }
+    assert_eq!(redeem(user, &code).await, Redeemed::NoCode(NoCode::Destroyed));
+    assert_eq!(put(user, 1, None).await, Put::Spent);
+}
+
+#[cfg(test)]
+mod twins {
+    use super::super::memory::{ManualClock, MemoryCodes, MemoryUsers};
+    use super::*;
+
+    struct Users(ManualClock, MemoryUsers);
+
+    impl UsersUnderTest for Users {
+        type Users = MemoryUsers;
+        fn users(&self) -> &MemoryUsers {
+            &self.1
+        }
+        async fn advance(&self, by: Duration) {
+            self.0.advance(by);
+        }
+        async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
+            self.1.queued().into_iter().map(|mail| (mail.user, mail.code)).collect()
+        }
+    }
+
+    struct Codes(ManualClock, MemoryCodes);
+
+    impl CodesUnderTest for Codes {
+        type Codes = MemoryCodes;
+        fn codes(&self) -> &MemoryCodes {
+            &self.1
+        }
+        async fn advance(&self, by: Duration) {
+            self.0.advance(by);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_twin_of_postgresql_keeps_the_contract() {
+        let clock = ManualClock::default();
+        users(&Users(clock.clone(), MemoryUsers::new(clock, Pacing::default()))).await;
+    }
+
+    #[tokio::test]
+    async fn the_twin_of_redis_keeps_the_contract() {
+        let clock = ManualClock::default();
+        codes(&Codes(clock.clone(), MemoryCodes::new(clock, Duration::from_secs(60)))).await;
+    }
+}

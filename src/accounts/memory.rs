@@ -1,0 +1,328 @@
+//! Twins of the stores that live in memory, with a clock that a test moves. They pass `contract.rs` like the real ones,
+//! which is what makes the use cases' tests worth something.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+use super::Accounts;
+use super::activate::ActivateError;
+use super::authenticate::AuthenticateError;
+use super::ports::*;
+use super::register::RegisterError;
+use crate::domain::code::{Code, CodeSecret, Grant, MAX_MISSES, Nonce};
+use crate::domain::email::{Address, Email};
+use crate::domain::pacing::{History, Pacing};
+use crate::domain::password::Password;
+use crate::domain::user::{Role, Status, User, UserId};
+use crate::entropy::Entropy;
+use crate::passwords::{HashCost, Hasher, PasswordHash, Salt};
+
+/// Stands still until it is moved.
+#[derive(Clone)]
+pub struct ManualClock(Arc<Mutex<OffsetDateTime>>);
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(OffsetDateTime::UNIX_EPOCH)))
+    }
+}
+
+impl ManualClock {
+    pub fn now(&self) -> OffsetDateTime {
+        *lock(&self.0)
+    }
+
+    pub fn advance(&self, by: Duration) {
+        *lock(&self.0) += by;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The twin of `store/postgres`.
+pub struct MemoryUsers {
+    clock: ManualClock,
+    pacing: Pacing,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Default)]
+struct Tables {
+    addresses: HashMap<Address, (Salt, History)>,
+    users: Vec<(Address, User, PasswordHash)>,
+    outbox: Vec<QueuedMail>,
+    grants: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct QueuedMail {
+    pub user: UserId,
+    pub code: GrantedCode,
+}
+
+impl MemoryUsers {
+    pub fn new(clock: ManualClock, pacing: Pacing) -> Self {
+        Self { clock, pacing, tables: Mutex::default() }
+    }
+
+    /// The mails that the worker would claim.
+    pub fn queued(&self) -> Vec<QueuedMail> {
+        lock(&self.tables).outbox.clone()
+    }
+
+    /// What an operator would do.
+    pub fn disable(&self, id: UserId) {
+        if let Some((_, user, _)) = lock(&self.tables).users.iter_mut().find(|(_, user, _)| user.id == id) {
+            user.status = Status::Disabled;
+        }
+    }
+}
+
+impl Tables {
+    fn queue(&mut self, user: UserId, nonce: Nonce, length: crate::domain::code::CodeLength) {
+        self.outbox.retain(|mail| mail.user != user);
+        self.grants += 1;
+        self.outbox.push(QueuedMail { user, code: GrantedCode { grant: Grant(self.grants), nonce, length } });
+    }
+}
+
+impl Users for MemoryUsers {
+    async fn standing(&self, address: &Address) -> Result<Standing, StoreError> {
+        let tables = lock(&self.tables);
+        let Some((salt, history)) = tables.addresses.get(address) else {
+            return Ok(Standing { salt: None, wait: None });
+        };
+        let wait = self.pacing.grant(Some(history), self.clock.now()).err().map(|too_soon| too_soon.left);
+        Ok(Standing { salt: Some(*salt), wait })
+    }
+
+    async fn register(&self, new: &NewUser<'_>) -> Result<Registration, StoreError> {
+        let mut tables = lock(&self.tables);
+        let now = self.clock.now();
+        let address = new.email.address().clone();
+        let before = tables.addresses.get(&address);
+        let (salt, history) = before.map_or((new.hash.salt, None), |(salt, history)| (*salt, Some(history)));
+        let (history, length) = match self.pacing.grant(history, now) {
+            Ok(granted) if salt == new.hash.salt => granted,
+            Ok((history, _)) => return Ok(Registration::TooSoon { left: history.wait }),
+            Err(too_soon) => return Ok(Registration::TooSoon { left: too_soon.left }),
+        };
+        tables.addresses.insert(address.clone(), (salt, history));
+        let replaced = |(of, user, _): &(Address, User, _)| *of == address && user.status == Status::Pending;
+        let gone: Vec<_> = tables.users.iter().filter(|row| replaced(row)).map(|(_, user, _)| user.id).collect();
+        tables.users.retain(|row| !replaced(row));
+        tables.outbox.retain(|mail| !gone.contains(&mail.user));
+        let user = User {
+            id: new.id,
+            email: new.email.as_typed().to_owned(),
+            status: Status::Pending,
+            role: Role::User,
+            created_at: now,
+            activated_at: None,
+        };
+        tables.users.push((address, user.clone(), new.hash.clone()));
+        tables.queue(new.id, new.nonce, length);
+        Ok(Registration::Registered(user))
+    }
+
+    async fn grant_again(&self, id: UserId, nonce: Nonce) -> Result<Regrant, StoreError> {
+        let mut tables = lock(&self.tables);
+        let pending = |(_, user, _): &&(Address, User, _)| user.id == id && user.status == Status::Pending;
+        let Some((address, ..)) = tables.users.iter().find(pending) else {
+            return Ok(Regrant::NotPending);
+        };
+        let address = address.clone();
+        let (salt, history) = tables.addresses[&address].clone();
+        match self.pacing.grant(Some(&history), self.clock.now()) {
+            Err(too_soon) => Ok(Regrant::TooSoon { left: too_soon.left }),
+            Ok((history, length)) => {
+                let wait = history.wait;
+                tables.addresses.insert(address, (salt, history));
+                tables.queue(id, nonce, length);
+                Ok(Regrant::Granted { wait })
+            }
+        }
+    }
+
+    async fn rows(&self, address: &Address) -> Result<Vec<Row>, StoreError> {
+        let tables = lock(&self.tables);
+        let of_address = tables.users.iter().filter(|(of, ..)| of == address);
+        Ok(of_address.map(|(_, user, hash)| Row { user: user.clone(), hash: hash.clone() }).collect())
+    }
+
+    async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        Ok(lock(&self.tables).users.iter().find(|(_, user, _)| user.id == id).map(|(_, user, _)| user.clone()))
+    }
+
+    async fn activate(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let mut tables = lock(&self.tables);
+        let now = self.clock.now();
+        let Some(at) = tables.users.iter().position(|(_, user, _)| user.id == id && user.status == Status::Pending)
+        else {
+            return Ok(None);
+        };
+        let address = tables.users[at].0.clone();
+        if tables.users.iter().any(|(of, user, _)| *of == address && user.status != Status::Pending) {
+            return Ok(None);
+        }
+        tables.outbox.retain(|mail| mail.user != id);
+        let user = &mut tables.users[at].1;
+        (user.status, user.activated_at) = (Status::Active, Some(now));
+        Ok(Some(user.clone()))
+    }
+}
+
+/// The twin of `store/redis/codes.rs`.
+pub struct MemoryCodes {
+    clock: ManualClock,
+    ttl: Duration,
+    keys: Mutex<Keys>,
+}
+
+#[derive(Default)]
+struct Keys {
+    codes: HashMap<UserId, (Option<Code>, OffsetDateTime)>,
+    tries: HashMap<UserId, (Grant, u8, OffsetDateTime)>,
+}
+
+/// How long misses are remembered: far longer than a mail is retried.
+pub const TRIES_TTL: Duration = Duration::from_secs(60 * 60);
+
+impl MemoryCodes {
+    pub fn new(clock: ManualClock, ttl: Duration) -> Self {
+        Self { clock, ttl, keys: Mutex::default() }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Keys> {
+        let now = self.clock.now();
+        let mut keys = lock(&self.keys);
+        keys.codes.retain(|_, (_, dies)| *dies > now);
+        keys.tries.retain(|_, (.., dies)| *dies > now);
+        keys
+    }
+}
+
+impl Codes for MemoryCodes {
+    async fn put(&self, user: UserId, grant: Grant, code: Option<&Code>) -> Result<Put, StoreError> {
+        let mut keys = self.live();
+        let mut misses = 0;
+        if let Some((latest, counted, _)) = keys.tries.get(&user) {
+            if *latest > grant {
+                return Ok(Put::Overtaken);
+            }
+            if *latest == grant {
+                misses = *counted;
+            }
+        }
+        if misses >= MAX_MISSES {
+            return Ok(Put::Spent);
+        }
+        keys.tries.insert(user, (grant, misses, self.clock.now() + TRIES_TTL));
+        keys.codes.insert(user, (code.cloned(), self.clock.now() + self.ttl));
+        Ok(Put::Armed)
+    }
+
+    async fn redeem(&self, user: UserId, code: &Code) -> Result<Redeemed, StoreError> {
+        let mut keys = self.live();
+        let Some((live, _)) = keys.codes.get(&user) else {
+            return Ok(Redeemed::NoCode(match keys.tries.get(&user) {
+                None => NoCode::NotMailed,
+                Some((_, misses, _)) if *misses >= MAX_MISSES => NoCode::Destroyed,
+                Some(_) => NoCode::Expired,
+            }));
+        };
+        if live.as_ref() == Some(code) {
+            return Ok(Redeemed::Match);
+        }
+        let Some((_, misses, _)) = keys.tries.get_mut(&user) else {
+            // The misses outlive the code; without them nothing bounds the guesses.
+            keys.codes.remove(&user);
+            return Ok(Redeemed::NoCode(NoCode::Expired));
+        };
+        *misses += 1;
+        let remaining = MAX_MISSES.saturating_sub(*misses);
+        if remaining == 0 {
+            keys.codes.remove(&user);
+        }
+        Ok(Redeemed::Miss { remaining })
+    }
+
+    async fn discard(&self, user: UserId) -> Result<(), StoreError> {
+        let mut keys = self.live();
+        keys.codes.remove(&user);
+        if let Some((_, misses, _)) = keys.tries.get_mut(&user) {
+            *misses = MAX_MISSES;
+        }
+        Ok(())
+    }
+}
+
+/// The use cases over the twins, and the hands of their tests.
+pub struct Twins {
+    pub clock: ManualClock,
+    pub users: Arc<MemoryUsers>,
+    pub codes: Arc<MemoryCodes>,
+    pub accounts: Accounts<MemoryUsers, MemoryCodes>,
+    secret: CodeSecret,
+    grants: Mutex<HashMap<UserId, GrantedCode>>,
+}
+
+impl Default for Twins {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Twins {
+    pub fn new() -> Self {
+        let clock = ManualClock::default();
+        let users = Arc::new(MemoryUsers::new(clock.clone(), Pacing::default()));
+        let codes = Arc::new(MemoryCodes::new(clock.clone(), Duration::from_secs(60)));
+        let cheap = HashCost::new(8, 1, 1).expect("argon2's least");
+        let hasher = Hasher::start(cheap, 1, Duration::from_secs(10));
+        let queued = Arc::new(Notify::new());
+        let accounts = Accounts::new(Arc::clone(&users), Arc::clone(&codes), hasher, Entropy::seeded(60), queued);
+        let secret = CodeSecret::new(vec![60; 32]).expect("long enough");
+        Self { clock, users, codes, accounts, secret, grants: Mutex::default() }
+    }
+
+    pub async fn register(&self, email: &str, password: &str) -> Result<User, RegisterError> {
+        let email = Email::parse(email).expect("a test's address");
+        let password = Password::choose(password, Some(email.address())).expect("a test's password");
+        self.accounts.register(&email, password).await
+    }
+
+    pub async fn authenticate(&self, name: &str, password: &str) -> Result<User, AuthenticateError> {
+        let email = Email::parse(name).ok();
+        let password = Password::present(password).expect("a test's password");
+        self.accounts.authenticate(email.as_ref().map(Email::address), password).await
+    }
+
+    /// Does what the mail worker does with the user's latest grant, again if it was done before.
+    pub async fn mail(&self, user: &User) -> Code {
+        for mail in self.users.queued() {
+            lock(&self.grants).insert(mail.user, mail.code);
+        }
+        let granted = lock(&self.grants)[&user.id];
+        let code = self.secret.code(&granted.nonce, granted.length);
+        self.codes.put(user.id, granted.grant, Some(&code)).await.expect("the twin answers");
+        code
+    }
+
+    pub async fn activate(&self, user: &User) -> Result<User, ActivateError> {
+        let code = self.mail(user).await;
+        self.accounts.activate(user, &code).await
+    }
+}
+
+/// A code of the same length that is not this one.
+pub fn other_than(code: &Code) -> Code {
+    let swapped = code.expose().chars().map(|digit| if digit == '0' { '1' } else { '0' });
+    Code::parse(&swapped.collect::<String>()).expect("digits")
+}

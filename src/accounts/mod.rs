@@ -1,0 +1,47 @@
+//! The product: a file a use case, written against two ports and the hasher.
+
+pub mod activate;
+pub mod authenticate;
+#[cfg(feature = "testing")]
+pub mod contract;
+#[cfg(feature = "testing")]
+pub mod memory;
+pub mod ports;
+pub mod register;
+pub mod resend;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::entropy::Entropy;
+use crate::passwords::Hasher;
+use ports::{Codes, Users};
+
+/// The use cases' common ground. Cheap to clone.
+pub struct Accounts<U, C> {
+    users: Arc<U>,
+    codes: Arc<C>,
+    hasher: Hasher,
+    entropy: Entropy,
+    /// Wakes this process's mail worker; others find the row by polling.
+    mail_queued: Arc<Notify>,
+}
+
+impl<U: Users, C: Codes> Accounts<U, C> {
+    pub fn new(users: Arc<U>, codes: Arc<C>, hasher: Hasher, entropy: Entropy, mail_queued: Arc<Notify>) -> Self {
+        Self { users, codes, hasher, entropy, mail_queued }
+    }
+}
+
+impl<U, C> Clone for Accounts<U, C> {
+    fn clone(&self) -> Self {
+        Self {
+            users: Arc::clone(&self.users),
+            codes: Arc::clone(&self.codes),
+            hasher: self.hasher.clone(),
+            entropy: self.entropy.clone(),
+            mail_queued: Arc::clone(&self.mail_queued),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What the use cases need of the stores. The real ones are in `store/`, their twins in `memory.rs`; both pass
+//! `contract.rs`.
+
+use std::future::Future;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::domain::code::{Code, CodeLength, Grant, Nonce};
+use crate::domain::email::{Address, Email};
+use crate::domain::user::{User, UserId};
+use crate::passwords::{PasswordHash, Salt};
+
+/// The store could not be asked, or its answer made no sense. That something is not there is no error.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// It does not answer now; the same call may succeed later. Whether a change was made is unknown.
+    #[error("{store} is unavailable: {reason}")]
+    Unavailable { store: &'static str, reason: String },
+    /// A defect here or in the store's content.
+    #[error("{store} answered what cannot be: {reason}")]
+    Broken { store: &'static str, reason: String },
+}
+
+/// A registration to be written: the pending user, its grant and the mail, in one transaction.
+#[derive(Debug)]
+pub struct NewUser<'a> {
+    pub id: UserId,
+    pub email: &'a Email,
+    pub hash: &'a PasswordHash,
+    pub nonce: Nonce,
+}
+
+/// What is known of an address before anything is asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The salt that all rows of the address share; none if it was never granted anything.
+    pub salt: Option<Salt>,
+    /// How long until the next grant, if not now.
+    pub wait: Option<Duration>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Registration {
+    Registered(User),
+    /// The address was granted a mail too short a time ago. Nothing has changed.
+    TooSoon {
+        left: Duration,
+    },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Regrant {
+    /// A mail is queued; the next is granted after `wait`.
+    Granted { wait: Duration },
+    /// Nothing has changed.
+    TooSoon { left: Duration },
+    /// The row is no longer there or no longer pending. Nothing has changed.
+    NotPending,
+}
+
+/// A user with what it authenticates by.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub user: User,
+    pub hash: PasswordHash,
+}
+
+/// PostgreSQL's part: who is there, and who was granted what. Time is the store's.
+pub trait Users: Send + Sync + 'static {
+    fn standing(&self, address: &Address) -> impl Future<Output = Result<Standing, StoreError>> + Send;
+
+    /// Grants the address a mail and replaces its pending row, whole or not at all. Accounts are neither read nor
+    /// touched. The hash must have been made with the address's salt, if it has one.
+    fn register(&self, new: &NewUser<'_>) -> impl Future<Output = Result<Registration, StoreError>> + Send;
+
+    /// Grants another mail for a pending row; it takes the place of one that was not sent yet.
+    fn grant_again(&self, id: UserId, nonce: Nonce) -> impl Future<Output = Result<Regrant, StoreError>> + Send;
+
+    /// All rows of an address: at most one account and one pending.
+    fn rows(&self, address: &Address) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
+
+    fn find(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+
+    /// Turns this very row from pending to active, and drops a mail of it that was not sent yet. `None`: the row is
+    /// gone, no longer pending, or its address has got an account otherwise.
+    fn activate(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+}
+
+/// What a mail was made of, as the worker needs it. Twins and tests read it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrantedCode {
+    pub grant: Grant,
+    pub nonce: Nonce,
+    pub length: CodeLength,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The code is live, its minute begins now.
+    Armed,
+    /// A later grant was put before; this one is dead.
+    Overtaken,
+    /// This grant was destroyed by wrong guesses, or used; it stays so.
+    Spent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redeemed {
+    Match,
+    Miss {
+        /// Guesses left. At 0 the code was destroyed by this one.
+        remaining: u8,
+    },
+    NoCode(NoCode),
+}
+
+/// Why there is no live code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoCode {
+    /// None was mailed lately.
+    NotMailed,
+    /// It was mailed; its minute is over.
+    Expired,
+    /// It was destroyed by wrong guesses.
+    Destroyed,
+}
+
+/// Redis's part: the codes that live now. Expiry is the store's.
+pub trait Codes: Send + Sync + 'static {
+    /// Makes the grant's code the user's live one and starts its minute anew; misses already counted stay. `None` puts
+    /// a decoy, which counts misses like a code and matches none.
+    fn put(
+        &self,
+        user: UserId,
+        grant: Grant,
+        code: Option<&Code>,
+    ) -> impl Future<Output = Result<Put, StoreError>> + Send;
+
+    /// Compares and counts in one step. A match changes nothing: PostgreSQL decides what it is worth.
+    fn redeem(&self, user: UserId, code: &Code) -> impl Future<Output = Result<Redeemed, StoreError>> + Send;
+
+    /// Ends the user's code for good: no retry of its mail brings it back.
+    fn discard(&self, user: UserId) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
