@@ -6,3 +6,4 @@ pub mod domain;
 pub mod entropy;
 pub mod mail_mock;
 pub mod passwords;
+pub mod store;

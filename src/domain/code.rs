@@ -113,6 +113,11 @@ impl CodeSecret {
         self.hmac(&[b"sixty code verifier:", user.0.as_bytes(), code.0.as_bytes()])
     }
 
+    /// Stands where a verifier would and fits no code. Without the secret the two look alike.
+    pub fn decoy(&self, user: UserId) -> [u8; 32] {
+        self.hmac(&[b"sixty decoy:", user.0.as_bytes()])
+    }
+
     fn hmac(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("HMAC takes keys of any length");
         for part in parts {

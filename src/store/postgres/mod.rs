@@ -1,0 +1,102 @@
+//! PostgreSQL: the pool, its limits, the migrations.
+
+pub mod outbox;
+pub mod users;
+
+use std::future::Future;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
+
+use crate::accounts::ports::StoreError;
+
+const STORE: &str = "PostgreSQL";
+
+/// The migrations in `sql/`. A database that is ahead of this binary is tolerated, so that a release can be rolled back.
+pub fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("./sql");
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+#[derive(Debug, Clone)]
+pub struct PostgresConfig {
+    pub url: SecretString,
+    pub max_connections: u32,
+    /// For a connection from the pool, and for all that a call does with it. The server cancels a statement by itself
+    /// after as long.
+    pub timeout: Duration,
+}
+
+/// A pool that connects when it is first asked, and the bound on every call.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    pool: PgPool,
+    timeout: Duration,
+}
+
+impl Postgres {
+    /// # Errors
+    /// When the URL is none of PostgreSQL's.
+    pub fn new(config: &PostgresConfig) -> Result<Self, sqlx::Error> {
+        let options: PgConnectOptions = config.url.expose_secret().parse()?;
+        let options = options
+            .application_name("sixty")
+            .options([("statement_timeout", config.timeout.as_millis().to_string())])
+            // A slow statement would be logged with its text; ours carry no values, but the line says nothing of use.
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(config.timeout)
+            .connect_lazy_with(options);
+        Ok(Self { pool, timeout: config.timeout })
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.bounded(async { sqlx::query("SELECT 1").execute(&self.pool).await.map(drop) }).await
+    }
+
+    /// Waits for the call as long as the configuration says: a server that froze answers nothing, not even an error.
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(answer) => answer.map_err(store_error),
+            Err(_) => Err(StoreError::Unavailable { store: STORE, reason: format!("no answer in {:?}", self.timeout) }),
+        }
+    }
+}
+
+fn broken(reason: impl ToString) -> StoreError {
+    StoreError::Broken { store: STORE, reason: reason.to_string() }
+}
+
+/// Tells what may pass by itself from what is a defect. Messages of the server are reduced to their code: their text
+/// may repeat values.
+fn store_error(error: sqlx::Error) -> StoreError {
+    let unavailable = |reason: String| StoreError::Unavailable { store: STORE, reason };
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            // Connection exceptions, transaction rollbacks, lack of resources, operator intervention, system errors,
+            // and a read-only replica (PostgreSQL, appendix A).
+            if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006" {
+                unavailable(format!("SQLSTATE {code}"))
+            } else {
+                broken(format!("SQLSTATE {code}, constraint {:?}", error.constraint()))
+            }
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => unavailable(error.to_string()),
+        other => broken(other),
+    }
+}

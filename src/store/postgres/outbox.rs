@@ -1,0 +1,110 @@
+//! Mails to be sent: claimed under a lease, never in a transaction that stays open while somebody else's server thinks.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Postgres, broken};
+use crate::accounts::ports::StoreError;
+use crate::domain::code::{CodeLength, Grant, Nonce};
+use crate::domain::user::UserId;
+
+#[derive(Clone)]
+pub struct Outbox {
+    postgres: Postgres,
+    lease: Duration,
+}
+
+/// A mail that this process may send until the lease ends.
+#[derive(Debug)]
+pub struct Claim {
+    pub grant: Grant,
+    pub user: UserId,
+    pub nonce: Nonce,
+    pub length: CodeLength,
+    pub idempotency_key: Uuid,
+    /// The address as typed at the registration.
+    pub email: String,
+    /// That of the address's account, if there is one: then its owner is told instead, and no code exists.
+    pub account_email: Option<String>,
+    /// Attempts including this one.
+    pub attempts: u32,
+    /// Since the mail was granted.
+    pub age: Duration,
+    lease: Uuid,
+}
+
+impl Outbox {
+    /// A lease must be longer than an attempt to send takes.
+    pub fn new(postgres: Postgres, lease: Duration) -> Self {
+        Self { postgres, lease }
+    }
+
+    /// Claims up to `most` mails that are due, oldest first. `SKIP LOCKED` lets workers claim side by side.
+    pub async fn claim(&self, most: u32) -> Result<Vec<Claim>, StoreError> {
+        let rows = self
+            .postgres
+            .bounded(
+                sqlx::query!(
+                    r#"
+                    WITH claimed AS (
+                        UPDATE outbox
+                        SET lease = gen_random_uuid(), attempts = attempts + 1,
+                            due_at = now() + make_interval(secs => $2)
+                        WHERE id IN (
+                            SELECT id FROM outbox WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+                        )
+                        RETURNING *
+                    )
+                    SELECT claimed.id AS "id!", claimed.user_id AS "user_id!", claimed.nonce AS "nonce!",
+                        claimed.digits AS "digits!", claimed.idempotency_key AS "idempotency_key!",
+                        claimed.attempts AS "attempts!", claimed.lease AS "lease!",
+                        extract(epoch FROM now() - claimed.created_at)::float8 AS "age!",
+                        pending.email AS "email!", account.email AS "account_email?"
+                    FROM claimed
+                    JOIN users AS pending ON pending.id = claimed.user_id
+                    LEFT JOIN users AS account ON account.address = pending.address AND account.status <> 'pending'
+                    "#,
+                    i64::from(most),
+                    self.lease.as_secs_f64(),
+                )
+                .fetch_all(self.postgres.pool()),
+            )
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Claim {
+                    grant: Grant(row.id),
+                    user: UserId(row.user_id),
+                    nonce: Nonce(row.nonce.try_into().map_err(|_| broken("a nonce that is not of 16 octets"))?),
+                    length: if row.digits == 4 { CodeLength::Four } else { CodeLength::Ten },
+                    idempotency_key: row.idempotency_key,
+                    email: row.email,
+                    account_email: row.account_email,
+                    attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+                    age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
+                    lease: row.lease,
+                })
+            })
+            .collect()
+    }
+
+    /// The mail is dealt with, accepted or given up. `false`: this claim no longer held it, nothing has changed.
+    pub async fn finish(&self, claim: &Claim) -> Result<bool, StoreError> {
+        let done = sqlx::query!("DELETE FROM outbox WHERE id = $1 AND lease = $2", claim.grant.0, claim.lease);
+        let done = self.postgres.bounded(done.execute(self.postgres.pool())).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Gives the mail back, to be tried again after `delay`. `false`: this claim no longer held it.
+    pub async fn retry(&self, claim: &Claim, delay: Duration) -> Result<bool, StoreError> {
+        let back = sqlx::query!(
+            "UPDATE outbox SET lease = NULL, due_at = now() + make_interval(secs => $3) WHERE id = $1 AND lease = $2",
+            claim.grant.0,
+            claim.lease,
+            delay.as_secs_f64(),
+        );
+        let back = self.postgres.bounded(back.execute(self.postgres.pool())).await?;
+        Ok(back.rows_affected() == 1)
+    }
+}

@@ -1,0 +1,295 @@
+//! Addresses and users. What is unique is so by the schema; what must be atomic is one statement or one transaction.
+
+use std::time::Duration;
+
+use sqlx::types::time::OffsetDateTime;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{Postgres, broken};
+use crate::accounts::ports::{NewUser, Registration, Regrant, Row, Standing, StoreError, Users};
+use crate::domain::code::{CodeLength, Nonce};
+use crate::domain::email::Address;
+use crate::domain::pacing::{Pacing, YEAR};
+use crate::domain::user::{User, UserId};
+use crate::passwords::{PasswordHash, Salt};
+
+pub struct PgUsers {
+    postgres: Postgres,
+    pacing: Pacing,
+}
+
+struct UserRow {
+    id: Uuid,
+    email: String,
+    status: String,
+    role: String,
+    created_at: OffsetDateTime,
+    activated_at: Option<OffsetDateTime>,
+}
+
+impl TryFrom<UserRow> for User {
+    type Error = StoreError;
+
+    fn try_from(row: UserRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: UserId(row.id),
+            email: row.email,
+            status: row.status.parse().map_err(broken)?,
+            role: row.role.parse().map_err(broken)?,
+            created_at: row.created_at,
+            activated_at: row.activated_at,
+        })
+    }
+}
+
+impl PgUsers {
+    pub fn new(postgres: Postgres, pacing: Pacing) -> Self {
+        Self { postgres, pacing }
+    }
+
+    fn pool(&self) -> &PgPool {
+        self.postgres.pool()
+    }
+
+    /// Grants the address a mail, if it is time: `domain/pacing.rs` in one atomic statement, by PostgreSQL's clock. Of
+    /// simultaneous calls for an address one gets the grant; the others wait here for its transaction to end.
+    async fn grant(
+        &self,
+        transaction: &mut PgConnection,
+        address: &str,
+        salt: &[u8],
+    ) -> Result<Option<(Duration, CodeLength)>, sqlx::Error> {
+        let granted = sqlx::query!(
+            r#"
+            INSERT INTO addresses AS a (address, salt, granted_at, wait, short_granted_at)
+            VALUES ($1, $2, now(), make_interval(secs => $3), CASE WHEN $6 > 0 THEN ARRAY[now()] ELSE '{}' END)
+            ON CONFLICT (address) DO UPDATE SET
+                granted_at = now(),
+                wait = CASE
+                    WHEN now() >= a.granted_at + make_interval(secs => $5) THEN make_interval(secs => $3)
+                    ELSE least(a.wait * 2, make_interval(secs => $4))
+                END,
+                short_granted_at = (
+                    SELECT CASE WHEN cardinality(recent) < $6 THEN recent || now() ELSE recent END
+                    FROM (SELECT ARRAY(
+                        SELECT at FROM unnest(a.short_granted_at) AS at WHERE at > now() - make_interval(secs => $7)
+                    )) AS year (recent)
+                )
+            WHERE now() >= a.granted_at + a.wait AND a.salt = $2
+            RETURNING extract(epoch FROM wait)::float8 AS "wait!", now() = ANY (short_granted_at) AS "short!"
+            "#,
+            address,
+            salt,
+            self.pacing.first_wait.as_secs_f64(),
+            self.pacing.longest_wait.as_secs_f64(),
+            self.pacing.quiet.as_secs_f64(),
+            i32::from(self.pacing.short_codes),
+            YEAR.as_secs_f64(),
+        )
+        .fetch_optional(transaction)
+        .await?;
+        Ok(granted.map(|row| {
+            let length = if row.short { CodeLength::Four } else { CodeLength::Ten };
+            (Duration::from_secs_f64(row.wait), length)
+        }))
+    }
+
+    /// What is left of the address's wait. Asked after a grant was refused, so it is at least a moment.
+    async fn left(&self, connection: &mut PgConnection, address: &str) -> Result<Duration, sqlx::Error> {
+        let left = sqlx::query_scalar!(
+            r#"SELECT extract(epoch FROM granted_at + wait - now())::float8 AS "left!" FROM addresses WHERE address = $1"#,
+            address,
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(Duration::try_from_secs_f64(left).unwrap_or_default().max(Duration::from_millis(1)))
+    }
+
+    async fn try_register(&self, new: &NewUser<'_>) -> Result<Result<UserRow, Duration>, sqlx::Error> {
+        let address = new.email.address().as_str();
+        let mut transaction = self.pool().begin().await?;
+        let Some((_, length)) = self.grant(&mut transaction, address, &new.hash.salt.0).await? else {
+            let left = self.left(&mut transaction, address).await?;
+            transaction.rollback().await?;
+            return Ok(Err(left));
+        };
+        // Its queued mail goes with it (ON DELETE CASCADE). A row that was just activated is no longer pending and stays.
+        sqlx::query!("DELETE FROM users WHERE address = $1 AND status = 'pending'", address)
+            .execute(&mut *transaction)
+            .await?;
+        let row = sqlx::query_as!(
+            UserRow,
+            r#"
+            WITH registered AS (
+                INSERT INTO users (id, address, email, password_hash) VALUES ($1, $2, $3, $4) RETURNING *
+            ), queued AS (
+                INSERT INTO outbox (user_id, kind, nonce, digits) VALUES ($1, 'code', $5, $6)
+            )
+            SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
+                activated_at
+            FROM registered
+            "#,
+            new.id.0,
+            address,
+            new.email.as_typed(),
+            new.hash.to_phc(),
+            &new.nonce.0[..],
+            length.digits() as i16,
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Ok(row))
+    }
+
+    async fn try_grant_again(&self, id: UserId, nonce: Nonce) -> Result<Regrant, sqlx::Error> {
+        let mut transaction = self.pool().begin().await?;
+        let address = sqlx::query!(
+            "SELECT address, salt FROM users JOIN addresses USING (address) WHERE id = $1 AND status = 'pending'",
+            id.0
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(of) = address else {
+            return Ok(Regrant::NotPending);
+        };
+        // First the address, then the user: the order in which registering locks them.
+        let Some((wait, length)) = self.grant(&mut transaction, &of.address, &of.salt).await? else {
+            let left = self.left(&mut transaction, &of.address).await?;
+            transaction.rollback().await?;
+            return Ok(Regrant::TooSoon { left });
+        };
+        let pending = sqlx::query!("SELECT FROM users WHERE id = $1 AND status = 'pending' FOR NO KEY UPDATE", id.0)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if pending.is_none() {
+            transaction.rollback().await?;
+            return Ok(Regrant::NotPending);
+        }
+        // A mail not sent yet is overwritten, and its worker's lease with it.
+        sqlx::query!(
+            "
+            INSERT INTO outbox (user_id, kind, nonce, digits) VALUES ($1, 'code', $2, $3)
+            ON CONFLICT (user_id) WHERE kind = 'code' DO UPDATE SET
+                id = DEFAULT, nonce = EXCLUDED.nonce, digits = EXCLUDED.digits, idempotency_key = DEFAULT,
+                created_at = DEFAULT, attempts = DEFAULT, due_at = DEFAULT, lease = DEFAULT
+            ",
+            id.0,
+            &nonce.0[..],
+            length.digits() as i16,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Regrant::Granted { wait })
+    }
+
+    async fn try_activate(&self, id: UserId) -> Result<Option<UserRow>, sqlx::Error> {
+        let activated = sqlx::query_as!(
+            UserRow,
+            r#"
+            WITH activated AS (
+                UPDATE users SET status = 'active', activated_at = now() WHERE id = $1 AND status = 'pending' RETURNING *
+            ), unsent AS (
+                DELETE FROM outbox USING activated WHERE user_id = activated.id AND kind = 'code'
+            )
+            SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
+                activated_at
+            FROM activated
+            "#,
+            id.0
+        )
+        .fetch_optional(self.pool())
+        .await;
+        match activated {
+            Err(sqlx::Error::Database(error)) if error.constraint() == Some("users_one_account") => Ok(None),
+            other => other,
+        }
+    }
+}
+
+impl Users for PgUsers {
+    async fn standing(&self, address: &Address) -> Result<Standing, StoreError> {
+        let row = self
+            .postgres
+            .bounded(
+                sqlx::query!(
+                    r#"
+                    SELECT salt, extract(epoch FROM granted_at + wait - now())::float8 AS "left!"
+                    FROM addresses WHERE address = $1
+                    "#,
+                    address.as_str()
+                )
+                .fetch_optional(self.pool()),
+            )
+            .await?;
+        let Some(row) = row else {
+            return Ok(Standing { salt: None, wait: None });
+        };
+        let salt = row.salt.try_into().map_err(|_| broken("a salt that is not of 16 octets"))?;
+        // Negative once the wait is over.
+        let wait = Duration::try_from_secs_f64(row.left).ok().filter(|left| !left.is_zero());
+        Ok(Standing { salt: Some(Salt(salt)), wait })
+    }
+
+    async fn register(&self, new: &NewUser<'_>) -> Result<Registration, StoreError> {
+        Ok(match self.postgres.bounded(self.try_register(new)).await? {
+            Ok(row) => Registration::Registered(row.try_into()?),
+            Err(left) => Registration::TooSoon { left },
+        })
+    }
+
+    async fn grant_again(&self, id: UserId, nonce: Nonce) -> Result<Regrant, StoreError> {
+        self.postgres.bounded(self.try_grant_again(id, nonce)).await
+    }
+
+    async fn rows(&self, address: &Address) -> Result<Vec<Row>, StoreError> {
+        let rows = self
+            .postgres
+            .bounded(
+                sqlx::query!(
+                    "
+                    SELECT id, email, status, role, created_at, activated_at, password_hash
+                    FROM users WHERE address = $1
+                    ",
+                    address.as_str()
+                )
+                .fetch_all(self.pool()),
+            )
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                let hash = PasswordHash::from_phc(&row.password_hash).map_err(broken)?;
+                let user = UserRow {
+                    id: row.id,
+                    email: row.email,
+                    status: row.status,
+                    role: row.role,
+                    created_at: row.created_at,
+                    activated_at: row.activated_at,
+                };
+                Ok(Row { user: user.try_into()?, hash })
+            })
+            .collect()
+    }
+
+    async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let row = self
+            .postgres
+            .bounded(
+                sqlx::query_as!(
+                    UserRow,
+                    "SELECT id, email, status, role, created_at, activated_at FROM users WHERE id = $1",
+                    id.0
+                )
+                .fetch_optional(self.pool()),
+            )
+            .await?;
+        row.map(User::try_from).transpose()
+    }
+
+    async fn activate(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        self.postgres.bounded(self.try_activate(id)).await?.map(User::try_from).transpose()
+    }
+}
