@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod dev;
 pub mod domain;
 pub mod entropy;
+pub mod mail;
 pub mod mail_mock;
 pub mod passwords;
 pub mod store;

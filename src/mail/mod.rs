@@ -1,0 +1,10 @@
+//! Mail goes out through somebody else's HTTP API, which may be slow, down, or lying about what it did.
+//!
+//! `messages.rs` says what is written, `provider.rs` hands it over (in a dialect: `mailpit.rs`), `retry.rs` decides
+//! when to try again and when to stop, `worker.rs` does the rounds.
+
+pub mod mailpit;
+pub mod messages;
+pub mod provider;
+pub mod retry;
+pub mod worker;

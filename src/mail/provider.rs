@@ -1,0 +1,139 @@
+//! Handing a mail to the provider, and reading from its answer whether that may be tried again.
+
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::mailpit;
+use super::messages::Message;
+
+/// Whom the mails come from.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    pub email: String,
+    pub name: String,
+}
+
+/// The mail was not accepted, or nobody knows whether it was. The texts repeat nothing that the provider said.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SendError {
+    /// May be tried again, under the same key.
+    #[error("{reason}")]
+    Temporary { reason: String, retry_after: Option<Duration> },
+    /// The provider will never take this mail.
+    #[error("{reason}")]
+    Permanent { reason: String },
+}
+
+#[derive(Clone)]
+pub struct Provider {
+    http: Client,
+    url: Url,
+    from: Sender,
+}
+
+/// More than any dialect's answer; the rest of a longer one is not read.
+const MAX_ANSWER: usize = 64 * 1024;
+
+impl Provider {
+    /// `timeout` bounds one attempt, from the connection to the last byte of the answer.
+    ///
+    /// # Errors
+    /// When the URL cannot be a base, or the TLS roots of this machine cannot be read.
+    pub fn new(base: &Url, from: Sender, timeout: Duration) -> Result<Self, String> {
+        let mut url = base.clone();
+        url.path_segments_mut()
+            .map_err(|()| "cannot be the base of a path")?
+            .pop_if_empty()
+            .extend(mailpit::PATH.split('/'));
+        let http = Client::builder()
+            .timeout(timeout)
+            // A mail API that redirects is not the one that was configured.
+            .redirect(redirect::Policy::none())
+            .build()
+            .map_err(|error| error.without_url().to_string())?;
+        Ok(Self { http, url, from })
+    }
+
+    /// # Errors
+    /// Anything but the provider's clear acceptance.
+    pub async fn send(&self, message: &Message, key: Uuid) -> Result<(), SendError> {
+        let request = self
+            .http
+            .post(self.url.clone())
+            .header("Idempotency-Key", key.to_string())
+            .json(&mailpit::body(&self.from, message));
+        let temporary = |reason: &str| SendError::Temporary { reason: reason.to_owned(), retry_after: None };
+        let response = request.send().await.map_err(|error| temporary(kind(&error)))?;
+        if !response.status().is_success() {
+            return Err(refusal(response.status(), retry_after(&response)));
+        }
+        let body = read(response).await.map_err(|error| temporary(kind(&error)))?;
+        if mailpit::accepted(&body) { Ok(()) } else { Err(temporary("answered 2xx without accepting the mail")) }
+    }
+}
+
+async fn read(mut response: Response) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ANSWER {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+/// 4xx means that the request is at fault and stays so, but for those that speak of time or rate (RFC 9110, RFC 6585).
+fn refusal(status: StatusCode, retry_after: Option<Duration>) -> SendError {
+    let reason = format!("answered {}", status.as_u16());
+    let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    if status.is_client_error() && !passing.contains(&status) {
+        SendError::Permanent { reason }
+    } else {
+        SendError::Temporary { reason, retry_after }
+    }
+}
+
+/// The form in seconds; a date would need this machine's clock to be right.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn kind(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "did not answer in time"
+    } else if error.is_connect() {
+        "refused the connection"
+    } else {
+        "broke off before its answer was complete"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_of_the_mail_itself_is_final() {
+        for status in [400, 401, 403, 404, 413, 422] {
+            assert!(matches!(refusal(StatusCode::from_u16(status).unwrap(), None), SendError::Permanent { .. }));
+        }
+        for status in [302, 408, 425, 429, 500, 502, 503] {
+            assert!(matches!(refusal(StatusCode::from_u16(status).unwrap(), None), SendError::Temporary { .. }));
+        }
+    }
+
+    #[test]
+    fn the_path_follows_the_base() {
+        let from = Sender { email: "no-reply@sixty.example".into(), name: "Sixty".into() };
+        for base in ["http://mail.example:8025", "http://mail.example:8025/"] {
+            let provider = Provider::new(&base.parse().unwrap(), from.clone(), Duration::from_secs(1)).unwrap();
+            assert_eq!(provider.url.as_str(), "http://mail.example:8025/api/v1/send");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The worker: claims mails, makes their codes live, hands them to the provider, and starts the minute when it has
+//! taken them.
+//!
+//! The code is put into Redis *before* the mail goes out, because the mail may arrive before the provider's answer, and
+//! again *after* its acceptance, because the minute belongs to the person, not to a slow provider.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::messages::Message;
+use super::provider::{Provider, SendError};
+use super::retry;
+use crate::accounts::ports::{Codes, Put, StoreError};
+use crate::domain::code::CodeSecret;
+use crate::domain::email::Email;
+use crate::entropy::Entropy;
+use crate::store::postgres::outbox::{Claim, Outbox};
+
+/// How often the outbox is looked at without being told: for rows of other processes, retries and ended leases.
+const POLL: Duration = Duration::from_millis(500);
+
+pub struct Worker<C> {
+    pub outbox: Outbox,
+    pub codes: Arc<C>,
+    pub provider: Provider,
+    pub secret: CodeSecret,
+    pub code_ttl: Duration,
+    /// A mail older than this is not tried any more.
+    pub give_up_after: Duration,
+    /// Mails under way at once.
+    pub concurrency: usize,
+    pub entropy: Entropy,
+    /// Rung when this process has queued a mail.
+    pub queued: Arc<Notify>,
+}
+
+/// What to do with a claim after an attempt.
+enum Outcome {
+    Sent,
+    /// A later grant, three wrong guesses or an activation came in between.
+    NotWanted,
+    Retry {
+        reason: String,
+        after: Option<Duration>,
+    },
+    GiveUp {
+        reason: String,
+    },
+}
+
+impl<C: Codes> Worker<C> {
+    /// Works until told to stop, then finishes what is under way.
+    pub async fn run(self, stop: CancellationToken) {
+        let worker = Arc::new(self);
+        let mut under_way = JoinSet::new();
+        let mut reachable = true;
+        loop {
+            // Registered before the outbox is read, so that a mail queued meanwhile is not slept over.
+            let queued = worker.queued.notified();
+            let free = worker.concurrency - under_way.len();
+            match worker.outbox.claim(free as u32).await {
+                Ok(claims) => {
+                    if !reachable {
+                        info!("the outbox can be read again");
+                        reachable = true;
+                    }
+                    for claim in claims {
+                        let worker = Arc::clone(&worker);
+                        under_way.spawn(async move { worker.handle(claim).await });
+                    }
+                }
+                Err(error) if reachable => {
+                    warn!(%error, "the outbox cannot be read; trying on");
+                    reachable = false;
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = under_way.join_next(), if under_way.len() == worker.concurrency => {}
+                () = queued, if under_way.len() < worker.concurrency => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+            while under_way.try_join_next().is_some() {}
+        }
+        under_way.join_all().await;
+    }
+
+    async fn handle(&self, claim: Claim) {
+        let outcome = self.attempt(&claim).await;
+        if let Err(error) = self.settle(&claim, outcome).await {
+            // The lease ends by itself and the mail is sent again, with the same code under the same key.
+            warn!(%error, user.id = %claim.user, "a mail's end could not be noted");
+        }
+    }
+
+    async fn attempt(&self, claim: &Claim) -> Outcome {
+        if claim.age > self.give_up_after {
+            return Outcome::GiveUp { reason: "too old".to_owned() };
+        }
+        // An account's owner is told; whoever registered gets a decoy that behaves like a code.
+        let recipient = Email::parse(claim.account_email.as_ref().unwrap_or(&claim.email));
+        let Ok(recipient) = recipient else {
+            return Outcome::GiveUp { reason: "the stored address is none".to_owned() };
+        };
+        let (message, code) = if claim.account_email.is_some() {
+            (Message::existing_account(&recipient), None)
+        } else {
+            let code = self.secret.code(&claim.nonce, claim.length);
+            (Message::code(&recipient, &code, self.code_ttl), Some(code))
+        };
+        let put = || self.codes.put(claim.user, claim.grant, code.as_ref());
+        let later = |error: StoreError| Outcome::Retry { reason: error.to_string(), after: None };
+        match put().await {
+            Ok(Put::Armed) => {}
+            Ok(Put::Overtaken | Put::Spent) => return Outcome::NotWanted,
+            // A code that is not live must not be mailed.
+            Err(error) => return later(error),
+        }
+        match self.provider.send(&message, claim.idempotency_key).await {
+            Ok(()) => {}
+            Err(SendError::Temporary { reason, retry_after }) => return Outcome::Retry { reason, after: retry_after },
+            Err(SendError::Permanent { reason }) => return Outcome::GiveUp { reason },
+        }
+        match put().await {
+            // Used or destroyed while the provider was answering: the mail has done its work.
+            Ok(Put::Armed | Put::Overtaken | Put::Spent) => Outcome::Sent,
+            // The mail is out but its code may be gone: the same mail again is better than a code that does not work.
+            Err(error) => later(error),
+        }
+    }
+
+    async fn settle(&self, claim: &Claim, outcome: Outcome) -> Result<(), StoreError> {
+        let (user, attempts) = (claim.user, claim.attempts);
+        let outcome = match outcome {
+            Outcome::Retry { reason, after } => {
+                match retry::delay(attempts, claim.age, after, self.give_up_after, self.entropy.fraction()) {
+                    Some(delay) => {
+                        warn!(%reason, user.id = %user, attempts, ?delay, "a mail was not accepted; it will be tried again");
+                        counter!("sixty_mail_attempts_total", "outcome" => "retry").increment(1);
+                        self.outbox.retry(claim, delay).await?;
+                        return Ok(());
+                    }
+                    None => Outcome::GiveUp { reason },
+                }
+            }
+            done => done,
+        };
+        let label = match &outcome {
+            Outcome::Sent => {
+                info!(user.id = %user, attempts, "a mail was accepted by the provider");
+                "sent"
+            }
+            Outcome::GiveUp { reason } => {
+                error!(%reason, user.id = %user, attempts, "a mail was given up");
+                "given_up"
+            }
+            Outcome::NotWanted | Outcome::Retry { .. } => {
+                debug!(user.id = %user, "a mail is not wanted any more");
+                "not_wanted"
+            }
+        };
+        counter!("sixty_mail_attempts_total", "outcome" => label).increment(1);
+        if !self.outbox.finish(claim).await? {
+            debug!(user.id = %user, "the claim was no longer held");
+        }
+        Ok(())
+    }
+}
