@@ -1,0 +1,318 @@
+//! The routes as a client sees them; the last tests use a socket, since what a cut connection is only a socket knows.
+
+use futures_util::FutureExt;
+use hyper_util::rt::TokioIo;
+use poem::http::{Method, StatusCode};
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Body, Endpoint, Request, Response};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+fn mock() -> MailMock {
+    MailMock::new(Options::default(), 1)
+}
+
+fn with_faults(faults: Faults) -> MailMock {
+    MailMock::new(Options { faults }, 1)
+}
+
+fn mail_to(address: &str) -> Value {
+    json!({"From": {"Email": "app@example.org", "Name": "App"}, "To": [{"Email": address}], "Subject": "Hi", "Text": "1234"})
+}
+
+async fn call(
+    mock: &MailMock,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Response {
+    let mut request = Request::builder().method(method).uri(path.parse().unwrap());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    mock.endpoint().get_response(request.body(body)).await
+}
+
+async fn value(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    (status, response.into_body().into_json().await.unwrap())
+}
+
+async fn read(mock: &MailMock, path: &str) -> (u16, Value) {
+    value(call(mock, Method::GET, path, &[], ()).await).await
+}
+
+async fn send(mock: &MailMock, body: &Value, key: &str) -> (u16, Value) {
+    value(call(mock, Method::POST, "/api/v1/send", &[("Idempotency-Key", key)], body.to_string()).await).await
+}
+
+async fn order(mock: &MailMock, faults: Value) -> (u16, Value) {
+    value(call(mock, Method::PUT, "/api/faults", &[], faults.to_string()).await).await
+}
+
+fn subjects(list: &Value) -> Vec<&str> {
+    list["messages"].as_array().unwrap().iter().map(|mail| mail["Subject"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_mail_sent_is_listed_found_and_shown() {
+    let mock = mock();
+    let mail = json!({
+        "From": {"Email": "app@example.org", "Name": "App"}, "To": [{"Email": "Ann@example.org", "Name": null}],
+        "Subject": "Your code", "Text": "It is\n\n  1234.", "HTML": "<p>1234</p>", "Headers": {"X-Kind": "code"},
+        "Cc": [], "Tags": ["a"], "Attachments": [],
+    });
+    let (status, sent) = send(&mock, &mail, "").await;
+    assert_eq!(status, 200);
+
+    let (_, mut list) = read(&mock, "/api/v1/messages").await;
+    let created = list["messages"][0]["Created"].take();
+    OffsetDateTime::parse(created.as_str().unwrap(), &time::format_description::well_known::Rfc3339).unwrap();
+    assert!(created.as_str().unwrap().ends_with('Z') && created.as_str().unwrap().len() == 24, "{created}");
+    let people =
+        (json!({"Name": "App", "Address": "app@example.org"}), json!([{"Name": "", "Address": "Ann@example.org"}]));
+    assert_eq!(
+        list,
+        json!({"total": 1, "messages_count": 1, "start": 0, "messages": [{
+            "ID": sent["ID"], "From": people.0, "To": people.1,
+            "Subject": "Your code", "Created": null, "Snippet": "It is 1234.",
+        }]})
+    );
+
+    let (status, shown) = read(&mock, &format!("/api/v1/message/{}", sent["ID"].as_str().unwrap())).await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        shown,
+        json!({
+            "ID": sent["ID"], "From": people.0, "To": people.1, "Subject": "Your code", "Date": created,
+            "Text": "It is\n\n  1234.", "HTML": "<p>1234</p>", "Headers": {"X-Kind": "code"},
+        })
+    );
+    assert_eq!(read(&mock, "/api/v1/message/latest").await.1, shown);
+}
+
+#[tokio::test]
+async fn lists_are_newest_first_and_paged() {
+    let mock = mock();
+    for number in 1..=60 {
+        let mut mail = mail_to("a@example.org");
+        mail["Subject"] = number.to_string().into();
+        send(&mock, &mail, "").await;
+    }
+
+    let (_, list) = read(&mock, "/api/v1/messages?start=1&limit=2").await;
+    assert_eq!((subjects(&list), &list["total"]), (vec!["59", "58"], &json!(60)));
+    let (_, list) = read(&mock, "/api/v1/messages?limit=many").await;
+    assert_eq!(subjects(&list).len(), 50);
+}
+
+#[tokio::test]
+async fn search_compares_the_whole_address_in_any_case() {
+    let mock = mock();
+    for address in ["ann@example.org", "Joann@example.org", "o+1@example.org"] {
+        send(&mock, &mail_to(address), "").await;
+    }
+
+    for query in ["to:ANN@example.org", "to:%22ann@example.org%22", "to:o%2B1@example.org", "to:joann@EXAMPLE.org+hi"] {
+        let (_, found) = read(&mock, &format!("/api/v1/search?query={query}")).await;
+        assert_eq!((&found["total"], subjects(&found).len()), (&json!(1), 1), "{query}");
+    }
+    assert_eq!(read(&mock, "/api/v1/search?query=to:nn@example.org").await.1["total"], 0);
+    assert_eq!(read(&mock, "/api/v1/search?query=123").await.1["total"], 3);
+    assert_eq!(read(&mock, "/api/v1/search?query=+").await.0, 400);
+    assert_eq!(read(&mock, "/api/v1/search").await.0, 400);
+}
+
+#[tokio::test]
+async fn wrong_input_is_told_and_not_taken() {
+    let mock = mock();
+    let with = |field: &str, value: Value| {
+        let mut mail = mail_to("a@example.org");
+        mail[field] = value;
+        mail
+    };
+    for body in [
+        with("From", json!({"Name": "App"})),
+        with("From", Value::Null),
+        with("To", json!([])),
+        with("To", json!([{"Email": "nobody"}])),
+        with("To", json!("a@example.org")),
+        with("Headers", json!({"subject": "x"})),
+        json!("{"),
+    ] {
+        let (status, answer) = send(&mock, &body, "").await;
+        assert!(status == 400 && answer["Error"].is_string(), "{body} {status} {answer}");
+    }
+    assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 0);
+}
+
+#[tokio::test]
+async fn a_key_used_again_brings_the_same_mail() {
+    let mock = mock();
+    let (_, first) = send(&mock, &mail_to("a@example.org"), "k").await;
+    let (_, again) = send(&mock, &mail_to("a@example.org"), "k").await;
+    let (_, other) = send(&mock, &mail_to("a@example.org"), "l").await;
+    assert!(first == again && first != other);
+    assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 2);
+
+    let emptied = call(&mock, Method::DELETE, "/api/v1/messages", &[], ()).await;
+    assert_eq!(emptied.into_body().into_string().await.unwrap(), "ok");
+    assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 0);
+    assert_ne!(send(&mock, &mail_to("a@example.org"), "k").await.1, first);
+}
+
+#[tokio::test]
+async fn delete_takes_out_the_named_ones() {
+    let mock = mock();
+    let (_, first) = send(&mock, &mail_to("a@example.org"), "").await;
+    let (_, second) = send(&mock, &mail_to("b@example.org"), "").await;
+    call(&mock, Method::DELETE, "/api/v1/messages", &[], json!({"IDs": [first["ID"]]}).to_string()).await;
+    let (_, list) = read(&mock, "/api/v1/messages").await;
+    assert_eq!((&list["total"], &list["messages"][0]["ID"]), (&json!(1), &second["ID"]));
+}
+
+#[tokio::test]
+async fn faults_are_replaced_as_a_whole_and_checked() {
+    let mock = mock();
+    let none = json!({"fail_rate": 0.0, "status": 500, "latency_ms": 0, "drop_rate": 0.0});
+    assert_eq!(read(&mock, "/api/faults").await, (200, none.clone()));
+
+    let (status, now) = order(&mock, json!({"fail_rate": 1, "status": 503})).await;
+    assert_eq!((status, &now["fail_rate"], &now["status"]), (200, &json!(1.0), &json!(503)));
+    for wrong in [
+        json!({"fail_rate": 1.5}),
+        json!({"drop_rate": -0.1}),
+        json!({"status": 200}),
+        json!({"latency_ms": 600_001}),
+        json!({"latency_ms": -1}),
+        json!({"fail": 1}),
+        json!([]),
+    ] {
+        let (status, answer) = order(&mock, wrong.clone()).await;
+        assert!(status == 400 && answer["Error"].is_string(), "{wrong}");
+    }
+    assert_eq!(read(&mock, "/api/faults").await.1, now);
+    assert_eq!(order(&mock, json!({})).await, (200, none));
+}
+
+#[tokio::test]
+async fn a_failure_stores_nothing_and_its_key_stays_free() {
+    let mock = with_faults(Faults { fail_rate: 1.0, status: 503, ..Faults::default() });
+    let body = mail_to("a@example.org").to_string();
+    for path in ["/api/v1/send"] {
+        let failed = call(&mock, Method::POST, path, &[("Idempotency-Key", "k")], body.clone()).await;
+        assert_eq!(failed.header("Retry-After"), Some("1"));
+        assert_eq!(value(failed).await, (503, json!({"Error": "fault"})));
+    }
+    assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 0);
+
+    order(&mock, json!({})).await;
+    assert_eq!(send(&mock, &mail_to("a@example.org"), "k").await.0, 200);
+    assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 1);
+}
+
+#[test]
+fn a_share_is_about_that_share_and_its_ends_are_certain() {
+    let mock = mock();
+    let hits = |share| (0..1000).filter(|_| mock.chance(share)).count();
+    assert!((250..350).contains(&hits(0.3)));
+    assert_eq!((hits(0.0), hits(1.0), hits(f64::NAN)), (0, 1000, 0));
+}
+
+#[tokio::test]
+async fn latency_comes_before_the_mail_is_taken() {
+    let mock = with_faults(Faults { latency_ms: 600_000, ..Faults::default() });
+    let mail = mail_to("a@example.org");
+    assert!(send(&mock, &mail, "").now_or_never().is_none());
+    assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 0);
+}
+
+#[tokio::test]
+async fn bodies_over_a_mebibyte_are_refused() {
+    let mock = mock();
+    let mut mail = mail_to("a@example.org");
+    mail["Text"] = "x".repeat(wire::BODY_LIMIT - mail.to_string().len() + 4).into();
+    assert_eq!(mail.to_string().len(), wire::BODY_LIMIT);
+    assert_eq!(send(&mock, &mail, "").await.0, 200);
+
+    let (status, answer) = send(&mock, &json!("x".repeat(wire::BODY_LIMIT)), "").await;
+    assert!(status == 413 && answer["Error"].is_string());
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_json_too() {
+    let mock = mock();
+    for path in ["/nowhere", "/api/v1/message/x", "/api/v1/message/latest"] {
+        let (status, answer) = read(&mock, path).await;
+        assert!(status == 404 && answer["Error"].is_string(), "{path}");
+    }
+    let refused = call(&mock, Method::PUT, "/api/v1/messages", &[], ()).await;
+    assert_eq!(refused.header("Allow"), Some("DELETE, GET, HEAD"));
+    let (status, answer) = value(refused).await;
+    assert!(status == 405 && answer["Error"].is_string());
+    assert_eq!(call(&mock, Method::GET, "/livez", &[], ()).await.status(), StatusCode::OK);
+}
+
+/// Serves connections as the program does: hyper's HTTP/1 server, one task each.
+async fn serve(mock: &MailMock) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let endpoint = Arc::new(mock.endpoint());
+    tokio::spawn(async move {
+        while let Ok((stream, peer)) = listener.accept().await {
+            let endpoint = Arc::clone(&endpoint);
+            let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                let endpoint = Arc::clone(&endpoint);
+                let scheme = poem::http::uri::Scheme::HTTP;
+                let request = Request::from((request, LocalAddr(address.into()), RemoteAddr(peer.into()), scheme));
+                async move { Ok::<_, std::convert::Infallible>(hyper::Response::from(endpoint.get_response(request).await)) }
+            });
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+fn post_bytes(path: &str, body: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: mock\r\nIdempotency-Key: k\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn a_dropped_answer_is_a_closed_connection_and_no_byte_but_the_mail_is_there() {
+    let mock = with_faults(Faults { drop_rate: 1.0, ..Faults::default() });
+    let address = serve(&mock).await;
+    let mailpit = mail_to("a@example.org").to_string();
+    for (path, body) in [("/api/v1/send", mailpit.clone())] {
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(post_bytes(path, &body).as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            assert_eq!(stream.read_to_end(&mut answer).await.unwrap(), 0, "{}", String::from_utf8_lossy(&answer));
+        }
+    }
+    let (_, list) = read(&mock, "/api/v1/messages").await;
+    assert_eq!(list["total"], 1, "however often it was tried");
+
+    // What is not taken is answered, and a key whose answer was dropped is answered with the mail that was taken.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(post_bytes("/api/v1/send", "{}").as_bytes()).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'H');
+    order(&mock, json!({})).await;
+    let (status, answer) = send(&mock, &mail_to("a@example.org"), "k").await;
+    assert_eq!((status, &answer["ID"]), (200, &list["messages"][0]["ID"]));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_still_reads_why() {
+    let mock = mock();
+    let mut stream = TcpStream::connect(serve(&mock).await).await.unwrap();
+    let body = "x".repeat(4 * wire::BODY_LIMIT);
+    stream.write_all(post_bytes("/api/v1/send", &body).as_bytes()).await.unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 413");
+}
