@@ -1,10 +1,11 @@
 //! A mail provider that delivers nothing: it keeps what it takes, shows it, and fails on order.
 //!
-//! It speaks Mailpit's API, so a real Mailpit can take its place.
+//! It speaks Mailpit's API and Mailjet's Send API v3.1, so it stands in for either; a real Mailpit can take its place.
 //! It knows nothing of the rest of the service and may be reached only through HTTP.
 
 mod faults;
 mod inbox;
+mod mailjet;
 mod mailpit;
 mod query;
 #[cfg(test)]
@@ -24,12 +25,15 @@ use uuid::Uuid;
 
 pub use faults::{Faults, FaultsError};
 use inbox::{Inbox, Key, Letter, Mail};
+pub use mailjet::Credentials;
 
 /// How a mock behaves from its start.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The faults in force until `PUT /api/faults` replaces them.
     pub faults: Faults,
+    /// What `POST /v3.1/send` asks for; without it, any key and secret that are not empty will do.
+    pub mailjet: Option<Credentials>,
 }
 
 /// The mock provider; clones share one inbox.
@@ -39,6 +43,7 @@ pub struct MailMock {
 }
 
 struct Shared {
+    mailjet: Option<Credentials>,
     state: Mutex<State>,
 }
 
@@ -55,9 +60,9 @@ impl MailMock {
     /// Faults out of their limits do no harm here; [`Faults::check`] is for those who would rather tell a user.
     #[must_use]
     pub fn new(options: Options, seed: u64) -> MailMock {
-        let Options { faults } = options;
+        let Options { faults, mailjet } = options;
         let state = State { inbox: Inbox::default(), faults, rng: StdRng::seed_from_u64(seed) };
-        MailMock { shared: Arc::new(Shared { state: Mutex::new(state) }) }
+        MailMock { shared: Arc::new(Shared { mailjet, state: Mutex::new(state) }) }
     }
 
     /// All routes. Every error, a wrong path or method too, is answered as JSON `{"Error"}`.
@@ -70,13 +75,18 @@ impl MailMock {
             .at("/api/v1/send", methods("POST", post(mailpit::send)))
             .at("/api/v1/messages", methods("DELETE, GET, HEAD", get(mailpit::list).delete(mailpit::delete)))
             .at("/api/v1/search", methods("GET, HEAD", get(mailpit::search)))
-            .at("/api/v1/message/:id", methods("GET, HEAD", get(mailpit::show)));
+            .at("/api/v1/message/:id", methods("GET, HEAD", get(mailpit::show)))
+            .at("/v3.1/send", methods("POST", post(mailjet::send)));
         route.data(self.clone()).catch_all_error(as_json).boxed()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves at worst a mail missing; the mock is more useful alive.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mailjet(&self) -> Option<&Credentials> {
+        self.shared.mailjet.as_ref()
     }
 
     /// Stores a mail, unless it was already taken under its key: then that one.
@@ -96,6 +106,10 @@ impl MailMock {
             "latest" => self.state().inbox.newest(),
             id => self.state().inbox.find(Uuid::try_parse(id).ok()?),
         }
+    }
+
+    fn draw_id(&self) -> Uuid {
+        random_id(&mut self.state().rng)
     }
 
     /// True in this share of the calls. Never for 0, always for 1, and no panic for what is neither.

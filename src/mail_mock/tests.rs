@@ -1,5 +1,7 @@
 //! The routes as a client sees them; the last tests use a socket, since what a cut connection is only a socket knows.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt;
 use hyper_util::rt::TokioIo;
 use poem::http::{Method, StatusCode};
@@ -16,7 +18,7 @@ fn mock() -> MailMock {
 }
 
 fn with_faults(faults: Faults) -> MailMock {
-    MailMock::new(Options { faults }, 1)
+    MailMock::new(Options { faults, ..Options::default() }, 1)
 }
 
 fn mail_to(address: &str) -> Value {
@@ -52,6 +54,12 @@ async fn send(mock: &MailMock, body: &Value, key: &str) -> (u16, Value) {
 
 async fn order(mock: &MailMock, faults: Value) -> (u16, Value) {
     value(call(mock, Method::PUT, "/api/faults", &[], faults.to_string()).await).await
+}
+
+async fn mailjet(mock: &MailMock, messages: Value, pair: &str) -> (u16, Value) {
+    let authorization = format!("Basic {}", BASE64_STANDARD.encode(pair));
+    let body = json!({ "Messages": messages }).to_string();
+    value(call(mock, Method::POST, "/v3.1/send", &[("Authorization", &authorization)], body).await).await
 }
 
 fn subjects(list: &Value) -> Vec<&str> {
@@ -176,6 +184,49 @@ async fn delete_takes_out_the_named_ones() {
 }
 
 #[tokio::test]
+async fn mailjet_takes_what_is_in_order_and_says_what_is_not() {
+    let mock = mock();
+    let good = json!({
+        "From": {"Email": "app@example.org", "Name": "App"}, "To": [{"Email": "a@example.org"}, {"Email": "b@example.org"}],
+        "Subject": "Hi", "TextPart": "1234", "HTMLPart": "<p>", "CustomID": "mine", "Headers": {"X-A": "b"}, "Priority": 2,
+    });
+    let (status, answer) = mailjet(&mock, json!([good]), "key:secret").await;
+    assert_eq!(status, 200);
+    let message = &answer["Messages"][0];
+    assert_eq!((&message["Status"], &message["CustomID"]), (&json!("success"), &json!("mine")));
+    assert_eq!((&message["Cc"], &message["Bcc"]), (&json!([]), &json!([])));
+    let recipients = message["To"].as_array().unwrap();
+    assert_eq!(recipients[1]["Email"], "b@example.org");
+    assert!(recipients[0]["MessageID"].as_u64() < recipients[1]["MessageID"].as_u64());
+    let href = recipients[1]["MessageHref"].as_str().unwrap().strip_prefix("http://localhost").unwrap();
+    let (_, shown) = read(&mock, href).await;
+    assert_eq!((&shown["Text"], &shown["HTML"]), (&json!("1234"), &json!("<p>")));
+
+    let flawed = json!({"From": {}, "To": [{"Email": "@"}]});
+    let (status, answer) = mailjet(&mock, json!([flawed, good, 7]), "key:secret").await;
+    assert_eq!(status, 400);
+    let statuses: Vec<_> = (0..3).map(|n| answer["Messages"][n]["Status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["error", "success", "error"]);
+    let errors = answer["Messages"][0]["Errors"].as_array().unwrap();
+    let codes: Vec<_> =
+        errors.iter().map(|error| (error["ErrorCode"].as_str().unwrap(), &error["ErrorRelatedTo"])).collect();
+    assert_eq!(
+        codes,
+        [
+            ("mj-0003", &json!(["From.Email"])),
+            ("mj-0013", &json!(["To[0].Email"])),
+            ("send-0003", &json!(["TextPart", "HTMLPart"])),
+        ]
+    );
+    assert!(errors.iter().all(|error| error["StatusCode"] == 400 && error["ErrorIdentifier"].is_string()));
+    assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 2);
+
+    assert_eq!(mailjet(&mock, json!([]), "key:secret").await.0, 400);
+    let (status, answer) = mailjet(&mock, json!([good]), "key:").await;
+    assert_eq!((status, &answer["StatusCode"], answer["ErrorMessage"].is_string()), (401, &json!(401), true));
+}
+
+#[tokio::test]
 async fn faults_are_replaced_as_a_whole_and_checked() {
     let mock = mock();
     let none = json!({"fail_rate": 0.0, "status": 500, "latency_ms": 0, "drop_rate": 0.0});
@@ -203,7 +254,7 @@ async fn faults_are_replaced_as_a_whole_and_checked() {
 async fn a_failure_stores_nothing_and_its_key_stays_free() {
     let mock = with_faults(Faults { fail_rate: 1.0, status: 503, ..Faults::default() });
     let body = mail_to("a@example.org").to_string();
-    for path in ["/api/v1/send"] {
+    for path in ["/api/v1/send", "/v3.1/send"] {
         let failed = call(&mock, Method::POST, path, &[("Idempotency-Key", "k")], body.clone()).await;
         assert_eq!(failed.header("Retry-After"), Some("1"));
         assert_eq!(value(failed).await, (503, json!({"Error": "fault"})));
@@ -278,7 +329,12 @@ async fn serve(mock: &MailMock) -> std::net::SocketAddr {
 }
 
 fn post_bytes(path: &str, body: &str) -> String {
-    format!("POST {path} HTTP/1.1\r\nHost: mock\r\nIdempotency-Key: k\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    let authorization = BASE64_STANDARD.encode("key:secret");
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: mock\r\nIdempotency-Key: k\r\nAuthorization: Basic {authorization}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 #[tokio::test]
@@ -286,7 +342,10 @@ async fn a_dropped_answer_is_a_closed_connection_and_no_byte_but_the_mail_is_the
     let mock = with_faults(Faults { drop_rate: 1.0, ..Faults::default() });
     let address = serve(&mock).await;
     let mailpit = mail_to("a@example.org").to_string();
-    for (path, body) in [("/api/v1/send", mailpit.clone())] {
+    let mailjet = json!({"Messages": [{
+        "From": {"Email": "app@example.org"}, "To": [{"Email": "b@example.org"}], "TextPart": "1234",
+    }]});
+    for (path, body) in [("/api/v1/send", mailpit.clone()), ("/v3.1/send", mailjet.to_string())] {
         for _ in 0..2 {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(post_bytes(path, &body).as_bytes()).await.unwrap();
@@ -295,7 +354,7 @@ async fn a_dropped_answer_is_a_closed_connection_and_no_byte_but_the_mail_is_the
         }
     }
     let (_, list) = read(&mock, "/api/v1/messages").await;
-    assert_eq!(list["total"], 1, "however often it was tried");
+    assert_eq!(list["total"], 2, "once for each provider, however often it was tried");
 
     // What is not taken is answered, and a key whose answer was dropped is answered with the mail that was taken.
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -303,7 +362,7 @@ async fn a_dropped_answer_is_a_closed_connection_and_no_byte_but_the_mail_is_the
     assert_eq!(stream.read_u8().await.unwrap(), b'H');
     order(&mock, json!({})).await;
     let (status, answer) = send(&mock, &mail_to("a@example.org"), "k").await;
-    assert_eq!((status, &answer["ID"]), (200, &list["messages"][0]["ID"]));
+    assert_eq!((status, &answer["ID"]), (200, &list["messages"][1]["ID"]));
 }
 
 #[tokio::test]
