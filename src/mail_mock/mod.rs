@@ -7,6 +7,7 @@ mod faults;
 mod inbox;
 mod mailjet;
 mod mailpit;
+mod page;
 mod query;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,10 @@ impl MailMock {
     /// A dropped answer surfaces as an error of its connection: whoever serves this must expect one, and go on.
     pub fn endpoint(&self) -> BoxEndpoint<'static, Response> {
         let route = Route::new()
+            .at("/", methods("GET, HEAD", get(page::inbox)))
+            .at("/inbox.css", methods("GET, HEAD", get(page::style)))
+            .at("/inbox.js", methods("GET, HEAD", get(page::script)))
+            .at("/view/:name", methods("GET, HEAD", get(page::part)))
             .at("/livez", methods("GET, HEAD", get(livez)))
             .at("/api/faults", methods("GET, HEAD, PUT", get(faults::show).put(faults::replace)))
             .at("/api/v1/send", methods("POST", post(mailpit::send)))

@@ -297,7 +297,7 @@ async fn bodies_over_a_mebibyte_are_refused() {
 #[tokio::test]
 async fn what_is_not_there_is_json_too() {
     let mock = mock();
-    for path in ["/nowhere", "/api/v1/message/x", "/api/v1/message/latest"] {
+    for path in ["/nowhere", "/api/v1/message/x", "/api/v1/message/latest", "/view/x.html", "/view/x"] {
         let (status, answer) = read(&mock, path).await;
         assert!(status == 404 && answer["Error"].is_string(), "{path}");
     }
@@ -306,6 +306,24 @@ async fn what_is_not_there_is_json_too() {
     let (status, answer) = value(refused).await;
     assert!(status == 405 && answer["Error"].is_string());
     assert_eq!(call(&mock, Method::GET, "/livez", &[], ()).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_mails_html_is_served_without_any_right() {
+    let mock = mock();
+    let mut mail = mail_to("a@example.org");
+    mail["HTML"] = "<script>alert(1)</script>".into();
+    let (_, sent) = send(&mock, &mail, "").await;
+
+    let part = call(&mock, Method::GET, &format!("/view/{}.html", sent["ID"].as_str().unwrap()), &[], ()).await;
+    let policy = part.header("Content-Security-Policy").unwrap();
+    assert!(policy.starts_with("sandbox; default-src 'none'") && !policy.contains("script"), "{policy}");
+
+    let page = call(&mock, Method::GET, "/", &[], ()).await;
+    assert!(page.header("Content-Security-Policy").unwrap().contains("script-src 'self';"));
+    for path in ["/inbox.css", "/inbox.js"] {
+        assert_eq!(call(&mock, Method::GET, path, &[], ()).await.status(), StatusCode::OK);
+    }
 }
 
 /// Serves connections as the program does: hyper's HTTP/1 server, one task each.
