@@ -1,2 +1,4 @@
-#[test]
-fn t() {}
+//! Everything that is tested from outside, in one binary: it links once.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
+
+mod stack;
