@@ -50,7 +50,9 @@ impl Server {
         polite: Signal,
         log: &Path,
     ) -> Result<Server, StartError> {
-        let output = File::create(log).map_err(StartError::file("write", log))?;
+        // Removed first: root could overwrite another user's file, but not the other way round.
+        let _ = std::fs::remove_file(log);
+        let output = File::create_new(log).map_err(StartError::file("write", log))?;
         let errors = output.try_clone().map_err(StartError::file("write", log))?;
         let child = command
             .stdout(output)
