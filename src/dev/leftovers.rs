@@ -36,7 +36,8 @@ pub(super) async fn end_postgres(data: &Path) -> Result<(), StartError> {
         return fs::remove_file(&file).map_err(StartError::file("remove", &file));
     };
     if command_line(pid).await.is_some_and(|words| words.iter().any(|word| Path::new(word) == data)) {
-        end(pid).await;
+        // Its clients are as stale as it is; the next one recovers what this one does not finish.
+        end(pid, Signal::SIGQUIT).await;
         return Ok(());
     }
     if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
@@ -65,7 +66,7 @@ pub(super) async fn end_redis(note: &Path) {
     // Redis shows its address there: `redis-server 127.0.0.1:6379`.
     let address = format!("127.0.0.1:{port}");
     if command_line(pid).await.is_some_and(|words| words.contains(&address)) {
-        end(pid).await;
+        end(pid, Signal::SIGTERM).await;
     }
 }
 
@@ -88,8 +89,8 @@ async fn command_line(pid: i32) -> Option<Vec<String>> {
 }
 
 /// It is not our child, so it is watched instead of waited for.
-async fn end(pid: i32) {
-    for signal in [Signal::SIGQUIT, Signal::SIGKILL] {
+async fn end(pid: i32, polite: Signal) {
+    for signal in [polite, Signal::SIGKILL] {
         eprintln!("ending pid {pid}, left by an earlier run: {signal}");
         let _ = kill(Pid::from_raw(pid), signal);
         let gone = async {
