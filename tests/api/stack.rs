@@ -182,6 +182,23 @@ async fn stacks_for_tests_share_a_folder() {
     two.stop();
 }
 
+#[tokio::test]
+async fn what_a_killed_run_leaves_on_the_disk_is_cleared_away_by_the_next() {
+    let folder = Folder::new("sweep");
+    let runs = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect()
+    };
+    let mut killed = folder.start(false);
+    let left = runs();
+    send(killed.guardian_pid(), Signal::SIGKILL);
+    killed.died().await;
+    let next = folder.start(false);
+    assert_eq!(runs().len(), 1);
+    assert_ne!(runs(), left);
+    next.stop();
+}
+
 #[test]
 fn a_folder_in_use_is_refused_with_the_holder_named() {
     let folder = Folder::new("in-use");
