@@ -1,0 +1,133 @@
+//! HTTP Basic authentication (RFC 7617).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use poem::http::{HeaderMap, header};
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaSecurityScheme, Registry};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+
+use super::problem::Problem;
+use crate::domain::email::{Address, Email};
+use crate::domain::password::Password;
+
+/// The scheme's name in the OpenAPI document.
+pub const SCHEME: &str = "basic";
+
+/// What was presented; nobody has looked yet whether it is right.
+pub struct Credentials {
+    /// `None` for a user name that is no address, and so nobody's.
+    pub address: Option<Address>,
+    pub password: Password,
+}
+
+impl Credentials {
+    fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+        let (field, None) = (fields.next()?, fields.next()) else {
+            return None;
+        };
+        let (scheme, encoded) = field.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+        let (name, password) = decoded.split_once(':')?;
+        let address = Email::parse(name).ok().map(|email| email.address().clone());
+        // What is refused here fits nobody, whoever the user is, so answering at once tells nothing.
+        Some(Self { address, password: Password::present(password).ok()? })
+    }
+}
+
+impl<'a> ApiExtractor<'a> for Credentials {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        let scheme = MetaSecurityScheme {
+            ty: "http",
+            description: Some("The e-mail address and the password of the registration, in UTF-8."),
+            name: None,
+            key_in: None,
+            scheme: Some("basic"),
+            bearer_format: None,
+            flows: None,
+            openid_connect_url: None,
+        };
+        registry.create_security_scheme(SCHEME, scheme);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![SCHEME]
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        Self::from_headers(request.headers()).ok_or_else(|| Problem::unauthenticated().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use poem::http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn parse(field: &[u8]) -> Option<Credentials> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_bytes(field).ok()?);
+        Credentials::from_headers(&headers)
+    }
+
+    fn basic(pair: impl AsRef<[u8]>) -> Vec<u8> {
+        format!("Basic {}", STANDARD.encode(pair)).into_bytes()
+    }
+
+    #[test]
+    fn user_and_password_get_the_treatment_of_registration() {
+        let credentials = parse(&basic(" ADA@Example.com:cafe\u{301} noir:9")).unwrap();
+        assert_eq!(credentials.address.unwrap().as_str(), "ada@example.com");
+        assert_eq!(credentials.password.expose(), "caf\u{e9} noir:9");
+        assert!(parse(&[b"bAsIc ".as_slice(), &basic("a@b.example:c")[6..]].concat()).is_some());
+    }
+
+    #[test]
+    fn what_is_no_basic_field_is_refused() {
+        for field in [
+            b"".to_vec(),
+            b"Basic".to_vec(),
+            b"Basic ".to_vec(),
+            b"Basic !!!".to_vec(),
+            b"Bearer YTpi".to_vec(),
+            basic("no colon"),
+            basic(b"ada@example.com:\xff\xfe"),
+            basic("ada@example.com:correct\0horse"),
+            basic(format!("ada@example.com:{}", "x".repeat(10_000))),
+        ] {
+            assert!(parse(&field).is_none());
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_address_is_somebody_unknown() {
+        assert!(parse(&basic("ada:correct horse")).unwrap().address.is_none());
+    }
+
+    #[test]
+    fn two_fields_are_none() {
+        let mut headers = HeaderMap::new();
+        for _ in 0..2 {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(&basic("a@b.example:c")).unwrap());
+        }
+        assert!(Credentials::from_headers(&headers).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_panics(field in prop::collection::vec(any::<u8>(), 0..200), pair in any::<Vec<u8>>()) {
+            parse(&field);
+            parse(&basic(pair));
+        }
+    }
+}

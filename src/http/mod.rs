@@ -1,0 +1,13 @@
+//! The HTTP API: parses requests into domain types, calls a use case, says what came of it. Nothing else points here but
+//! `app.rs`.
+
+pub mod auth;
+pub mod health;
+pub mod limits;
+pub mod openapi;
+pub mod pages;
+pub mod payload;
+pub mod problem;
+pub mod routes;
+pub mod server;
+pub mod users;

@@ -1,0 +1,213 @@
+//! The OpenAPI document: what the framework derives from the code, completed by what it does not know.
+//!
+//! The framework declares no problem, no lack of security, and no closed schema; generators and testers need all three.
+//! Which problems an operation answers with stands in one table here; the tests hold every answer they see to it.
+
+use poem::http::Method;
+use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
+use serde_json::{Map, Value, json};
+
+use super::problem::{Kind, MEDIA_TYPE};
+use super::routes::Path;
+
+/// What any operation that takes a body can answer, besides its own.
+const BODY: [Kind; 4] = [Kind::MalformedRequest, Kind::PayloadTooLarge, Kind::UnsupportedMediaType, Kind::InvalidField];
+/// What any operation that asks for credentials can answer.
+const AUTH: [Kind; 2] = [Kind::Unauthenticated, Kind::AccountDisabled];
+/// What any operation can answer.
+const ANY: [Kind; 2] = [Kind::Internal, Kind::Unavailable];
+/// What an operation without a body can answer to one that is sent all the same.
+const NO_BODY: [Kind; 2] = [Kind::MalformedRequest, Kind::PayloadTooLarge];
+
+fn problems(operation_id: &str) -> Vec<Kind> {
+    let groups: &[&[Kind]] = match operation_id {
+        "registerUser" => &[&BODY, &[Kind::TooManyCodes]],
+        "activateUser" => &[&BODY, &AUTH, &[Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode]],
+        "resendCode" => &[&NO_BODY, &AUTH, &[Kind::AlreadyActive, Kind::TooManyCodes]],
+        "getCurrentUser" => &[&NO_BODY, &AUTH],
+        other => unreachable!("the problems of {other} are not in the table"),
+    };
+    groups.iter().copied().chain([&ANY[..]]).flatten().copied().collect()
+}
+
+pub fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
+    let description = "Registers users: an e-mail address, a password, and a mailed code that lives for sixty seconds. \
+                       Every error is a problem (RFC 9457); its `type` leads to what it means and what to do.";
+    OpenApiService::new(api, "Sixty", env!("CARGO_PKG_VERSION"))
+        .description(description)
+        .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/MIT.html"))
+        .server("/")
+}
+
+/// The completed document.
+pub struct Document(Value);
+
+impl Document {
+    /// # Panics
+    /// When an operation's problems are not in the table above: the document is made at the start, so no release does.
+    pub fn of<T: OpenApi>(service: &OpenApiService<T, ()>) -> Self {
+        let mut document: Value = serde_json::from_str(&service.spec()).expect("the framework writes JSON");
+        let paths = document["paths"].as_object_mut().expect("there are paths");
+        for operation in paths.values_mut().flat_map(|path| path.as_object_mut().expect("a path item")).map(|(_, o)| o)
+        {
+            complete(operation);
+        }
+        let schemas = document["components"]["schemas"].as_object_mut().expect("there are schemas");
+        for schema in schemas.values_mut() {
+            close(schema);
+        }
+        schemas.insert("Problem".to_owned(), problem_schema());
+        Self(document)
+    }
+
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(&self.0).expect("a JSON value is JSON") + "\n"
+    }
+
+    pub fn yaml(&self) -> String {
+        serde_yaml::to_string(&self.0).expect("a JSON value is YAML")
+    }
+
+    /// The paths with their methods.
+    pub fn paths(&self) -> Vec<Path> {
+        let paths = self.0["paths"].as_object().expect("there are paths");
+        let methods = |item: &Value| {
+            let names = item.as_object().expect("a path item").keys();
+            names.filter_map(|name| name.to_uppercase().parse::<Method>().ok()).collect()
+        };
+        paths.iter().map(|(path, item)| Path::new(path, methods(item))).collect()
+    }
+}
+
+fn complete(operation: &mut Value) {
+    let id = operation["operationId"].as_str().expect("every operation has an id").to_owned();
+    if operation.get("security").is_none() {
+        // Said aloud: without it, readers cannot tell a public operation from a forgotten one.
+        operation["security"] = json!([]);
+    }
+    let responses = operation["responses"].as_object_mut().expect("every operation has responses");
+    for response in responses.values_mut() {
+        if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
+            *headers = std::mem::take(headers).into_iter().map(|(name, header)| (title_case(&name), header)).collect();
+        }
+    }
+    let mut kinds = problems(&id);
+    kinds.sort_by_key(|kind| kind.status());
+    for group in kinds.chunk_by(|a, b| a.status() == b.status()) {
+        responses.insert(group[0].status().as_str().to_owned(), problem_response(group));
+    }
+}
+
+/// One response for all problems of a status.
+fn problem_response(kinds: &[Kind]) -> Value {
+    let described: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}.", kind.name(), kind.title())).collect();
+    let examples: Map<String, Value> =
+        kinds.iter().map(|kind| (kind.name().to_owned(), json!({ "value": example(*kind) }))).collect();
+    let mut response = json!({
+        "description": described.join(" "),
+        "content": { MEDIA_TYPE: {
+            "schema": { "$ref": "#/components/schemas/Problem" },
+            "examples": examples,
+        } },
+    });
+    let header = |description: &str, schema: Value| json!({ "description": description, "schema": schema });
+    match kinds[0].status().as_u16() {
+        401 => {
+            response["headers"] = json!({
+                "WWW-Authenticate": header("Basic, in UTF-8 (RFC 7617).", json!({ "type": "string" })),
+            });
+        }
+        429 | 503 => {
+            let seconds = json!({ "type": "integer", "minimum": 1 });
+            response["headers"] = json!({ "Retry-After": header("Seconds to wait.", seconds) });
+        }
+        _ => {}
+    }
+    response
+}
+
+fn example(kind: Kind) -> Value {
+    let mut example = json!({
+        "type": format!("/problems/{}", kind.name()),
+        "title": kind.title(),
+        "status": kind.status().as_u16(),
+        "detail": kind.advice(),
+    });
+    match kind {
+        Kind::InvalidField => {
+            example["errors"] = json!([{ "pointer": "/password", "detail": "must have at least 8 characters" }]);
+        }
+        Kind::IncorrectCode => {
+            example["errors"] = json!([{ "pointer": "/code", "detail": "is not the code of the latest mail" }]);
+            example["attempts_remaining"] = json!(2);
+        }
+        Kind::TooManyCodes => example["retry_after"] = json!(42),
+        Kind::Unavailable => example["retry_after"] = json!(1),
+        _ => {}
+    }
+    example
+}
+
+fn problem_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "An error (RFC 9457). Members that do not apply are absent.",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": {
+                "type": "string", "format": "uri-reference",
+                "description": "Which problem this is: /problems/ and its name. Leads to what it means and what to do.",
+            },
+            "title": { "type": "string", "description": "The same for every problem of this type." },
+            "status": { "type": "integer", "format": "int32", "minimum": 400, "maximum": 599 },
+            "detail": { "type": "string", "description": "What went wrong this time." },
+            "errors": {
+                "type": "array", "minItems": 1,
+                "description": "Every field at fault.",
+                "items": {
+                    "type": "object",
+                    "required": ["pointer", "detail"],
+                    "properties": {
+                        "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body." },
+                        "detail": { "type": "string", "description": "What the field must hold." },
+                    },
+                },
+            },
+            "attempts_remaining": {
+                "type": "integer", "format": "int32", "minimum": 0, "maximum": 2,
+                "description": "Guesses left for this code.",
+            },
+            "retry_after": {
+                "type": "integer", "format": "int64", "minimum": 1,
+                "description": "Seconds to wait; the same as the field Retry-After.",
+            },
+        },
+    })
+}
+
+/// Objects hold what is named and nothing else; a member that may be null is there all the same.
+fn close(schema: &mut Value) {
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let names: Vec<String> = properties.keys().cloned().collect();
+    if let Some(activated_at) = properties.get_mut("activated_at") {
+        activated_at["nullable"] = json!(true);
+    }
+    for secret in ["password", "code"] {
+        if let Some(secret) = properties.get_mut(secret) {
+            secret["writeOnly"] = json!(true);
+        }
+    }
+    schema["required"] = json!(names);
+    schema["additionalProperties"] = json!(false);
+}
+
+/// The framework writes `LOCATION`; readers expect `Location`.
+fn title_case(name: &str) -> String {
+    let word = |word: &str| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_uppercase() + &rest.to_lowercase()
+    };
+    name.split('-').map(word).collect::<Vec<_>>().join("-")
+}

@@ -1,0 +1,222 @@
+//! JSON in and out. The framework's own parser stops at the first error, repeats what was sent, and calls a wrong field
+//! a bad request; this one names every field at fault and repeats nothing.
+
+use poem::http::header;
+use poem::{IntoResponse, Request, RequestBody, Response};
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
+use poem_openapi::types::{ToJSON, Type};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::problem::{FieldError, Kind, Problem};
+
+/// A body that an operation takes: its schema, and how its members become domain types.
+pub trait RequestSchema: Type {
+    type Parsed: Send;
+
+    /// `None` if any member was at fault; which is noted in the fields.
+    fn parse(fields: &mut Fields) -> Option<Self::Parsed>;
+}
+
+/// A JSON body that was parsed by `T`.
+pub struct Body<T: RequestSchema>(pub T::Parsed);
+
+/// The members of a body that were not taken yet, and what was wrong with the others.
+#[derive(Debug)]
+pub struct Fields {
+    members: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+/// More errors than this help nobody, and bound the answer to a hostile body.
+const MAX_ERRORS: usize = 16;
+
+impl Fields {
+    /// Takes a member that must be a string.
+    pub fn string(&mut self, name: &str) -> Option<String> {
+        match self.members.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            Some(_) => self.fault(name, "must be a string"),
+            None => self.fault(name, "is required"),
+        }
+    }
+
+    /// Takes a member that must be a string which `parse` accepts.
+    pub fn parsed<T, E: std::error::Error>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.string(name)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(error) => self.fault(name, error.to_string()),
+        }
+    }
+
+    fn fault<T>(&mut self, name: &str, detail: impl Into<String>) -> Option<T> {
+        // RFC 6901, section 3.
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        self.errors.push(FieldError { pointer, detail: detail.into() });
+        None
+    }
+
+    fn read<T: RequestSchema>(body: &[u8]) -> Result<T::Parsed, Problem> {
+        let members = match serde_json::from_slice(body) {
+            Ok(Members::Object(members)) => members,
+            Ok(Members::Other) => {
+                let detail = "must be an object".to_owned();
+                return Err(Problem::invalid(vec![FieldError { pointer: String::new(), detail }]));
+            }
+            // The parser's own message may repeat what was sent.
+            Err(_) => {
+                return Err(Problem::new(Kind::MalformedRequest, "The body is not JSON, or names a member twice."));
+            }
+        };
+        let mut fields = Self { members, errors: vec![] };
+        let parsed = T::parse(&mut fields);
+        let unknown: Vec<String> = fields.members.keys().take(MAX_ERRORS).cloned().collect();
+        for name in unknown {
+            // The name is the client's own; it is shortened, since anything may have been put there.
+            let name: String = name.chars().take(64).collect();
+            fields.fault::<()>(&name, "is not known here");
+        }
+        match parsed {
+            Some(parsed) if fields.errors.is_empty() => Ok(parsed),
+            _ => Err(Problem::invalid(fields.errors)),
+        }
+    }
+}
+
+/// A JSON text: the members of an object, each named once, or something else.
+enum Members {
+    Object(Map<String, Value>),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Unique;
+
+        impl<'de> Visitor<'de> for Unique {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON text")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Map::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    // Of two members with one name, parsers disagree which counts (RFC 8259, section 4).
+                    if members.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a member is named twice"));
+                    }
+                }
+                Ok(Members::Object(members))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Members, A::Error> {
+                while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+                Ok(Members::Other)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Members, E> {
+                Ok(Members::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Members, E> {
+                Ok(Members::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Members, E> {
+                Ok(Members::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Members, E> {
+                Ok(Members::Other)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Members, E> {
+                Ok(Members::Other)
+            }
+
+            fn visit_unit<E>(self) -> Result<Members, E> {
+                Ok(Members::Other)
+            }
+        }
+
+        deserializer.deserialize_any(Unique)
+    }
+}
+
+/// `application/json`, in UTF-8 if a charset is named at all.
+fn is_json(request: &Request) -> bool {
+    let Some(media_type) = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let mut parts = media_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    essence.eq_ignore_ascii_case("application/json")
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+                value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
+}
+
+impl<'a, T: RequestSchema> ApiExtractor<'a> for Body<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        if !is_json(request) {
+            return Err(Problem::new(Kind::UnsupportedMediaType, "The body must be application/json in UTF-8.").into());
+        }
+        let body =
+            body.take()?.into_bytes().await.map_err(|_| Problem::new(Kind::MalformedRequest, "The body broke off."))?;
+        Ok(Self(Fields::read::<T>(&body)?))
+    }
+}
+
+/// A JSON body that is answered.
+#[derive(Debug)]
+pub struct Reply<T>(pub T);
+
+impl<T: Type> Payload for Reply<T> {
+    // Without a charset: JSON has only one (RFC 8259, section 8.1), and generators take the text literally.
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: ToJSON> IntoResponse for Reply<T> {
+    fn into_response(self) -> Response {
+        let json = serde_json::to_vec(&self.0.to_json()).expect("a JSON value is JSON");
+        Response::builder().content_type("application/json").body(json)
+    }
+}

@@ -1,0 +1,414 @@
+//! Every error of the API is a problem (RFC 9457), and every kind of problem is in this file.
+//!
+//! What the client may read is said here; what only the log may say is logged here, once, with the request's id.
+
+use std::time::Duration;
+
+use poem::http::{HeaderValue, StatusCode, header};
+use poem::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::accounts::activate::ActivateError;
+use crate::accounts::authenticate::AuthenticateError;
+use crate::accounts::ports::{NoCode, StoreError};
+use crate::accounts::register::RegisterError;
+use crate::accounts::resend::ResendError;
+use crate::passwords::Overloaded;
+
+pub const MEDIA_TYPE: &str = "application/problem+json";
+/// RFC 7617: the realm, and that credentials are UTF-8.
+const CHALLENGE: &str = r#"Basic realm="sixty", charset="UTF-8""#;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    MalformedRequest,
+    Unauthenticated,
+    AccountDisabled,
+    NotFound,
+    MethodNotAllowed,
+    AlreadyActive,
+    CodeExpired,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    InvalidField,
+    IncorrectCode,
+    TooManyCodes,
+    Internal,
+    Unavailable,
+}
+
+impl Kind {
+    pub const ALL: [Self; 14] = [
+        Self::MalformedRequest,
+        Self::Unauthenticated,
+        Self::AccountDisabled,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::AlreadyActive,
+        Self::CodeExpired,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InvalidField,
+        Self::IncorrectCode,
+        Self::TooManyCodes,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
+    /// The last segment of the problem's `type`.
+    pub fn name(self) -> &'static str {
+        self.facts().0
+    }
+
+    pub fn status(self) -> StatusCode {
+        self.facts().1
+    }
+
+    pub fn title(self) -> &'static str {
+        self.facts().2
+    }
+
+    /// What the client can do about it.
+    pub fn advice(self) -> &'static str {
+        self.facts().3
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    fn facts(self) -> (&'static str, StatusCode, &'static str, &'static str) {
+        match self {
+            Self::MalformedRequest => (
+                "malformed-request",
+                StatusCode::BAD_REQUEST,
+                "The request cannot be read",
+                "Send a complete body that is JSON in UTF-8, with every member named once.",
+            ),
+            Self::Unauthenticated => (
+                "unauthenticated",
+                StatusCode::UNAUTHORIZED,
+                "The credentials are missing or wrong",
+                "Send the e-mail address and the password of the registration by HTTP Basic authentication, in UTF-8. \
+                 If the address was registered again since, only the latest password counts.",
+            ),
+            Self::AccountDisabled => (
+                "account-disabled",
+                StatusCode::FORBIDDEN,
+                "The account is disabled",
+                "The credentials are right, but an operator has closed the account. Ask the operator.",
+            ),
+            Self::NotFound => (
+                "not-found",
+                StatusCode::NOT_FOUND,
+                "There is nothing here",
+                "Compare the path with /openapi.json: upper case, a trailing slash and a missing /v1 all matter.",
+            ),
+            Self::MethodNotAllowed => (
+                "method-not-allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The method does not fit this path",
+                "The Allow field names the methods that do.",
+            ),
+            Self::AlreadyActive => (
+                "already-active",
+                StatusCode::CONFLICT,
+                "The account is active already",
+                "Nothing is left to do: no code is needed any more.",
+            ),
+            Self::CodeExpired => (
+                "code-expired",
+                StatusCode::GONE,
+                "There is no live code",
+                "Ask for another by POST /v1/users/me/verification-code, and use it within its minute.",
+            ),
+            Self::PayloadTooLarge => (
+                "payload-too-large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "The body is too large",
+                "Send only the members that the operation names; together they fit into 16 KiB.",
+            ),
+            Self::UnsupportedMediaType => (
+                "unsupported-media-type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body's media type is not supported",
+                "Send Content-Type: application/json.",
+            ),
+            Self::InvalidField => (
+                "invalid-field",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "A field does not hold what it must",
+                "The member errors names every field at fault and what it must hold.",
+            ),
+            Self::IncorrectCode => (
+                "incorrect-code",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The code is wrong",
+                "Compare it with the latest mail. The member attempts_remaining says how many guesses are left; after \
+                 the last the code is destroyed, and another must be asked for.",
+            ),
+            Self::TooManyCodes => (
+                "too-many-codes",
+                StatusCode::TOO_MANY_REQUESTS,
+                "A code was asked for too short a time ago",
+                "Look for the mail that was sent, or wait as long as retry_after (in seconds) says and ask again. The \
+                 wait doubles each time, and is forgotten after a day without asking.",
+            ),
+            Self::Internal => (
+                "internal",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Something went wrong here",
+                "It is not the request's fault. Report the X-Request-Id of the response to the operator.",
+            ),
+            Self::Unavailable => (
+                "unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The service cannot answer now",
+                "Try the same request again after as long as retry_after (in seconds) says.",
+            ),
+        }
+    }
+}
+
+/// One field at fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// A JSON pointer (RFC 6901) into the body.
+    pub pointer: String,
+    pub detail: String,
+}
+
+/// A problem, as it is answered.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    kind: Kind,
+    detail: String,
+    errors: Vec<FieldError>,
+    attempts_remaining: Option<u8>,
+    retry_after: Option<Duration>,
+    allow: Option<String>,
+}
+
+/// The members on the wire.
+#[derive(Serialize)]
+struct Wire<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts_remaining: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), errors: vec![], attempts_remaining: None, retry_after: None, allow: None }
+    }
+
+    pub fn unauthenticated() -> Self {
+        Self::new(Kind::Unauthenticated, "No user has this address and password, or none were sent.")
+    }
+
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        Self { errors, ..Self::new(Kind::InvalidField, "Some of the body's fields do not hold what they must.") }
+    }
+
+    pub fn method_not_allowed(allow: String) -> Self {
+        let detail = format!("This path answers to {allow}.");
+        Self { allow: Some(allow), ..Self::new(Kind::MethodNotAllowed, detail) }
+    }
+
+    pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(Kind::Unavailable, detail) }
+    }
+
+    pub fn internal() -> Self {
+        Self::new(Kind::Internal, "The error was logged under the id in X-Request-Id.")
+    }
+
+    fn already_active() -> Self {
+        Self::new(Kind::AlreadyActive, "The account was activated before; no code is needed.")
+    }
+
+    fn too_many_codes(left: Duration) -> Self {
+        let detail = format!("The next code for this address can be asked for in {} s.", whole_seconds(left));
+        Self { retry_after: Some(left), ..Self::new(Kind::TooManyCodes, detail) }
+    }
+
+    fn incorrect_code(remaining: u8) -> Self {
+        let pointer =
+            FieldError { pointer: "/code".to_owned(), detail: "is not the code of the latest mail".to_owned() };
+        let detail = match remaining {
+            0 => "The code was wrong for the third time and is destroyed.".to_owned(),
+            1 => "The code is wrong; one guess is left.".to_owned(),
+            n => format!("The code is wrong; {n} guesses are left."),
+        };
+        Self { errors: vec![pointer], attempts_remaining: Some(remaining), ..Self::new(Kind::IncorrectCode, detail) }
+    }
+
+    fn no_code(why: NoCode) -> Self {
+        Self::new(
+            Kind::CodeExpired,
+            match why {
+                NoCode::NotMailed => "No code is live: the mail is still on its way, or was sent long ago.",
+                NoCode::Expired => "The code has expired.",
+                NoCode::Destroyed => "The code was destroyed by three wrong guesses.",
+            },
+        )
+    }
+
+    /// What was registered under these credentials was replaced by a later registration.
+    fn replaced() -> Self {
+        Self::new(Kind::CodeExpired, "The code was replaced: the address was registered again in the meantime.")
+    }
+}
+
+/// Seconds, rounded up: who comes back after them is not too early.
+pub fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let retry_after = self.retry_after.map(|after| whole_seconds(after).max(1));
+        let wire = Wire {
+            r#type: format!("/problems/{}", self.kind.name()),
+            title: self.kind.title(),
+            status: self.kind.status().as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+            attempts_remaining: self.attempts_remaining,
+            retry_after,
+        };
+        let body = serde_json::to_vec(&wire).expect("texts and numbers are JSON");
+        let mut response = Response::builder().status(self.kind.status()).content_type(MEDIA_TYPE).body(body);
+        let headers = response.headers_mut();
+        if self.kind == Kind::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(allow) = self.allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
+            headers.insert(header::ALLOW, allow);
+        }
+        response
+    }
+}
+
+impl From<Problem> for poem::Error {
+    fn from(problem: Problem) -> Self {
+        Self::from_response(problem.into_response())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { store, .. } => {
+                tracing::warn!(%error, "a request could not be served");
+                Self::unavailable(format!("{store} does not answer."), Duration::from_secs(1))
+            }
+            StoreError::Broken { .. } => {
+                tracing::error!(%error, "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<Overloaded> for Problem {
+    fn from(Overloaded { retry_after }: Overloaded) -> Self {
+        Self::unavailable("More passwords are waiting to be hashed than can be in good time.", retry_after)
+    }
+}
+
+impl From<RegisterError> for Problem {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::TooSoon { left } => Self::too_many_codes(left),
+            RegisterError::Overloaded(error) => error.into(),
+            RegisterError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResendError> for Problem {
+    fn from(error: ResendError) -> Self {
+        match error {
+            ResendError::AlreadyActive => Self::already_active(),
+            ResendError::TooSoon { left } => Self::too_many_codes(left),
+            // The row is gone, and with it the right to ask for its codes.
+            ResendError::Gone => Self::unauthenticated(),
+            ResendError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AuthenticateError> for Problem {
+    fn from(error: AuthenticateError) -> Self {
+        match error {
+            AuthenticateError::WrongCredentials => Self::unauthenticated(),
+            AuthenticateError::Disabled => Self::new(Kind::AccountDisabled, "An operator has closed this account."),
+            AuthenticateError::Overloaded(error) => error.into(),
+            AuthenticateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ActivateError> for Problem {
+    fn from(error: ActivateError) -> Self {
+        match error {
+            ActivateError::AlreadyActive => Self::already_active(),
+            ActivateError::NoCode(why) => Self::no_code(why),
+            ActivateError::Gone => Self::replaced(),
+            ActivateError::Incorrect { remaining } => Self::incorrect_code(remaining),
+            ActivateError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn body(problem: Problem) -> String {
+        let response = problem.into_response();
+        assert_eq!(response.content_type(), Some(MEDIA_TYPE));
+        response.into_body().into_string().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_problem_on_the_wire() {
+        insta::assert_snapshot!(
+            body(Problem::incorrect_code(1)).await,
+            @r#"{"type":"/problems/incorrect-code","title":"The code is wrong","status":422,"detail":"The code is wrong; one guess is left.","errors":[{"pointer":"/code","detail":"is not the code of the latest mail"}],"attempts_remaining":1}"#
+        );
+        insta::assert_snapshot!(
+            body(Problem::too_many_codes(Duration::from_millis(1500))).await,
+            @r#"{"type":"/problems/too-many-codes","title":"A code was asked for too short a time ago","status":429,"detail":"The next code for this address can be asked for in 2 s.","retry_after":2}"#
+        );
+    }
+
+    #[test]
+    fn headers_say_what_the_status_asks_for() {
+        let response = Problem::unauthenticated().into_response();
+        assert_eq!(response.header("www-authenticate"), Some(CHALLENGE));
+        let response = Problem::unavailable("", Duration::ZERO).into_response();
+        assert_eq!(response.header("retry-after"), Some("1"));
+        let response = Problem::method_not_allowed("GET, HEAD".to_owned()).into_response();
+        assert_eq!(response.header("allow"), Some("GET, HEAD"));
+    }
+
+    #[test]
+    fn names_are_found_again() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_name(kind.name()), Some(kind));
+        }
+        assert_eq!(Kind::from_name("nonsense"), None);
+    }
+}

@@ -1,0 +1,175 @@
+//! All routes, and what happens around every request: its id, its log line, its limits, and that no error leaves here
+//! but as a problem.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use poem::endpoint::make_sync;
+use poem::http::{HeaderValue, Method, StatusCode, header};
+use poem::middleware::CatchPanic;
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
+use tracing::{Instrument as _, info, info_span};
+
+use super::health::Health;
+use super::openapi::{self, Document};
+use super::problem::{Kind, Problem};
+use super::users::UsersApi;
+use super::{limits, pages};
+use crate::accounts::Accounts;
+use crate::accounts::ports::{Codes, Users};
+use crate::entropy::Entropy;
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// The whole public API.
+pub fn api<U: Users, C: Codes>(
+    accounts: Accounts<U, C>,
+    health: Health,
+    entropy: Entropy,
+    body_timeout: Duration,
+) -> impl Endpoint<Output = Response> + 'static {
+    let service = openapi::service(UsersApi::new(accounts));
+    let document = Document::of(&service);
+    let fixed = |content_type: &'static str, text: String| {
+        let text: Arc<str> = text.into();
+        make_sync(move |_| Response::builder().content_type(content_type).body(text.to_string()))
+    };
+    let mut paths = document.paths();
+    for path in ["/openapi.json", "/openapi.yaml", "/docs", "/problems/{name}", "/livez", "/readyz"] {
+        paths.push(Path::new(path, vec![Method::GET]));
+    }
+    let route = Route::new()
+        .at("/openapi.json", get(fixed("application/json", document.json())))
+        .at("/openapi.yaml", get(fixed("application/yaml", document.yaml())))
+        .at("/docs", get(fixed("text/html; charset=utf-8", pages::docs(&service, &document))))
+        .at("/problems/:name", get(make_sync(|request| pages::problem(&request))))
+        .at("/livez", get(make_sync(|_| Health::live())))
+        .at(
+            "/readyz",
+            get(poem::endpoint::make(move |_| {
+                let health = health.clone();
+                async move { health.ready().await }
+            })),
+        )
+        .nest("/", service);
+    let route = route.with(CatchPanic::new().with_handler(|_| {
+        // The panic's own message went to the log by way of the panic hook.
+        Problem::internal()
+    }));
+    let paths: Arc<[Path]> = paths.into();
+    route
+        .around(move |endpoint, request| limits::read_body(endpoint, request, body_timeout))
+        .around(move |endpoint, request| observe(endpoint, request, Arc::clone(&paths), entropy.clone()))
+        .map_to_response()
+}
+
+/// A path with the methods that it answers to. Segments in braces fit anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    template: String,
+    methods: Vec<Method>,
+}
+
+impl Path {
+    pub fn new(template: impl Into<String>, methods: Vec<Method>) -> Self {
+        Self { template: template.into(), methods }
+    }
+
+    fn fits(&self, path: &str) -> bool {
+        let (mut template, mut path) = (self.template.split('/'), path.split('/'));
+        loop {
+            match (template.next(), path.next()) {
+                (None, None) => return true,
+                (Some(segment), Some(given)) if segment == given || (segment.starts_with('{') && !given.is_empty()) => {
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    /// RFC 9110, section 10.2.1. GET answers HEAD too.
+    fn allow(&self) -> String {
+        let mut methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.sort_unstable();
+        methods.join(", ")
+    }
+}
+
+/// Gives the request its id, turns errors into problems, and writes one line.
+async fn observe<E: Endpoint<Output: IntoResponse>>(
+    endpoint: Arc<E>,
+    request: Request,
+    paths: Arc<[Path]>,
+    entropy: Entropy,
+) -> poem::Result<Response> {
+    let start = Instant::now();
+    let id = request_id(&request).unwrap_or_else(|| entropy.uuid().to_string());
+    let method = request.method().clone();
+    let path = paths.iter().find(|path| path.fits(request.uri().path())).cloned();
+    // The template, not the path: a path may hold anything, and a log is no place for it.
+    let route = path.as_ref().map_or("-", |path| path.template.as_str());
+    let span = info_span!("request", id = %id, %method, route);
+    let mut response = async {
+        let answered = endpoint.call(request).await;
+        let response = answered.map_or_else(|error| as_problem(error, path.as_ref()), IntoResponse::into_response);
+        info!(status = response.status().as_u16(), ms = start.elapsed().as_millis() as u64, "answered");
+        response
+    }
+    .instrument(span.clone())
+    .await;
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if route.starts_with("/v1/") {
+        // Answers about accounts belong in no cache, on the way or in the browser (RFC 9111, section 5.2.2.5).
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// The id that the client gave, if it is one that may go into a log.
+fn request_id(request: &Request) -> Option<String> {
+    let id = request.header(REQUEST_ID)?;
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    ((1..=128).contains(&id.len()) && id.bytes().all(harmless)).then(|| id.to_owned())
+}
+
+/// Problems pass; the framework's own errors become problems.
+fn as_problem(error: poem::Error, path: Option<&Path>) -> Response {
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    let problem = match (error.status(), path) {
+        (StatusCode::METHOD_NOT_ALLOWED, Some(path)) => Problem::method_not_allowed(path.allow()),
+        (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, _) => {
+            Problem::new(Kind::NotFound, "There is nothing at this path.")
+        }
+        (status, _) if status.is_client_error() => Problem::new(Kind::MalformedRequest, "The request cannot be read."),
+        _ => {
+            tracing::error!(%error, "a request failed");
+            Problem::internal()
+        }
+    };
+    problem.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_fit_whole_paths() {
+        let me = Path::new("/v1/users/me", vec![Method::GET]);
+        assert!(me.fits("/v1/users/me"));
+        assert!(!me.fits("/v1/users/me/") && !me.fits("/v1/users") && !me.fits("/V1/users/me"));
+        let problem = Path::new("/problems/{name}", vec![Method::GET]);
+        assert!(problem.fits("/problems/internal"));
+        assert!(!problem.fits("/problems/") && !problem.fits("/problems/a/b"));
+        assert_eq!(Path::new("/", vec![Method::PUT, Method::GET]).allow(), "GET, HEAD, PUT");
+    }
+}

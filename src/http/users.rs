@@ -1,0 +1,200 @@
+//! `/v1/users`: registering, activating, asking for another code, looking at oneself.
+
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Tags};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::auth::Credentials;
+use super::payload::{Body, Fields, Reply, RequestSchema};
+use super::problem::{Problem, whole_seconds};
+use crate::accounts::Accounts;
+use crate::accounts::ports::{Codes, Users};
+use crate::domain::code::Code;
+use crate::domain::email::Email;
+use crate::domain::password::Password;
+use crate::domain::user as domain;
+
+#[derive(Tags)]
+enum Tag {
+    /// Registering an address, proving it with the mailed code, and looking at the result.
+    Registration,
+}
+
+#[derive(Enum)]
+#[oai(rename = "Status", rename_all = "lowercase")]
+enum Status {
+    Pending,
+    Active,
+    Disabled,
+}
+
+#[derive(Enum)]
+#[oai(rename = "Role", rename_all = "lowercase")]
+enum Role {
+    User,
+    Admin,
+}
+
+/// A user. Times are RFC 3339 in UTC.
+#[derive(Object)]
+#[oai(rename = "User")]
+pub struct User {
+    /// A UUIDv7, new with every registration.
+    id: Uuid,
+    /// The address as it was typed.
+    email: String,
+    status: Status,
+    role: Role,
+    created_at: OffsetDateTime,
+    /// Null while the status is pending.
+    activated_at: Option<OffsetDateTime>,
+}
+
+impl From<domain::User> for User {
+    fn from(user: domain::User) -> Self {
+        Self {
+            id: user.id.0,
+            email: user.email,
+            status: match user.status {
+                domain::Status::Pending => Status::Pending,
+                domain::Status::Active => Status::Active,
+                domain::Status::Disabled => Status::Disabled,
+            },
+            role: match user.role {
+                domain::Role::User => Role::User,
+                domain::Role::Admin => Role::Admin,
+            },
+            created_at: user.created_at,
+            activated_at: user.activated_at,
+        }
+    }
+}
+
+#[derive(Object)]
+struct RegisterUser {
+    /// At most 254 octets, no colon. One address is one address however it is written: case, Unicode form and the
+    /// spelling of the domain do not matter; dots and plus-tags do.
+    #[oai(validator(max_length = 254))]
+    email: String,
+    /// Any Unicode but control characters, in NFC. Not a common password, nor one made of the address.
+    #[oai(validator(min_length = 8, max_length = 128))]
+    password: poem_openapi::types::Password,
+}
+
+impl RequestSchema for RegisterUser {
+    type Parsed = (Email, Password);
+
+    fn parse(fields: &mut Fields) -> Option<Self::Parsed> {
+        let email = fields.parsed("email", Email::parse);
+        let address = email.as_ref().map(Email::address);
+        let password = fields.parsed("password", |text| Password::choose(text, address));
+        Some((email?, password?))
+    }
+}
+
+#[derive(Object)]
+struct ActivateUser {
+    /// The 4 (for an address that was sent many: 10) digits of the latest mail.
+    #[oai(validator(pattern = "^[0-9]{4}([0-9]{6})?$"))]
+    code: poem_openapi::types::Password,
+}
+
+impl RequestSchema for ActivateUser {
+    type Parsed = Code;
+
+    fn parse(fields: &mut Fields) -> Option<Code> {
+        fields.parsed("code", Code::parse)
+    }
+}
+
+#[derive(Object)]
+struct CodeQueued {
+    /// Seconds until another code can be asked for.
+    #[oai(validator(minimum(value = "0")))]
+    retry_after: u64,
+}
+
+#[derive(ApiResponse)]
+enum Registered {
+    /// The user is pending, and the code is on its way by mail.
+    #[oai(status = 201)]
+    Created(
+        Reply<User>,
+        /// Where the user can look at itself.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
+enum Found {
+    /// The user.
+    #[oai(status = 200)]
+    Ok(Reply<User>),
+}
+
+#[derive(ApiResponse)]
+enum Queued {
+    /// A new code is on its way by mail; it takes the place of the earlier one.
+    #[oai(status = 202)]
+    Accepted(Reply<CodeQueued>),
+}
+
+/// The operations over any stores: the real ones in the service, twins where only the document is wanted.
+pub struct UsersApi<U, C> {
+    accounts: Accounts<U, C>,
+}
+
+impl<U: Users, C: Codes> UsersApi<U, C> {
+    pub fn new(accounts: Accounts<U, C>) -> Self {
+        Self { accounts }
+    }
+
+    async fn authenticate(&self, credentials: Credentials) -> Result<domain::User, Problem> {
+        Ok(self.accounts.authenticate(credentials.address.as_ref(), credentials.password).await?)
+    }
+}
+
+#[OpenApi(tag = "Tag::Registration")]
+impl<U: Users, C: Codes> UsersApi<U, C> {
+    /// Register an address
+    ///
+    /// Answers the same for an address that has an account already; its owner is told by mail. A registration that was
+    /// not activated is replaced by a later one.
+    #[oai(path = "/v1/users", method = "post", operation_id = "registerUser")]
+    async fn register_user(&self, body: Body<RegisterUser>) -> poem::Result<Registered> {
+        let Body((email, password)) = body;
+        let user = self.accounts.register(&email, password).await.map_err(Problem::from)?;
+        Ok(Registered::Created(Reply(user.into()), "/v1/users/me".to_owned()))
+    }
+
+    /// Look at oneself
+    ///
+    /// Pending users too.
+    #[oai(path = "/v1/users/me", method = "get", operation_id = "getCurrentUser")]
+    async fn get_current_user(&self, credentials: Credentials) -> poem::Result<Found> {
+        let user = self.authenticate(credentials).await?;
+        Ok(Found::Ok(Reply(user.into())))
+    }
+
+    /// Activate the account with the mailed code
+    ///
+    /// The code lives for one minute from the moment the mail was handed over, and for three guesses.
+    #[oai(path = "/v1/users/me/activation", method = "post", operation_id = "activateUser")]
+    async fn activate_user(&self, credentials: Credentials, body: Body<ActivateUser>) -> poem::Result<Found> {
+        let Body(code) = body;
+        let user = self.authenticate(credentials).await?;
+        let user = self.accounts.activate(&user, &code).await.map_err(Problem::from)?;
+        Ok(Found::Ok(Reply(user.into())))
+    }
+
+    /// Ask for another code
+    ///
+    /// At most one a minute at first; the wait doubles each time, up to four hours, and is forgotten after a day.
+    #[oai(path = "/v1/users/me/verification-code", method = "post", operation_id = "resendCode")]
+    async fn resend_code(&self, credentials: Credentials) -> poem::Result<Queued> {
+        let user = self.authenticate(credentials).await?;
+        let wait = self.accounts.resend(&user).await.map_err(Problem::from)?;
+        Ok(Queued::Accepted(Reply(CodeQueued { retry_after: whole_seconds(wait) })))
+    }
+}
