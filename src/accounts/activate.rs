@@ -1,5 +1,6 @@
 //! Activating an account: exactly once, for the credentials that were checked.
 
+use metrics::counter;
 use thiserror::Error;
 
 use super::Accounts;
@@ -44,6 +45,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         if let Err(error) = self.codes.discard(user.id).await {
             tracing::warn!(%error, user.id = %user.id, "the used code was not discarded; it expires by itself");
         }
+        counter!("sixty_activations_total").increment(1);
         Ok(active)
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use metrics::counter;
 use thiserror::Error;
 
 use super::Accounts;
@@ -36,6 +37,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         match self.users.register(&new).await? {
             Registration::Registered(user) => {
                 self.mail_queued.notify_one();
+                counter!("sixty_registrations_total").increment(1);
                 Ok(user)
             }
             Registration::TooSoon { left } => Err(RegisterError::TooSoon { left }),

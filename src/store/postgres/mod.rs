@@ -7,9 +7,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
+
+use thiserror::Error;
 
 use crate::accounts::ports::StoreError;
 
@@ -69,6 +72,114 @@ impl Postgres {
             Ok(answer) => answer.map_err(store_error),
             Err(_) => Err(StoreError::Unavailable { store: STORE, reason: format!("no answer in {:?}", self.timeout) }),
         }
+    }
+}
+
+/// How long to wait before a database that is not there yet is asked again.
+const MIGRATE_AGAIN: Duration = Duration::from_millis(500);
+
+/// The migrations do not fit the database. No patience helps.
+#[derive(Debug, Error)]
+#[error("the migrations cannot be applied: {0}")]
+pub struct MigrateError(String);
+
+/// One migration, as `sixty migrate status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migration {
+    pub version: i64,
+    pub description: String,
+    /// Whether this binary has it.
+    known: bool,
+    applied: bool,
+}
+
+impl Migration {
+    pub fn state(&self) -> &'static str {
+        match (self.applied, self.known) {
+            (true, true) => "applied",
+            (true, false) => "newer",
+            (false, _) => "pending",
+        }
+    }
+}
+
+impl Postgres {
+    /// Applies pending migrations, under the lock by which replicas take turns. A database that does not answer is
+    /// waited for.
+    pub async fn migrate(&self) -> Result<(), MigrateError> {
+        let mut told = false;
+        loop {
+            // No statement timeout: a migration takes as long as it takes.
+            let error = match self.migrate_once().await {
+                Ok(()) => return Ok(()),
+                Err(sqlx::migrate::MigrateError::Execute(error)) => error,
+                Err(other) => return Err(MigrateError(other.to_string())),
+            };
+            match store_error(error) {
+                StoreError::Unavailable { reason, .. } => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(reason, "waiting for PostgreSQL");
+                    }
+                    tokio::time::sleep(MIGRATE_AGAIN).await;
+                }
+                broken => return Err(MigrateError(broken.to_string())),
+            }
+        }
+    }
+
+    /// Reverts the latest migration that this binary knows. `None`: none is applied.
+    pub async fn migrate_down(&self) -> Result<Option<i64>, MigrateError> {
+        let applied = self.migrations().await?;
+        let mut applied = applied.iter().filter(|migration| migration.applied && migration.known).rev();
+        let Some(latest) = applied.next() else {
+            return Ok(None);
+        };
+        let before = applied.next().map_or(0, |migration| migration.version);
+        let mut connection = self.pool.acquire().await.map_err(|error| MigrateError(error.to_string()))?;
+        migrator().undo(&mut *connection, before).await.map_err(|error| MigrateError(error.to_string()))?;
+        Ok(Some(latest.version))
+    }
+
+    /// All migrations, in order: those of this binary, and those that a newer one has applied.
+    pub async fn migrations(&self) -> Result<Vec<Migration>, MigrateError> {
+        let rows: Result<Vec<(i64, String)>, sqlx::Error> =
+            sqlx::query_as("SELECT version, description FROM _sqlx_migrations WHERE success ORDER BY version")
+                .fetch_all(&self.pool)
+                .await;
+        let applied = match rows {
+            Ok(rows) => rows,
+            // Undefined table: nothing was ever applied.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => vec![],
+            Err(error) => return Err(MigrateError(store_error(error).to_string())),
+        };
+        let migrator = migrator();
+        let mut migrations: Vec<Migration> = migrator
+            .iter()
+            .filter(|migration| migration.migration_type.is_up_migration())
+            .map(|migration| Migration {
+                version: migration.version,
+                description: migration.description.to_string(),
+                known: true,
+                applied: applied.iter().any(|(version, _)| *version == migration.version),
+            })
+            .collect();
+        for (version, description) in applied {
+            if !migrations.iter().any(|migration| migration.version == version) {
+                migrations.push(Migration { version, description, known: false, applied: true });
+            }
+        }
+        migrations.sort_by_key(|migration| migration.version);
+        Ok(migrations)
+    }
+
+    async fn migrate_once(&self) -> Result<(), sqlx::migrate::MigrateError> {
+        let mut connection = self.pool.acquire().await?;
+        sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await?;
+        // The setting dies with the connection.
+        let mut connection = connection.detach();
+        migrator().run(&mut connection).await?;
+        connection.close().await?;
+        Ok(())
     }
 }
 

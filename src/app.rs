@@ -1,0 +1,198 @@
+//! The composition root: builds the service from a [`Config`] and serves until told to stop. The only place that knows
+//! everyone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem::endpoint::make_sync;
+use poem::{EndpointExt, Route, get};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::accounts::Accounts;
+use crate::config::Config;
+use crate::domain::pacing::Pacing;
+use crate::entropy::Entropy;
+use crate::http::health::Health;
+use crate::http::openapi::{self, Document};
+use crate::http::users::UsersApi;
+use crate::http::{routes, server};
+use crate::mail::provider::Provider;
+use crate::mail::worker::Worker;
+use crate::passwords::{HashCost, Hasher};
+use crate::store::postgres::outbox::Outbox;
+use crate::store::postgres::users::PgUsers;
+use crate::store::postgres::{MigrateError, Postgres, PostgresConfig};
+use crate::store::redis::codes::{CodeStorage, RedisCodes};
+use crate::store::redis::{Redis, RedisConfig};
+
+/// Why the service did not start, or stopped by itself. One line each.
+#[derive(Debug, Error)]
+pub enum AppError {
+    #[error("{name}: {reason}")]
+    Setting { name: &'static str, reason: String },
+    #[error("{setting}: cannot listen on {addr}: {source}")]
+    Listen { setting: &'static str, addr: std::net::SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+}
+
+/// A service that holds its ports and has not begun to serve.
+pub struct App {
+    config: Config,
+    api: TcpListener,
+    ops: TcpListener,
+    metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl App {
+    /// Takes the ports; port 0 takes a free one. `metrics` renders what the operators' port shows.
+    pub async fn bind(config: Config, metrics: impl Fn() -> String + Send + Sync + 'static) -> Result<Self, AppError> {
+        let api = listen("API_ADDR", config.api_addr).await?;
+        let ops = listen("OPS_ADDR", config.ops_addr).await?;
+        Ok(Self::with_listeners(config, api, ops, metrics))
+    }
+
+    /// For who holds the ports already.
+    pub fn with_listeners(
+        config: Config,
+        api: TcpListener,
+        ops: TcpListener,
+        metrics: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
+        Self { config, api, ops, metrics: Arc::new(metrics) }
+    }
+
+    pub fn api_addr(&self) -> std::net::SocketAddr {
+        self.api.local_addr().expect("a bound socket has an address")
+    }
+
+    pub fn ops_addr(&self) -> std::net::SocketAddr {
+        self.ops.local_addr().expect("a bound socket has an address")
+    }
+
+    /// Serves until `stop`, then lets what is under way finish, for `SHUTDOWN_GRACE` at the most.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
+        let Self { config, api, ops, metrics } = self;
+        let setting = |name, reason: String| AppError::Setting { name, reason };
+        // The errors' own words may repeat the URL, and with it a password.
+        let postgres = Postgres::new(&config.postgres)
+            .map_err(|_| setting("DATABASE_URL", "must be a URL of PostgreSQL".to_owned()))?;
+        let redis = Redis::new(&config.redis).map_err(|_| setting("REDIS_URL", "must be a URL of Redis".to_owned()))?;
+        let provider = Provider::new(&config.mail_url, config.mail_from.clone(), config.mail_timeout)
+            .map_err(|reason| setting("MAIL_URL", reason))?;
+        let entropy = Entropy::from_system();
+        let users = Arc::new(PgUsers::new(postgres.clone(), config.pacing));
+        let codes = Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl));
+        let hasher = Hasher::start(config.hash_cost, config.hash_threads, config.hash_max_wait);
+        let mail_queued = Arc::new(Notify::new());
+        let (migrated, is_migrated) = watch::channel(!config.migrate);
+        let health = health(&postgres, &redis, is_migrated, stop.clone());
+
+        let accounts = Accounts::new(users, Arc::clone(&codes), hasher, entropy.clone(), Arc::clone(&mail_queued));
+        let api_routes = routes::api(accounts, health, entropy.clone(), config.body_timeout);
+        let ops_routes = Route::new()
+            .at("/metrics", get(make_sync(move |_| metrics())))
+            .map_to_response()
+            .catch_all_error(async |error| error.into_response());
+        let worker = Worker {
+            outbox: Outbox::new(postgres.clone(), config.mail_lease),
+            codes,
+            provider,
+            secret: config.code_secret.clone(),
+            code_ttl: config.code_ttl,
+            give_up_after: config.mail_give_up,
+            concurrency: config.mail_concurrency,
+            entropy,
+            queued: mail_queued,
+        };
+        let jobs = async {
+            if config.migrate {
+                tokio::select! {
+                    migration = postgres.migrate() => migration?,
+                    () = stop.cancelled() => return Ok(()),
+                }
+                migrated.send_replace(true);
+            }
+            worker.run(stop.clone()).await;
+            Ok(())
+        };
+        let all = async {
+            let api = server::serve(api, api_routes, config.server, stop.clone());
+            let ops = server::serve(ops, ops_routes, config.server, stop.clone());
+            tokio::try_join!(async { Ok(api.await) }, async { Ok(ops.await) }, jobs).map(drop)
+        };
+        let grace = config.shutdown_grace;
+        let grace_over = async {
+            stop.cancelled().await;
+            info!("stopping: finishing what is under way");
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            ended = all => ended,
+            () = grace_over => {
+                warn!(?grace, "not everything under way could be finished in time");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The OpenAPI document of this version. Nothing is connected to; the pools that the types ask for stay empty.
+///
+/// # Panics
+/// Outside a Tokio runtime.
+pub fn document() -> Document {
+    let nowhere = "fixed settings are valid";
+    let postgres = PostgresConfig { url: "postgres://-".into(), max_connections: 1, timeout: Duration::ZERO };
+    let redis =
+        RedisConfig { url: "redis://-".into(), max_connections: 1, timeout: Duration::ZERO, prefix: String::new() };
+    let users = PgUsers::new(Postgres::new(&postgres).expect(nowhere), Pacing::default());
+    let codes = RedisCodes::new(Redis::new(&redis).expect(nowhere), CodeStorage::Plain, Duration::ZERO);
+    let hasher = Hasher::start(HashCost::default(), 0, Duration::ZERO);
+    let accounts =
+        Accounts::new(Arc::new(users), Arc::new(codes), hasher, Entropy::from_system(), Arc::new(Notify::new()));
+    Document::of(&openapi::service(UsersApi::new(accounts)))
+}
+
+async fn listen(setting: &'static str, addr: std::net::SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(addr).await.map_err(|source| AppError::Listen { setting, addr, source })
+}
+
+/// How long a dependency may take to say that it is there.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+fn health(postgres: &Postgres, redis: &Redis, migrated: watch::Receiver<bool>, stop: CancellationToken) -> Health {
+    let (postgres, redis) = (postgres.clone(), redis.clone());
+    let in_time =
+        |answer: Result<Result<(), String>, _>| answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+    Health::new(
+        vec![
+            (
+                "postgresql",
+                Box::new(move || {
+                    let (postgres, migrated) = (postgres.clone(), migrated.clone());
+                    Box::pin(async move {
+                        let ping = async { postgres.ping().await.map_err(|_| "does not answer".to_owned()) };
+                        in_time(tokio::time::timeout(CHECK_TIMEOUT, ping).await)?;
+                        if *migrated.borrow() { Ok(()) } else { Err("migrations are not applied yet".to_owned()) }
+                    })
+                }),
+            ),
+            (
+                "redis",
+                Box::new(move || {
+                    let redis = redis.clone();
+                    Box::pin(async move {
+                        let ping = async { redis.ping().await.map_err(|_| "does not answer".to_owned()) };
+                        in_time(tokio::time::timeout(CHECK_TIMEOUT, ping).await)
+                    })
+                }),
+            ),
+        ],
+        stop,
+    )
+}

@@ -1,0 +1,396 @@
+//! Every setting, one struct a section. Each is an environment variable and a flag with the same name, and `--help`
+//! lists it with its default. Secrets are never printed, not even in an error about them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, ValueEnum};
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+
+use crate::domain::code::CodeSecret;
+use crate::domain::email::Email;
+use crate::domain::pacing::Pacing;
+use crate::http::server::ServerLimits;
+use crate::mail::provider::Sender;
+use crate::passwords::HashCost;
+use crate::store::postgres::PostgresConfig;
+use crate::store::redis::RedisConfig;
+use crate::store::redis::codes::CodeStorage;
+
+/// A setting that does not make sense. One line, with the setting's name, without its value.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{name}: {reason}")]
+pub struct BadSetting {
+    pub name: &'static str,
+    pub reason: String,
+}
+
+fn bad(name: &'static str, reason: impl ToString) -> BadSetting {
+    BadSetting { name, reason: reason.to_string() }
+}
+
+/// Where the service listens.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Listening")]
+pub struct ListenArgs {
+    /// Address of the API
+    #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    pub api_addr: SocketAddr,
+    /// Address of the operators' own port: /metrics
+    #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    pub ops_addr: SocketAddr,
+}
+
+/// The stores.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Stores")]
+pub struct StoreArgs {
+    /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
+    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    pub database_url: SecretString,
+    /// Redis, as redis://:password@host:port/db, or rediss:// for TLS
+    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    pub redis_url: SecretString,
+    /// Apply pending migrations at the start; replicas that start together take turns
+    #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub migrate: bool,
+}
+
+/// Limits that hold wherever the stores are.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Connections to PostgreSQL at the most
+    #[arg(long, env, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub database_max_connections: u32,
+    /// For one call to PostgreSQL, the wait for a connection included
+    #[arg(long, env, value_name = "TIME", default_value = "5s", value_parser = time)]
+    pub database_timeout: Duration,
+    /// Connections to Redis at the most
+    #[arg(long, env, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub redis_max_connections: u32,
+    /// For one step of a call to Redis: a free connection, a new one, an answer
+    #[arg(long, env, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub redis_timeout: Duration,
+    /// What every key in Redis begins with
+    #[arg(long, env, value_name = "TEXT", default_value = "sixty")]
+    pub redis_prefix: String,
+    /// HTTP connections open at once
+    #[arg(long, env, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+    /// For a request's header, and again for its body, to arrive
+    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
+    pub request_timeout: Duration,
+    /// For requests and mails under way to finish when told to stop
+    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
+    pub shutdown_grace: Duration,
+}
+
+/// What Redis keeps of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StorageChoice {
+    /// A MAC under CODE_SECRET: reading Redis reveals no code
+    Hmac,
+    /// The code itself, for showing what happens
+    Plain,
+}
+
+/// Codes, and how often an address is granted one.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Codes")]
+pub struct CodeArgs {
+    /// At least 32 octets in base64 (openssl rand -base64 32); codes are derived from it
+    #[arg(long, env, value_name = "BASE64", hide_env_values = true)]
+    pub code_secret: Option<SecretString>,
+    /// What Redis keeps of a code
+    #[arg(long, env, value_name = "KIND", default_value = "hmac")]
+    pub code_storage: StorageChoice,
+    /// How long a code lives from the moment its mail was accepted
+    #[arg(long, env, value_name = "TIME", default_value = "60s", value_parser = time)]
+    pub code_ttl: Duration,
+    /// Wait from the first grant of a code to an address to the next; then it doubles
+    #[arg(long, env, value_name = "TIME", default_value = "60s", value_parser = time)]
+    pub code_wait: Duration,
+    /// What the doubling wait ends at
+    #[arg(long, env, value_name = "TIME", default_value = "4h", value_parser = time)]
+    pub code_wait_max: Duration,
+    /// Time without a grant after which the first wait holds again
+    #[arg(long, env, value_name = "TIME", default_value = "24h", value_parser = time)]
+    pub code_wait_reset: Duration,
+    /// Codes of four digits for an address in any 365 days; further ones have ten
+    #[arg(long, env, value_name = "N", default_value_t = 30)]
+    pub short_codes_per_year: u16,
+}
+
+/// The hasher.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Passwords")]
+pub struct HashArgs {
+    /// argon2id's m, in KiB
+    #[arg(long, env, value_name = "KIB", default_value_t = 19456)]
+    pub argon2_memory_kib: u32,
+    /// argon2id's t
+    #[arg(long, env, value_name = "N", default_value_t = 2)]
+    pub argon2_passes: u32,
+    /// argon2id's p
+    #[arg(long, env, value_name = "N", default_value_t = 1)]
+    pub argon2_lanes: u32,
+    /// Threads that hash; 0: one a core
+    #[arg(long, env, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub hash_threads: u16,
+    /// Predicted wait for a hash above which a request is answered 503
+    #[arg(long, env, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub hash_max_wait: Duration,
+}
+
+/// The mail provider.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Mail")]
+pub struct ProviderArgs {
+    /// Base of the provider's API, which speaks Mailpit's dialect
+    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    pub mail_url: Url,
+}
+
+/// How mails are sent, wherever the provider is.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Mail")]
+pub struct MailArgs {
+    /// Address that mails come from
+    #[arg(long, env, value_name = "ADDRESS", default_value = "no-reply@sixty.example")]
+    pub mail_from: String,
+    /// Name that mails come from
+    #[arg(long, env, value_name = "NAME", default_value = "Sixty")]
+    pub mail_from_name: String,
+    /// For one attempt to hand a mail over; never longer than CODE_TTL
+    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
+    pub mail_timeout: Duration,
+    /// How long a worker holds a mail; after that another takes it over
+    #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = time)]
+    pub mail_lease: Duration,
+    /// Age at which a mail that could not be delivered is given up
+    #[arg(long, env, value_name = "TIME", default_value = "15m", value_parser = time)]
+    pub mail_give_up: Duration,
+    /// Mails under way at once
+    #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub mail_concurrency: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Pretty,
+    /// For machines: an object a line
+    Json,
+}
+
+/// The log, on standard error.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// What is logged: a level, or directives such as info,sixty=debug
+    #[arg(long, env, value_name = "FILTER", default_value = "info")]
+    pub log_level: String,
+    /// How it is written
+    #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]
+    pub log_format: LogFormat,
+}
+
+/// The settings that hold wherever the service runs and whatever it is connected to.
+#[derive(Debug, Clone, Args)]
+pub struct ServiceArgs {
+    #[command(flatten)]
+    pub codes: CodeArgs,
+    #[command(flatten)]
+    pub hash: HashArgs,
+    #[command(flatten)]
+    pub mail: MailArgs,
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// A setting of time: `250ms`, `60s`, `4h`, or seconds as a bare number. Never zero.
+fn time(text: &str) -> Result<Duration, String> {
+    let duration = match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text),
+    };
+    match duration {
+        // Beyond ten years arithmetic with the stores' clocks gets delicate.
+        Ok(duration) if !duration.is_zero() && duration < Duration::from_secs(10 * 365 * 86_400) => Ok(duration),
+        _ => Err("must be a time such as 250ms, 60s or 4h".to_owned()),
+    }
+}
+
+/// All that the service needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub api_addr: SocketAddr,
+    pub ops_addr: SocketAddr,
+    pub server: ServerLimits,
+    pub body_timeout: Duration,
+    pub shutdown_grace: Duration,
+    pub postgres: PostgresConfig,
+    pub migrate: bool,
+    pub redis: RedisConfig,
+    pub code_secret: CodeSecret,
+    pub code_storage: CodeStorage,
+    pub code_ttl: Duration,
+    pub pacing: Pacing,
+    pub hash_cost: HashCost,
+    pub hash_threads: usize,
+    pub hash_max_wait: Duration,
+    pub mail_url: Url,
+    pub mail_from: Sender,
+    pub mail_timeout: Duration,
+    pub mail_lease: Duration,
+    pub mail_give_up: Duration,
+    pub mail_concurrency: usize,
+}
+
+impl Config {
+    /// Puts the sections together and checks what one alone cannot know.
+    pub fn new(
+        listen: ListenArgs,
+        stores: StoreArgs,
+        provider: ProviderArgs,
+        service: ServiceArgs,
+    ) -> Result<Self, BadSetting> {
+        let ServiceArgs { codes, hash, mail, limits, log: _ } = service;
+        let code_secret = codes.code_secret.as_ref().ok_or_else(|| bad("CODE_SECRET", "must be set"))?;
+        let code_secret = parse_secret(code_secret)?;
+        let code_storage = match codes.code_storage {
+            StorageChoice::Plain => CodeStorage::Plain,
+            StorageChoice::Hmac => CodeStorage::Hmac(code_secret.clone()),
+        };
+        if codes.code_wait < codes.code_ttl {
+            return Err(bad("CODE_WAIT", "must not be shorter than CODE_TTL, or a live code could be replaced"));
+        }
+        if codes.code_wait_max < codes.code_wait {
+            return Err(bad("CODE_WAIT_MAX", "must not be shorter than CODE_WAIT"));
+        }
+        if mail.mail_lease <= mail.mail_timeout {
+            return Err(bad("MAIL_LEASE", "must be longer than MAIL_TIMEOUT, or a mail would be sent twice"));
+        }
+        Email::parse(&mail.mail_from).map_err(|error| bad("MAIL_FROM", error))?;
+        let hash_cost = HashCost::new(hash.argon2_memory_kib, hash.argon2_passes, hash.argon2_lanes)
+            .map_err(|error| bad("ARGON2_MEMORY_KIB", error))?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            api_addr: listen.api_addr,
+            ops_addr: listen.ops_addr,
+            server: ServerLimits {
+                max_connections: limits.max_connections as usize,
+                header_timeout: limits.request_timeout,
+            },
+            body_timeout: limits.request_timeout,
+            shutdown_grace: limits.shutdown_grace,
+            postgres: PostgresConfig {
+                url: stores.database_url,
+                max_connections: limits.database_max_connections,
+                timeout: limits.database_timeout,
+            },
+            migrate: stores.migrate,
+            redis: RedisConfig {
+                url: stores.redis_url,
+                max_connections: limits.redis_max_connections as usize,
+                timeout: limits.redis_timeout,
+                prefix: limits.redis_prefix,
+            },
+            code_secret,
+            code_storage,
+            code_ttl: codes.code_ttl,
+            pacing: Pacing {
+                first_wait: codes.code_wait,
+                longest_wait: codes.code_wait_max,
+                quiet: codes.code_wait_reset,
+                short_codes: codes.short_codes_per_year,
+            },
+            hash_cost,
+            hash_threads: if hash.hash_threads == 0 { cores } else { usize::from(hash.hash_threads) },
+            hash_max_wait: hash.hash_max_wait,
+            mail_url: provider.mail_url,
+            mail_from: Sender { email: mail.mail_from, name: mail.mail_from_name },
+            mail_timeout: mail.mail_timeout.min(codes.code_ttl),
+            mail_lease: mail.mail_lease,
+            mail_give_up: mail.mail_give_up,
+            mail_concurrency: usize::from(mail.mail_concurrency),
+        })
+    }
+}
+
+fn parse_secret(text: &SecretString) -> Result<CodeSecret, BadSetting> {
+    let octets = STANDARD.decode(text.expose_secret().trim()).map_err(|_| bad("CODE_SECRET", "must be base64"))?;
+    CodeSecret::new(octets).map_err(|error| bad("CODE_SECRET", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct All {
+        #[command(flatten)]
+        listen: ListenArgs,
+        #[command(flatten)]
+        stores: StoreArgs,
+        #[command(flatten)]
+        provider: ProviderArgs,
+        #[command(flatten)]
+        service: ServiceArgs,
+    }
+
+    const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+    fn config(flags: &[&str]) -> Result<Config, BadSetting> {
+        let stores = ["--database-url=postgres://db", "--redis-url=redis://redis", "--mail-url=http://mail"];
+        let all = All::parse_from(["sixty"].iter().chain(&stores).chain(flags));
+        Config::new(all.listen, all.stores, all.provider, all.service)
+    }
+
+    #[test]
+    fn the_defaults_are_the_designs() {
+        let config = config(&["--code-secret", SECRET]).unwrap();
+        assert_eq!(config.pacing, Pacing::default());
+        assert_eq!(config.hash_cost, HashCost::default());
+        assert_eq!(config.code_ttl, Duration::from_secs(60));
+        assert!(matches!(config.code_storage, CodeStorage::Hmac(_)));
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_named() {
+        let name = |flags: &[&str]| config(flags).unwrap_err().name;
+        assert_eq!(name(&[]), "CODE_SECRET");
+        assert_eq!(name(&["--code-secret=short"]), "CODE_SECRET");
+        assert_eq!(name(&["--code-secret", SECRET, "--code-ttl=2m"]), "CODE_WAIT");
+        assert_eq!(name(&["--code-secret", SECRET, "--code-wait-max=59s"]), "CODE_WAIT_MAX");
+        assert_eq!(name(&["--code-secret", SECRET, "--mail-timeout=20s"]), "MAIL_LEASE");
+        assert_eq!(name(&["--code-secret", SECRET, "--mail-from=nobody"]), "MAIL_FROM");
+        assert_eq!(name(&["--code-secret", SECRET, "--argon2-memory-kib=1"]), "ARGON2_MEMORY_KIB");
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let secret = "c2l4dHkgc2l4dHkgc2l4dHkgc2l4dHkgc2l4dHkgc2l4dHk=";
+        let config = config(&["--code-secret", secret]).unwrap();
+        assert!(!format!("{config:?}").contains("c2l4dHk"));
+    }
+
+    #[test]
+    fn times_read_as_people_write_them() {
+        for (text, millis) in [("60", 60_000), ("60s", 60_000), ("250ms", 250), ("4h", 14_400_000), ("1m 30s", 90_000)]
+        {
+            assert_eq!(time(text), Ok(Duration::from_millis(millis)));
+        }
+        for text in ["", "0", "0s", "-1s", "soon", "20years"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+}
