@@ -1,0 +1,89 @@
+//! `sixty mail-mock`: the mock mail provider, as a server of its own.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{CliError, on_signal};
+use crate::config::BadSetting;
+use crate::entropy::Entropy;
+use crate::http::server::{self, ServerLimits};
+use crate::mail_mock::{Credentials, Faults, MailMock, Options};
+
+#[derive(Debug, Args)]
+pub struct MailMockArgs {
+    /// Address of the mock: its API, and the inbox as a web page
+    #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8025")]
+    mail_mock_addr: SocketAddr,
+    #[command(flatten)]
+    mock: MockArgs,
+}
+
+/// How the mock behaves; faults can be changed while it runs, by PUT /api/faults.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Mock mail provider")]
+pub struct MockArgs {
+    /// Share of mails that are refused, from 0 to 1
+    #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
+    mail_mock_fail_rate: f64,
+    /// Status that refused mails are answered with
+    #[arg(long, env, value_name = "STATUS", default_value_t = 500)]
+    mail_mock_status: u16,
+    /// Milliseconds before every answer
+    #[arg(long, env, value_name = "MS", default_value_t = 0)]
+    mail_mock_latency_ms: u64,
+    /// Share of mails that are taken and whose answer is cut off, from 0 to 1
+    #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
+    mail_mock_drop_rate: f64,
+    /// Key that Mailjet's API asks for; without it any will do
+    #[arg(long, env, value_name = "KEY", hide_env_values = true, requires = "mailjet_api_secret")]
+    mailjet_api_key: Option<String>,
+    /// Secret that Mailjet's API asks for
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true, requires = "mailjet_api_key")]
+    mailjet_api_secret: Option<SecretString>,
+}
+
+impl MockArgs {
+    pub fn mock(self) -> Result<MailMock, CliError> {
+        let faults = Faults {
+            fail_rate: self.mail_mock_fail_rate,
+            status: self.mail_mock_status,
+            latency_ms: self.mail_mock_latency_ms,
+            drop_rate: self.mail_mock_drop_rate,
+        };
+        faults.check().map_err(|error| BadSetting { name: "MAIL_MOCK_…", reason: error.to_string() })?;
+        let mailjet = self.mailjet_api_key.zip(self.mailjet_api_secret);
+        let mailjet = mailjet.map(|(key, secret)| Credentials { key, secret });
+        Ok(MailMock::new(Options { faults, mailjet }, u64::from_ne_bytes(Entropy::from_system().bytes())))
+    }
+}
+
+pub async fn run(args: MailMockArgs) -> Result<(), CliError> {
+    let mock = args.mock.mock()?;
+    let stop = on_signal()?;
+    let addr = args.mail_mock_addr;
+    let listener = TcpListener::bind(addr)
+        .await
+        .map_err(|error| CliError::Failed(format!("MAIL_MOCK_ADDR: cannot listen on {addr}: {error}")))?;
+    println!("The mock mail provider listens on http://{}", listener.local_addr().unwrap_or(addr));
+    serve(listener, &mock, stop).await;
+    Ok(())
+}
+
+/// Serves the mock until told to stop.
+pub async fn serve(listener: TcpListener, mock: &MailMock, stop: CancellationToken) {
+    let limits = ServerLimits { max_connections: 1024, header_timeout: Duration::from_secs(10) };
+    let grace = async {
+        stop.cancelled().await;
+        // An ordered latency may be long; nobody waits for a mock.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    tokio::select! {
+        () = server::serve(listener, mock.endpoint(), limits, stop.clone()) => {}
+        () = grace => {}
+    }
+}

@@ -1,0 +1,48 @@
+//! `sixty migrate up|down|status`: the database's schema, as the files in `sql/` say.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use secrecy::SecretString;
+
+use super::CliError;
+use crate::store::postgres::{Postgres, PostgresConfig};
+
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
+    #[arg(long, env, value_name = "URL", hide_env_values = true, global = true)]
+    database_url: Option<SecretString>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Apply what is pending; waits for the database and for others who migrate
+    Up,
+    /// Revert the latest migration. What it made is dropped, and the data in it
+    Down,
+    /// List the migrations and whether they are applied
+    Status,
+}
+
+pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
+    let failed = |error: &dyn std::error::Error| CliError::Failed(error.to_string());
+    let url = args.database_url.ok_or_else(|| CliError::Failed("DATABASE_URL: must be set".to_owned()))?;
+    let config = PostgresConfig { url, max_connections: 2, timeout: Duration::from_secs(5) };
+    let postgres =
+        Postgres::new(&config).map_err(|_| CliError::Failed("DATABASE_URL: must be a URL of PostgreSQL".to_owned()))?;
+    match args.action {
+        Action::Up => postgres.migrate().await.map_err(|error| failed(&error))?,
+        Action::Down => match postgres.migrate_down().await.map_err(|error| failed(&error))? {
+            Some(version) => println!("reverted {version:04}"),
+            None => println!("nothing to revert"),
+        },
+        Action::Status => {}
+    }
+    for migration in postgres.migrations().await.map_err(|error| failed(&error))? {
+        println!("{:04} {:<8} {}", migration.version, migration.state(), migration.description);
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! The command line: a file a command.
+
+pub mod dev;
+pub mod healthcheck;
+pub mod mail_mock;
+pub mod migrate;
+pub mod openapi;
+pub mod serve;
+
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::AppError;
+use crate::config::BadSetting;
+use crate::dev::guardian;
+
+/// User registration with an e-mailed code that lives for sixty seconds
+///
+/// Every setting is a flag and an environment variable of the same name.
+#[derive(Debug, Parser)]
+#[command(name = "sixty", version, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Run everything on this machine: PostgreSQL, Redis, a mock mail provider and the API
+    Dev(dev::DevArgs),
+    /// Run the API and the mail worker against existing stores
+    Serve(serve::ServeArgs),
+    /// Run the mock mail provider alone
+    MailMock(mail_mock::MailMockArgs),
+    /// Apply, revert or list the database's migrations
+    Migrate(migrate::MigrateArgs),
+    /// Print the OpenAPI document
+    Openapi(openapi::OpenapiArgs),
+    /// Ask a running service whether it is ready: exit status 0 if it is
+    Healthcheck(healthcheck::HealthcheckArgs),
+    #[command(hide = true)]
+    Guardian(guardian::Arguments),
+}
+
+/// Why a command failed, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error("{0}")]
+    Setting(#[from] BadSetting),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<AppError> for CliError {
+    fn from(error: AppError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Runs what the command line says.
+pub fn run() -> ExitCode {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let command = match parsed {
+        Ok(Cli { command }) => command,
+        Err(error) => return refuse(&error),
+    };
+    let outcome = match command {
+        // Its children are tied to the main thread's life, so it makes its own runtime there.
+        Subcommands::Guardian(args) => return guardian::run(&args),
+        Subcommands::Dev(args) => in_runtime(dev::run(args)),
+        Subcommands::Serve(args) => in_runtime(serve::run(args)),
+        Subcommands::MailMock(args) => in_runtime(mail_mock::run(args)),
+        Subcommands::Migrate(args) => in_runtime(migrate::run(args)),
+        Subcommands::Openapi(args) => in_runtime(openapi::run(args)),
+        Subcommands::Healthcheck(args) => in_runtime(healthcheck::run(args)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sixty: {error}");
+            ExitCode::from(if matches!(error, CliError::Setting(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn command() -> Command {
+    // What is shown there is the point of it.
+    Cli::command().mut_subcommand("dev", |dev| dev.mut_arg("code_storage", |storage| storage.default_value("plain")))
+}
+
+fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::Failed(format!("the runtime cannot start: {error}")))?;
+    let outcome = runtime.block_on(command);
+    // Whatever still hangs has had its grace.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Resolves when this process is told to stop, by Ctrl-C or a signal.
+fn on_signal() -> Result<CancellationToken, CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let mut signal =
+            signal(kind).map_err(|error| CliError::Failed(format!("cannot listen for signals: {error}")))?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signal.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(stop)
+}
+
+/// clap's own words for a bad value repeat it, and it may be a secret: this line names the setting instead.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let setting = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) => setting_name(arg),
+        _ => None,
+    };
+    match (error.kind(), setting) {
+        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(setting)) => {
+            let reason = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(words)) => format!("must be one of: {}", words.join(", ")),
+                _ => std::error::Error::source(error).map_or_else(|| "has a bad value".to_owned(), plain_reason),
+            };
+            eprintln!("sixty: {setting}: {reason}");
+        }
+        _ => {
+            let _ = error.print();
+        }
+    }
+    ExitCode::from(2)
+}
+
+/// Messages of number, address and URL parsers do not repeat what they parsed; clap's range check does.
+fn plain_reason(reason: &(dyn std::error::Error + 'static)) -> String {
+    let text = reason.to_string();
+    match text.split_once(" is not in ") {
+        Some((_, range)) => format!("must be in {range}"),
+        None => text,
+    }
+}
+
+/// `--code-ttl <TIME>` is the setting `CODE_TTL`.
+fn setting_name(arg: &str) -> Option<String> {
+    let flag = arg.strip_prefix("--")?.split(' ').next()?;
+    Some(flag.replace('-', "_").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_is_in_the_example_file_and_none_else() {
+        let mut settings: Vec<String> = command()
+            .get_subcommands()
+            .filter(|command| ["serve", "mail-mock", "dev"].contains(&command.get_name()))
+            .flat_map(|command| command.get_arguments())
+            .filter_map(|arg| arg.get_env().map(|name| name.to_string_lossy().into_owned()))
+            .collect();
+        settings.sort();
+        settings.dedup();
+        let example = include_str!("../../.env.example");
+        let mut listed: Vec<String> = example
+            .lines()
+            .filter_map(|line| line.trim_start_matches("# ").split_once('='))
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit()))
+            .collect();
+        listed.sort();
+        assert_eq!(listed, settings);
+    }
+}
