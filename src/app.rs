@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::accounts::Accounts;
+use crate::accounts::ports::Codes;
 use crate::config::Config;
 use crate::domain::pacing::Pacing;
 use crate::entropy::Entropy;
@@ -94,10 +95,7 @@ impl App {
 
         let accounts = Accounts::new(users, Arc::clone(&codes), hasher, entropy.clone(), Arc::clone(&mail_queued));
         let api_routes = routes::api(accounts, health, entropy.clone(), config.body_timeout);
-        let ops_routes = Route::new()
-            .at("/metrics", get(make_sync(move |_| metrics())))
-            .map_to_response()
-            .catch_all_error(async |error| error.into_response());
+        let ops_routes = Route::new().at("/metrics", get(make_sync(move |_| metrics()))).map_to_response();
         let worker = Worker {
             outbox: Outbox::new(postgres.clone(), config.mail_lease),
             codes,
@@ -109,24 +107,13 @@ impl App {
             entropy,
             queued: mail_queued,
         };
-        let jobs = async {
-            if config.migrate {
-                tokio::select! {
-                    migration = postgres.migrate() => migration?,
-                    () = stop.cancelled() => return Ok(()),
-                }
-                migrated.send_replace(true);
-            }
-            worker.run(stop.clone()).await;
-            Ok(())
-        };
-        let all = async {
-            let api = server::serve(api, api_routes, config.server, stop.clone());
-            let ops = server::serve(ops, ops_routes, config.server, stop.clone());
-            tokio::try_join!(async { Ok(api.await) }, async { Ok(ops.await) }, jobs).map(drop)
-        };
+        // Every part owns what it uses, so that the whole may be spawned.
+        let api = server::serve(api, api_routes, config.server, stop.clone());
+        let ops = server::serve(ops, ops_routes, config.server, stop.clone());
+        let jobs = jobs(postgres, config.migrate.then_some(migrated), worker, stop.clone());
+        let all = async move { tokio::try_join!(served(api), served(ops), jobs).map(drop) };
         let grace = config.shutdown_grace;
-        let grace_over = async {
+        let grace_over = async move {
             stop.cancelled().await;
             info!("stopping: finishing what is under way");
             tokio::time::sleep(grace).await;
@@ -139,6 +126,29 @@ impl App {
             }
         }
     }
+}
+
+async fn served(server: impl Future<Output = ()>) -> Result<(), AppError> {
+    server.await;
+    Ok(())
+}
+
+/// Migrates, if that is wanted, and then sends mails until told to stop.
+async fn jobs<C: Codes>(
+    postgres: Postgres,
+    migrate: Option<watch::Sender<bool>>,
+    worker: Worker<C>,
+    stop: CancellationToken,
+) -> Result<(), AppError> {
+    if let Some(done) = migrate {
+        tokio::select! {
+            migration = postgres.migrate() => migration?,
+            () = stop.cancelled() => return Ok(()),
+        }
+        done.send_replace(true);
+    }
+    worker.run(stop).await;
+    Ok(())
 }
 
 /// The OpenAPI document of this version. Nothing is connected to; the pools that the types ask for stay empty.

@@ -1,7 +1,6 @@
 //! The accept loop. The framework's own never closes a connection that stalls in its header, so hyper is driven here.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, warn};
@@ -45,23 +44,10 @@ where
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(MAX_HEADER);
 
-    let accept = async || {
-        let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
-        loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => return (slot, stream, peer),
-                // Out of file descriptors, most likely: without a pause this would spin until one is free.
-                Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    };
     loop {
         let (slot, stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept() => accepted,
+            accepted = accept(&listener, &slots) => accepted,
         };
         let connection = connection(&http, stream, peer, Arc::clone(&endpoint), requests.clone());
         let connection = graceful.watch(connection);
@@ -77,13 +63,28 @@ where
     requests.wait().await;
 }
 
+/// The next connection, once there is room for it.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
+    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (slot, stream, peer),
+            // Out of file descriptors, most likely: without a pause this would spin until one is free.
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
 fn connection<E>(
     http: &http1::Builder,
     stream: TcpStream,
     peer: SocketAddr,
     endpoint: Arc<E>,
     requests: TaskTracker,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Future<Output = hyper::Result<()>> + use<E>
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + use<E>
 where
     E: Endpoint<Output = Response> + 'static,
 {

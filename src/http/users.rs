@@ -110,8 +110,7 @@ impl RequestSchema for ActivateUser {
 #[derive(Object)]
 struct CodeQueued {
     /// Seconds until another code can be asked for.
-    #[oai(validator(minimum(value = "0")))]
-    retry_after: u64,
+    retry_after: i64,
 }
 
 #[derive(ApiResponse)]
@@ -195,6 +194,6 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     async fn resend_code(&self, credentials: Credentials) -> poem::Result<Queued> {
         let user = self.authenticate(credentials).await?;
         let wait = self.accounts.resend(&user).await.map_err(Problem::from)?;
-        Ok(Queued::Accepted(Reply(CodeQueued { retry_after: whole_seconds(wait) })))
+        Ok(Queued::Accepted(Reply(CodeQueued { retry_after: whole_seconds(wait).cast_signed() })))
     }
 }

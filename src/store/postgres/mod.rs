@@ -7,7 +7,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
@@ -109,7 +108,6 @@ impl Postgres {
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         let mut told = false;
         loop {
-            // No statement timeout: a migration takes as long as it takes.
             let error = match self.migrate_once().await {
                 Ok(()) => return Ok(()),
                 Err(sqlx::migrate::MigrateError::Execute(error)) => error,
@@ -135,8 +133,7 @@ impl Postgres {
             return Ok(None);
         };
         let before = applied.next().map_or(0, |migration| migration.version);
-        let mut connection = self.pool.acquire().await.map_err(|error| MigrateError(error.to_string()))?;
-        migrator().undo(&mut *connection, before).await.map_err(|error| MigrateError(error.to_string()))?;
+        migrator().undo(&self.pool, before).await.map_err(|error| MigrateError(error.to_string()))?;
         Ok(Some(latest.version))
     }
 
@@ -173,13 +170,12 @@ impl Postgres {
     }
 
     async fn migrate_once(&self) -> Result<(), sqlx::migrate::MigrateError> {
-        let mut connection = self.pool.acquire().await?;
-        sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await?;
-        // The setting dies with the connection.
-        let mut connection = connection.detach();
-        migrator().run(&mut connection).await?;
-        connection.close().await?;
-        Ok(())
+        // On a connection of its own: a migration takes as long as it takes, without a statement timeout.
+        let options = PgConnectOptions::clone(&self.pool.connect_options()).options([("statement_timeout", "0")]);
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout).connect_lazy_with(options);
+        let outcome = migrator().run(&pool).await;
+        pool.close().await;
+        outcome
     }
 }
 
