@@ -1,4 +1,13 @@
 //! Everything that is tested from outside, in one binary: it links once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
 
+mod activation;
+mod authentication;
+mod document;
+mod kit;
+mod outbox;
+mod protocol;
+mod registration;
+mod resend;
 mod stack;
+mod stores;

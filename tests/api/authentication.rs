@@ -1,0 +1,61 @@
+//! HTTP Basic: what is nobody's is always the same 401.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+
+use crate::kit::{Answer, PASSWORD, Service};
+
+#[tokio::test]
+async fn a_wrong_user_and_a_wrong_password_are_the_same() {
+    let service = Service::start().await;
+    service.registered("ada@example.com").await;
+    service.account("active@example.com").await;
+    let wrong = service.me("ada@example.com", "wrong password").await;
+    assert_eq!(wrong.outcome(), (401, "unauthenticated"));
+    for (name, password) in [("active@example.com", "wrong password"), ("eve@example.com", PASSWORD), ("eve", PASSWORD)]
+    {
+        let answer = service.me(name, password).await;
+        assert_eq!((answer.status, &answer.body), (wrong.status, &wrong.body));
+        let names = |answer: &Answer| answer.headers.keys().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&answer), names(&wrong));
+    }
+}
+
+#[tokio::test]
+async fn fields_that_are_not_basic_are_refused() {
+    let service = Service::start().await;
+    service.registered("ada@example.com").await;
+    let basic = |pair: &[u8]| format!("Basic {}", STANDARD.encode(pair)).into_bytes();
+    let fields: [Vec<u8>; 9] = [
+        b"".to_vec(),
+        b"Basic".to_vec(),
+        b"Bearer abc".to_vec(),
+        b"Basic not-base64!".to_vec(),
+        basic(b"no colon"),
+        basic(b"ada@example.com:\xff\xfe\xfd"),
+        basic(b"ada@example.com:correct horse battery\0"),
+        basic(b"\0ada@example.com:correct horse battery"),
+        basic(format!("ada@example.com:{}", "x".repeat(10_000)).as_bytes()),
+    ];
+    let without = Answer::of(service.request(Method::GET, "/v1/users/me")).await;
+    assert_eq!(without.outcome(), (401, "unauthenticated"));
+    for field in fields {
+        let value = HeaderValue::from_bytes(&field).unwrap();
+        let answer = Answer::of(service.request(Method::GET, "/v1/users/me").header(AUTHORIZATION, value)).await;
+        assert_eq!(answer.outcome(), (401, "unauthenticated"), "{}", String::from_utf8_lossy(&field));
+    }
+    assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_disabled_account_is_told_so_with_the_right_password_only() {
+    let service = Service::start().await;
+    service.account("ada@example.com").await;
+    sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
+    assert_eq!(service.me("ada@example.com", PASSWORD).await.outcome(), (403, "account-disabled"));
+    assert_eq!(service.me("ada@example.com", "wrong password").await.outcome(), (401, "unauthenticated"));
+    let activation = service.activate("ada@example.com", PASSWORD, "0000").await;
+    assert_eq!(activation.outcome(), (403, "account-disabled"));
+}

@@ -1,0 +1,107 @@
+//! Mail survives what becomes of the provider and of its workers.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::kit::{Answer, PASSWORD, Service, eventually};
+
+const ADA: &str = "ada@example.com";
+
+#[tokio::test]
+async fn a_provider_that_is_down_fails_no_registration_and_delays_its_mail() {
+    let service = Service::start().await;
+    service.faults(json!({ "fail_rate": 1, "status": 503 })).await;
+    service.registered(ADA).await;
+    eventually("a failed attempt", async || {
+        let attempts: i32 = sqlx::query_scalar("SELECT attempts FROM outbox").fetch_one(&service.db).await.unwrap();
+        (attempts >= 1).then_some(())
+    })
+    .await;
+    assert!(service.mails(ADA).await.is_empty());
+    service.faults(json!({})).await;
+    let code = service.code(ADA, 1).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_mail_whose_acceptance_was_lost_is_sent_again_as_the_same() {
+    let service = Service::start().await;
+    service.faults(json!({ "drop_rate": 1 })).await;
+    service.registered(ADA).await;
+    let code = service.code(ADA, 1).await;
+    service.faults(json!({})).await;
+    service.outbox_is_empty().await;
+    assert_eq!(service.mails(ADA).await.len(), 1, "the provider knew it by its key");
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_mail_that_was_refused_for_good_is_given_up() {
+    let service = Service::start().await;
+    service.faults(json!({ "fail_rate": 1, "status": 422 })).await;
+    service.registered(ADA).await;
+    service.outbox_is_empty().await;
+    assert!(service.mails(ADA).await.is_empty());
+    assert_eq!(service.me(ADA, PASSWORD).await.body["status"], "pending", "and can ask for another");
+}
+
+#[tokio::test]
+async fn a_mail_too_old_is_given_up() {
+    let service = Service::start_with(&["--mail-give-up=1s"]).await;
+    service.faults(json!({ "fail_rate": 1 })).await;
+    service.registered(ADA).await;
+    service.outbox_is_empty().await;
+    assert!(service.mails(ADA).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_mail_of_a_worker_that_died_is_taken_over() {
+    let service = Service::start_with(&["--mail-timeout=1s", "--mail-lease=2s"]).await;
+    // The provider holds the request for longer than the worker waits; the row is claimed meanwhile.
+    service.faults(json!({ "latency_ms": 60_000 })).await;
+    service.registered(ADA).await;
+    eventually("a claim", async || {
+        let leased: bool =
+            sqlx::query_scalar("SELECT lease IS NOT NULL FROM outbox").fetch_one(&service.db).await.unwrap();
+        leased.then_some(())
+    })
+    .await;
+    // As if its worker had died: the lease is a stranger's, who never comes back.
+    sqlx::query("UPDATE outbox SET lease = gen_random_uuid()").execute(&service.db).await.unwrap();
+    service.faults(json!({})).await;
+    let code = service.code(ADA, 1).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_activation_ends_the_retries_of_its_mail() {
+    let service = Service::start().await;
+    service.faults(json!({ "drop_rate": 1 })).await;
+    let id = service.registered(ADA).await;
+    let code = service.code(ADA, 1).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+    service.outbox_is_empty().await;
+    service.faults(json!({})).await;
+    // Whatever a worker had under way cannot bring the code back.
+    let gone: bool = service.redis(&["EXISTS", &service.key("code", &id)]).await;
+    assert!(!gone);
+}
+
+#[tokio::test]
+async fn two_workers_send_each_mail_once() {
+    let service = Service::start().await;
+    let _replica = service.replica(&[]).await;
+    let people: Vec<String> = (0..40).map(|n| format!("person{n}@example.com")).collect();
+    for chunk in people.chunks(10) {
+        let answers = crate::kit::at_once(chunk.len(), |n| {
+            let body = json!({ "email": chunk[n], "password": PASSWORD });
+            Answer::of(service.request(Method::POST, "/v1/users").json(&body))
+        })
+        .await;
+        assert!(answers.iter().all(|answer| answer.status == 201));
+    }
+    service.outbox_is_empty().await;
+    for person in &people {
+        assert_eq!(service.mails(person).await.len(), 1, "{person}");
+    }
+}

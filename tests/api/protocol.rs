@@ -1,0 +1,171 @@
+//! HTTP itself: whatever is sent, the answer is a problem, and nobody holds a connection for ever.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::kit::{self, Answer, PASSWORD, Service};
+
+async fn post(service: &Service, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+    let request = service.request(Method::POST, "/v1/users").header(CONTENT_TYPE, content_type).body(body);
+    Answer::of(request).await
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_json_are_malformed() {
+    let service = Service::start().await;
+    let deep = "[".repeat(10_000);
+    let twice = r#"{"email":"a@example.com","email":"b@example.com","password":"correct horse battery"}"#;
+    for body in ["", "{", "email=a", "\u{feff}{}", r#"{"email":"\ud800"}"#, deep.as_str(), twice] {
+        assert_eq!(post(&service, "application/json", body.to_owned()).await.outcome(), (400, "malformed-request"));
+    }
+    assert_eq!(post(&service, "application/json", vec![b'"', 0xff, b'"']).await.outcome(), (400, "malformed-request"));
+}
+
+#[tokio::test]
+async fn json_of_another_shape_is_named_field_by_field() {
+    let service = Service::start().await;
+    let cases: [(Value, &[&str]); 8] = [
+        (json!(null), &[""]),
+        (json!([]), &[""]),
+        (json!("text"), &[""]),
+        (json!({}), &["/email", "/password"]),
+        (json!({ "email": null, "password": null }), &["/email", "/password"]),
+        (json!({ "email": 1, "password": { "secret": "x" } }), &["/email", "/password"]),
+        (json!({ "email": "a@example.com", "password": PASSWORD, "role": "admin" }), &["/role"]),
+        (json!({ "email": "a@example.com", "password": PASSWORD, "a/b~c": 1 }), &["/a~1b~0c"]),
+    ];
+    for (body, pointers) in cases {
+        let answer = post(&service, "application/json", body.to_string()).await;
+        assert_eq!((answer.outcome(), answer.pointers()), ((422, "invalid-field"), pointers.to_vec()), "{body}");
+        assert!(!answer.body.to_string().contains("secret"));
+    }
+    let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&service.db).await.unwrap();
+    assert_eq!(users, 0);
+}
+
+#[tokio::test]
+async fn only_json_is_taken() {
+    let service = Service::start().await;
+    let body = json!({ "email": "a@example.com", "password": PASSWORD }).to_string();
+    for content_type in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/vnd.api+json",
+        "application/json; charset=latin1",
+        "",
+    ] {
+        let answer = post(&service, content_type, body.clone()).await;
+        assert_eq!(answer.outcome(), (415, "unsupported-media-type"), "{content_type}");
+    }
+    let without = Answer::of(service.request(Method::POST, "/v1/users").body(body.clone())).await;
+    assert_eq!(without.outcome(), (415, "unsupported-media-type"));
+    assert_eq!(post(&service, "Application/JSON; charset=UTF-8", body).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_body_too_large_is_refused_with_or_without_a_length() {
+    let service = Service::start().await;
+    let large = vec![b' '; 3_000_000];
+    assert_eq!(post(&service, "application/json", large.clone()).await.outcome(), (413, "payload-too-large"));
+    let chunks = large.chunks(65_536).map(|chunk| std::io::Result::Ok(chunk.to_vec())).collect::<Vec<_>>();
+    let chunked = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
+    assert_eq!(post(&service, "application/json", chunked).await.outcome(), (413, "payload-too-large"));
+}
+
+#[tokio::test]
+async fn wrong_paths_and_methods_are_problems_too() {
+    let service = Service::start().await;
+    for path in ["/", "/v1", "/v1/users/", "/V1/users", "/v1/users/me/", "/nothing", "/problems/nonsense"] {
+        assert_eq!(Answer::of(service.request(Method::GET, path)).await.outcome(), (404, "not-found"), "{path}");
+    }
+    for (method, path, allow) in [
+        (Method::GET, "/v1/users", "POST"),
+        (Method::DELETE, "/v1/users/me", "GET, HEAD"),
+        (Method::PUT, "/v1/users/me/activation", "POST"),
+        (Method::OPTIONS, "/v1/users", "POST"),
+        (Method::POST, "/livez", "GET, HEAD"),
+        (Method::from_bytes(b"BREW").unwrap(), "/docs", "GET, HEAD"),
+    ] {
+        let answer = Answer::of(service.request(method.clone(), path)).await;
+        assert_eq!(answer.outcome(), (405, "method-not-allowed"), "{method} {path}");
+        assert_eq!(answer.header("allow"), allow, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_carries_an_id() {
+    let service = Service::start().await;
+    let given = service.request(Method::GET, "/livez").header("X-Request-Id", "from-the-client.1");
+    assert_eq!(Answer::of(given).await.header("x-request-id"), "from-the-client.1");
+    let forged = service.request(Method::GET, "/livez").header("X-Request-Id", "two words=");
+    let made = Answer::of(forged).await;
+    assert_eq!(made.header("x-request-id").len(), 36, "{made:?}");
+}
+
+#[tokio::test]
+async fn pages_and_documents_are_served() {
+    let service = Service::start().await;
+    let get = async |path: &str, accept: &str| {
+        let response = service.request(Method::GET, path).header("Accept", accept).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        let content_type = response.headers()[CONTENT_TYPE].to_str().unwrap().to_owned();
+        (content_type, response.text().await.unwrap())
+    };
+    let (_, json) = get("/openapi.json", "*/*").await;
+    let document: Value = serde_json::from_str(&json).unwrap();
+    let (_, yaml) = get("/openapi.yaml", "*/*").await;
+    assert_eq!(serde_yaml::from_str::<Value>(&yaml).unwrap(), document);
+    let (content_type, docs) = get("/docs", "text/html").await;
+    assert!(content_type.starts_with("text/html") && docs.contains("registerUser"));
+    let outside = docs.match_indices("src=\"http").count() + docs.match_indices("href=\"http").count();
+    assert_eq!(outside, 0, "the page needs nothing from elsewhere");
+    for kind in sixty::http::problem::Kind::ALL {
+        let path = format!("/problems/{}", kind.name());
+        assert!(get(&path, "text/html,*/*").await.0.starts_with("text/html"));
+        assert_eq!(serde_json::from_str::<Value>(&get(&path, "*/*").await.1).unwrap()["name"], kind.name());
+    }
+}
+
+#[tokio::test]
+async fn who_stalls_is_cut_off() {
+    let service = Service::start_with(&["--request-timeout=300ms"]).await;
+    let addr = service.url.strip_prefix("http://").unwrap();
+    let head = "POST /v1/users HTTP/1.1\r\nHost: sixty\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n";
+    for (sent, answered) in [("", ""), ("POST /v1/us", ""), (head, "HTTP/1.1 400 Bad Request")] {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await;
+        closed.expect("the connection is closed").unwrap();
+        assert!(answer.starts_with(answered), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_missing() {
+    // Nothing listens there, and the service says so without dying of it.
+    let nowhere = [
+        "--redis-url=redis://127.0.0.1:1/0",
+        "--database-url=postgres://x@127.0.0.1:1/x",
+        "--mail-url=http://127.0.0.1:1",
+    ];
+    let limits = ["--database-timeout=300ms", "--redis-timeout=300ms"];
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let alone = kit::run(&[&nowhere[..], &limits[..]].concat(), stop).await;
+    let answer = Answer::of(reqwest::Client::new().get(format!("{alone}/readyz"))).await;
+    assert_eq!(answer.outcome(), (503, "unavailable"));
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(detail.contains("postgresql") && detail.contains("redis"), "{detail}");
+    assert_eq!(Answer::of(reqwest::Client::new().get(format!("{alone}/livez"))).await.status, 200);
+    let body = json!({ "email": "ada@example.com", "password": PASSWORD });
+    let answer = Answer::of(reqwest::Client::new().post(format!("{alone}/v1/users")).json(&body)).await;
+    assert_eq!(answer.outcome(), (503, "unavailable"));
+}

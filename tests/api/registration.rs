@@ -1,0 +1,184 @@
+//! Registering: what is answered, what is written, what is refused.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::kit::{Answer, PASSWORD, Service, at_once};
+
+#[tokio::test]
+async fn a_registration_is_answered_with_a_pending_user() {
+    let service = Service::start().await;
+    let answer = service.register(" Ada@Example.com ", PASSWORD).await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.header("location"), "/v1/users/me");
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    insta::assert_json_snapshot!(answer.body, { ".id" => "[uuid]", ".created_at" => "[time]" }, @r#"
+    {
+      "id": "[uuid]",
+      "email": "Ada@Example.com",
+      "status": "pending",
+      "role": "user",
+      "created_at": "[time]",
+      "activated_at": null
+    }
+    "#);
+    let id: uuid::Uuid = answer.body["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(id.get_version_num(), 7);
+    assert!(answer.body["created_at"].as_str().unwrap().ends_with('Z'), "{answer:?}");
+    assert_eq!(service.me("ADA@example.COM", PASSWORD).await.body, answer.body);
+    let hash: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&service.db).await.unwrap();
+    assert!(hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hash}");
+}
+
+#[tokio::test]
+async fn the_mail_carries_the_code_and_its_minute() {
+    let service = Service::start().await;
+    service.registered("ada@example.com").await;
+    let code = service.code("ada@example.com", 1).await;
+    assert_eq!(code.len(), 4);
+    let mails = service.mails("ada@example.com").await;
+    assert_eq!(mails.len(), 1);
+    assert!(!mails[0]["Subject"].as_str().unwrap().contains(&code));
+    assert!(mails[0]["Snippet"].as_str().unwrap().contains("within one minute"));
+}
+
+#[tokio::test]
+async fn spellings_of_one_address_share_its_wait() {
+    let service = Service::start().await;
+    service.registered("ada@bücher.example").await;
+    let again = service.register("ADA@xn--bcher-kva.example", "another password").await;
+    assert_eq!(again.outcome(), (429, "too-many-codes"));
+    let wait = again.body["retry_after"].as_u64().unwrap();
+    assert!((50..=60).contains(&wait), "{wait}");
+    // Nothing has changed: the first password counts, the second does not.
+    assert_eq!(service.me("ada@bücher.example", PASSWORD).await.status, 200);
+    assert_eq!(service.me("ada@bücher.example", "another password").await.status, 401);
+}
+
+#[tokio::test]
+async fn after_the_wait_a_registration_replaces_the_pending_one() {
+    let service = Service::start().await;
+    let first = service.registered("ada@example.com").await;
+    let old_code = service.code("ada@example.com", 1).await;
+    service.let_waits_pass(Duration::from_secs(60)).await;
+    let second = service.register("ada@example.com", "another password").await;
+    assert_eq!(second.status, 201);
+    assert_ne!(second.body["id"], first.as_str());
+    assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 401);
+    let code = service.code("ada@example.com", 2).await;
+    if old_code != code {
+        let old = service.activate("ada@example.com", "another password", &old_code).await;
+        assert_eq!(old.outcome(), (422, "incorrect-code"));
+    }
+    assert_eq!(service.activate("ada@example.com", "another password", &code).await.status, 200);
+}
+
+#[tokio::test]
+async fn of_six_at_once_one_is_registered() {
+    let service = Service::start().await;
+    let answers = at_once(6, |n| {
+        let body = json!({ "email": "ada@example.com", "password": format!("correct horse {n}") });
+        Answer::of(service.request(Method::POST, "/v1/users").json(&body))
+    })
+    .await;
+    let mut outcomes: Vec<_> = answers.iter().map(Answer::outcome).collect();
+    outcomes.sort_unstable();
+    assert_eq!(outcomes[0], (201, ""));
+    assert!(outcomes[1..].iter().all(|outcome| *outcome == (429, "too-many-codes")), "{outcomes:?}");
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&service.db).await.unwrap();
+    assert_eq!(rows, 1);
+    service.outbox_is_empty().await;
+    assert_eq!(service.mails("ada@example.com").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_account_does_not_show() {
+    let service = Service::start().await;
+    let account = service.account("ada@example.com").await;
+    let new = service.register("new@example.com", "another password").await;
+    service.let_waits_pass(Duration::from_secs(60)).await;
+    let shadow = service.register("ada@example.com", "another password").await;
+    assert_eq!(shadow.status, new.status);
+    let keys = |answer: &Answer| answer.body.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&shadow), keys(&new));
+    assert_ne!(shadow.body["id"], account.as_str());
+
+    // The owner is told, and no code was made: every guess is wrong, and they count down as ever.
+    service.outbox_is_empty().await;
+    let mails = service.mails("ada@example.com").await;
+    assert_eq!(mails[0]["Subject"], "You already have a Sixty account");
+    for left in [2, 1, 0] {
+        let guess = service.activate("ada@example.com", "another password", "0000").await;
+        assert_eq!((guess.outcome(), &guess.body["attempts_remaining"]), ((422, "incorrect-code"), &json!(left)));
+    }
+    assert_eq!(service.activate("ada@example.com", "another password", "0000").await.outcome(), (410, "code-expired"));
+    assert_eq!(service.me("ada@example.com", PASSWORD).await.body["id"], account.as_str());
+    assert_eq!(service.me("ada@example.com", "another password").await.body["status"], "pending");
+}
+
+#[tokio::test]
+async fn every_field_at_fault_is_named_and_none_repeated() {
+    let service = Service::start().await;
+    let answer = service.register("secret-address", "secret").await;
+    assert_eq!(answer.outcome(), (422, "invalid-field"));
+    insta::assert_json_snapshot!(answer.body["errors"], @r#"
+    [
+      {
+        "pointer": "/email",
+        "detail": "must have an @ between a mailbox and a domain"
+      },
+      {
+        "pointer": "/password",
+        "detail": "must have at least 8 characters"
+      }
+    ]
+    "#);
+    assert!(!answer.body.to_string().contains("secret"));
+}
+
+#[tokio::test]
+async fn addresses_that_are_none_are_refused() {
+    let service = Service::start().await;
+    let octets_255 = format!("{}@{}.{}.{}.example", "a".repeat(64), "b".repeat(60), "c".repeat(60), "d".repeat(60));
+    assert_eq!(octets_255.len(), 255);
+    for email in [
+        "",
+        "ada",
+        "ada@localhost",
+        "ada@-example.com",
+        "ada@example.com\r\nBcc: eve@example.com",
+        "a:da@example.com",
+        "ad\0a@example.com",
+        octets_255.as_str(),
+    ] {
+        let answer = service.register(email, PASSWORD).await;
+        assert_eq!(answer.outcome(), (422, "invalid-field"), "{email:?}");
+        assert_eq!(answer.pointers(), ["/email"], "{email:?}");
+    }
+}
+
+#[tokio::test]
+async fn passwords_are_any_unicode_of_8_to_128_characters() {
+    let service = Service::start().await;
+    let refused = ["k7#qZp2", &"x".repeat(129), &"🦀".repeat(7), "correct\0horse", "Password1", "ada@example.com"];
+    for password in refused {
+        let answer = service.register("ada@example.com", password).await;
+        assert_eq!(answer.outcome(), (422, "invalid-field"), "{password:?}");
+        assert_eq!(answer.pointers(), ["/password"], "{password:?}");
+    }
+    // What is registered in one Unicode form authenticates in the other.
+    let accepted = [
+        ("a@example.com", "k7#qZp2x".to_owned(), "k7#qZp2x".to_owned()),
+        ("b@example.com", "x7".repeat(64), "x7".repeat(64)),
+        ("c@example.com", "🦀".repeat(8), "🦀".repeat(8)),
+        ("d@example.com", "cafe\u{301} noir: 9".to_owned(), "caf\u{e9} noir: 9".to_owned()),
+        ("e@example.com", "e\u{301}".repeat(128), "\u{e9}".repeat(128)),
+    ];
+    for (email, chosen, presented) in accepted {
+        assert_eq!(service.register(email, &chosen).await.status, 201, "{chosen:?}");
+        assert_eq!(service.me(email, &presented).await.status, 200, "{presented:?}");
+    }
+}
