@@ -8,7 +8,7 @@ use poem::endpoint::make_sync;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Instrument as _, debug, info, info_span};
 
 use super::health::Health;
 use super::openapi::{self, Document};
@@ -115,7 +115,13 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
     let mut response = async {
         let answered = endpoint.call(request).await;
         let response = answered.map_or_else(|error| as_problem(error, path.as_ref()), IntoResponse::into_response);
-        info!(status = response.status().as_u16(), ms = start.elapsed().as_millis() as u64, "answered");
+        let (status, ms) = (response.status().as_u16(), start.elapsed().as_millis() as u64);
+        // Orchestrators ask every few seconds; that would drown the rest.
+        if ["/livez", "/readyz"].contains(&route) {
+            debug!(status, ms, "answered");
+        } else {
+            info!(status, ms, "answered");
+        }
         response
     }
     .instrument(span.clone())
