@@ -64,7 +64,7 @@ impl<C: Codes> Worker<C> {
             // Registered before the outbox is read, so that a mail queued meanwhile is not slept over.
             let queued = worker.queued.notified();
             let free = worker.concurrency - under_way.len();
-            match worker.outbox.claim(free as u32).await {
+            match worker.claim(free).await {
                 Ok(claims) => {
                     if !reachable {
                         info!("the outbox can be read again");
@@ -90,6 +90,10 @@ impl<C: Codes> Worker<C> {
             while under_way.try_join_next().is_some() {}
         }
         under_way.join_all().await;
+    }
+
+    async fn claim(&self, free: usize) -> Result<Vec<Claim>, StoreError> {
+        if free == 0 { Ok(vec![]) } else { self.outbox.claim(free as u32).await }
     }
 
     async fn handle(&self, claim: Claim) {
