@@ -15,12 +15,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::mail_mock::{self, MockArgs};
 use super::{CliError, on_signal};
 use crate::app::App;
 use crate::config::{Config, ListenArgs, ProviderArgs, ServiceArgs, StorageChoice, StoreArgs};
-use crate::dev::{Stack, StackOptions};
+use crate::dev::{Event, Stack, StackOptions};
 use crate::entropy::Entropy;
 use crate::mail_mock::MailMock;
 use crate::telemetry;
@@ -79,7 +80,7 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let parts = Parts { api, mail, ops, addresses, mock, metrics, service: args.service, env_file: env_file.clone() };
     let outcome = tokio::select! {
         outcome = parts.serve(&stop) => outcome,
-        line = stack.died() => Err(CliError::Failed(line)),
+        line = lost(&mut stack) => Err(CliError::Failed(line)),
     };
     stop.cancel();
     remove(&env_file)?;
@@ -89,6 +90,18 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
         eprintln!("Everything is stopped. The data are kept in {}.", folder.display());
     }
     outcome
+}
+
+/// Resolves when both stores are lost. One alone is told of: what the service does without it is worth a look.
+async fn lost(stack: &mut Stack) -> String {
+    loop {
+        match stack.event().await {
+            Event::ServerDied(line) => {
+                warn!("{line}; the API goes on without it, and finds it again at the same address")
+            }
+            Event::Ended(line) => return line,
+        }
+    }
 }
 
 /// What is served once the stores are there.

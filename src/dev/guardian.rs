@@ -31,13 +31,21 @@ pub struct Arguments {
     keep: bool,
 }
 
-/// What the guardian says on its standard output, one JSON object a line: `ready` or `error` first, then perhaps `died`.
+/// What the guardian says on its standard output, one JSON object a line: `ready` or `error` first, then perhaps
+/// `died` for each server, and `ended`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Report {
-    Ready { database_url: String, redis_url: String, postgres_pid: u32, redis_pid: u32 },
+    Ready {
+        database_url: String,
+        redis_url: String,
+        postgres_pid: u32,
+        redis_pid: u32,
+    },
     Error(String),
+    /// One of the servers is gone, the other is not.
     Died(String),
+    Ended(String),
 }
 
 /// Starts the servers, says where they are, and stays until they are to end.
@@ -66,17 +74,20 @@ async fn guard(arguments: &Arguments) -> ExitCode {
         reason = end.comes() => Err(reason),
         started = servers.start(arguments, &mut folder) => Ok(started),
     };
+    let mut keep = arguments.keep;
     let reason = match started {
         Ok(Ok(ready)) => {
             report(&ready);
-            tokio::select! {
-                biased;
-                reason = end.comes() => reason,
-                line = servers.one_dies() => {
-                    report(&Report::Died(line));
-                    servers.stop().await;
-                    // The folder stays, for the log in it; the next start clears it away.
-                    return ExitCode::FAILURE;
+            loop {
+                tokio::select! {
+                    biased;
+                    reason = end.comes() => break reason,
+                    line = servers.one_dies() => {
+                        // The other is still of use: what a service does without one of its stores is worth a look.
+                        report(&Report::Died(line));
+                        // The folder stays, for the log in it; the next start clears it away.
+                        keep = true;
+                    }
                 }
             }
         }
@@ -88,10 +99,10 @@ async fn guard(arguments: &Arguments) -> ExitCode {
         Err(reason) => reason,
     };
     if let Some(name) = reason {
-        report(&Report::Died(format!("the guardian of PostgreSQL and Redis was told to stop ({name})")));
+        report(&Report::Ended(format!("the guardian of PostgreSQL and Redis was told to stop ({name})")));
     }
     servers.stop().await;
-    if let Some(folder) = folder.filter(|_| !arguments.keep)
+    if let Some(folder) = folder.filter(|_| !keep)
         && let Err(error) = folder.remove().await
     {
         eprintln!("cannot remove the data: {error}");
@@ -120,13 +131,19 @@ impl Servers {
         Ok(Report::Ready { database_url, redis_url, postgres_pid, redis_pid })
     }
 
+    /// Resolves when a server ends by itself, once for each.
     async fn one_dies(&mut self) -> String {
-        let (Some(postgres), Some(redis)) = (&mut self.postgres, &mut self.redis) else {
-            return std::future::pending().await;
-        };
+        async fn dies(slot: &mut Option<Server>) -> String {
+            let Some(server) = slot else {
+                return std::future::pending().await;
+            };
+            let line = server.died().await;
+            *slot = None;
+            line
+        }
         tokio::select! {
-            line = postgres.died() => line,
-            line = redis.died() => line,
+            line = dies(&mut self.postgres) => line,
+            line = dies(&mut self.redis) => line,
         }
     }
 

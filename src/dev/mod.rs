@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::sync::watch;
+use tokio::sync::mpsc;
 
 use guardian::Report;
 
@@ -49,10 +49,19 @@ pub struct Stack {
     postgres_pid: u32,
     redis_pid: u32,
     guardian_pid: u32,
-    died: watch::Receiver<Option<String>>,
+    events: mpsc::UnboundedReceiver<Event>,
     watcher: JoinHandle<()>,
     /// Never written to: it is its end that speaks.
     lifeline: ChildStdin,
+}
+
+/// What became of a running [`Stack`], in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// One of the servers has ended by itself. The other runs on, and so does this.
+    ServerDied(String),
+    /// The guardian has ended, and the servers with it.
+    Ended(String),
 }
 
 /// Why there is no [`Stack`]; each is one line for a person to read.
@@ -120,16 +129,16 @@ impl Stack {
             // Only so that no zombie stays.
             let _ = guardian.wait();
             return Err(match first {
-                Some(Report::Error(line) | Report::Died(line)) => StackError::Servers(line),
+                Some(Report::Error(line) | Report::Died(line) | Report::Ended(line)) => StackError::Servers(line),
                 _ => StackError::Silent { log },
             });
         };
-        let (tell, died) = watch::channel(None);
+        let (tell, events) = mpsc::unbounded_channel();
         let watcher = std::thread::Builder::new()
             .name("guardian-watcher".into())
             .spawn(move || watch_guardian(guardian, &mut reports, &tell))
             .map_err(spawning)?;
-        Ok(Stack { database_url, redis_url, postgres_pid, redis_pid, guardian_pid, died, watcher, lifeline })
+        Ok(Stack { database_url, redis_url, postgres_pid, redis_pid, guardian_pid, events, watcher, lifeline })
     }
 
     /// `postgres://sixty:<password>@127.0.0.1:<port>/sixty`, of a superuser.
@@ -157,10 +166,10 @@ impl Stack {
         self.guardian_pid
     }
 
-    /// Resolves with one line when the guardian or one of the servers has ended unexpectedly. Cancel safe.
-    pub async fn died(&mut self) -> String {
-        let line = self.died.wait_for(Option::is_some).await.ok().and_then(|line| line.clone());
-        line.unwrap_or_else(|| format!("the guardian of PostgreSQL and Redis (pid {}) is lost", self.guardian_pid))
+    /// Resolves when a server or the guardian has ended unexpectedly. Cancel safe.
+    pub async fn event(&mut self) -> Event {
+        let lost = || Event::Ended(format!("the guardian of PostgreSQL and Redis (pid {}) is lost", self.guardian_pid));
+        self.events.recv().await.unwrap_or_else(lost)
     }
 
     /// Stops both servers and returns when they are gone. Blocking: some hundred milliseconds, twenty seconds at worst.
@@ -181,22 +190,22 @@ impl Stack {
     }
 }
 
-/// Passes on the guardian's last words, or notices that it ended without any.
-fn watch_guardian(mut guardian: Child, reports: &mut BufReader<ChildStdout>, tell: &watch::Sender<Option<String>>) {
+/// Passes on what the guardian says, or notices that it ended without a word.
+fn watch_guardian(mut guardian: Child, reports: &mut BufReader<ChildStdout>, tell: &mpsc::UnboundedSender<Event>) {
     let mut last_words = None;
+    // Nobody may be listening, and then nobody needs to know.
     while let Some(report) = next_report(reports) {
-        if let Report::Died(line) | Report::Error(line) = report {
-            last_words = Some(line);
-            tell.send_replace(last_words.clone());
+        match report {
+            Report::Died(line) => drop(tell.send(Event::ServerDied(line))),
+            Report::Error(line) | Report::Ended(line) => last_words = Some(line),
+            Report::Ready { .. } => {}
         }
     }
     let pid = guardian.id();
     let status = guardian.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-    if last_words.is_none() {
-        tell.send_replace(Some(format!(
-            "the guardian of PostgreSQL and Redis (pid {pid}) ended unexpectedly, {status}"
-        )));
-    }
+    let line = last_words
+        .unwrap_or_else(|| format!("the guardian of PostgreSQL and Redis (pid {pid}) ended unexpectedly, {status}"));
+    let _ = tell.send(Event::Ended(line));
 }
 
 /// `None` at the end, and for what is no report.

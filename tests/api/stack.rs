@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use sixty::dev::{Stack, StackError, StackOptions};
+use sixty::dev::{Event, Stack, StackError, StackOptions};
 use sqlx::{Connection, PgConnection};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sixty");
@@ -192,7 +192,7 @@ async fn what_a_killed_run_leaves_on_the_disk_is_cleared_away_by_the_next() {
     let mut killed = folder.start(false);
     let left = runs();
     send(killed.guardian_pid(), Signal::SIGKILL);
-    killed.died().await;
+    killed.event().await;
     let next = folder.start(false);
     assert_eq!(runs().len(), 1);
     assert_ne!(runs(), left);
@@ -269,8 +269,8 @@ async fn a_guardian_that_is_killed_takes_the_servers_along_and_the_data_are_ther
 
     let family = family(stack.guardian_pid());
     send(stack.guardian_pid(), Signal::SIGKILL);
-    let line = stack.died().await;
-    assert!(line.contains("guardian") && line.contains("SIGKILL"), "{line}");
+    let event = stack.event().await;
+    assert!(matches!(&event, Event::Ended(line) if line.contains("guardian") && line.contains("SIGKILL")), "{event:?}");
     // At once, while the killed processes may still be about to end.
     let again = folder.start(true);
     assert_all_end(&family).await;
@@ -281,14 +281,20 @@ async fn a_guardian_that_is_killed_takes_the_servers_along_and_the_data_are_ther
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_server_that_is_killed_is_reported_and_takes_the_rest_along() {
+async fn a_server_that_is_killed_is_reported_and_the_other_runs_on() {
     let folder = Folder::new("server");
     for (name, pid) in [("PostgreSQL", Stack::postgres_pid as fn(&Stack) -> u32), ("Redis", Stack::redis_pid)] {
         let mut stack = folder.start(true);
         let family = family(stack.guardian_pid());
         send(pid(&stack), Signal::SIGKILL);
-        let line = stack.died().await;
+        let event = stack.event().await;
+        let Event::ServerDied(line) = event else { panic!("{event:?}") };
         assert!(line.starts_with(name) && line.contains("SIGKILL"), "{line}");
+        match name {
+            "Redis" => assert_eq!(setting(&mut sql(&stack).await, "fsync").await, "on"),
+            _ => assert_eq!(ping(&stack).await, "PONG"),
+        }
+        stack.stop();
         assert_all_end(&family).await;
     }
 }
