@@ -1,4 +1,91 @@
-//! Sixty registers users: an e-mail address, a password, and a mailed code that lives for sixty seconds.
+//! Sixty registers users: an e-mail address, a password, and a mailed code that lives for sixty seconds. This page is a
+//! guided tour of its source.
+//!
+//! # Where to begin
+//!
+//! 1. [`domain`]: what it is about, as plain values. [`domain::pacing`] and [`domain::code`] hold the two rules that
+//!    bound what guessing can reach.
+//! 2. [`accounts::ports`]: what the use cases need of their stores, [`Users`] and [`Codes`].
+//! 3. [`accounts::register`] and [`accounts::activate`]: the product, with its stories as tests below the code.
+//! 4. [`mail::worker`]: where a code is born.
+//! 5. [`store::postgres::users`] and [`store::redis::codes`]: the statements and scripts that decide.
+//! 6. [`http::users`]: what is said of it on the wire; [`http::problem`]: every error there is.
+//! 7. [`app`]: how it is put together.
+//!
+//! # One registration
+//!
+//! `POST /v1/users` enters by the accept loop ([`http::server`]), passes what happens around every request
+//! ([`http::routes`], [`http::limits`]), and is parsed into [`Email`] and [`Password`] by [`http::users`]. Then
+//! [`Accounts::register`] reads straight down: [`Users::standing`] gives the address's salt, the [`Hasher`] evaluates
+//! argon2id on a thread of its own, and [`Users::register`] writes the grant, the pending user and the mail to be sent in
+//! one transaction. The answer is 201, and nobody has looked whether the address has an account.
+//!
+//! Later, or in another process, [`Worker::run`] claims the mail from the [`Outbox`] under a lease. It derives the code
+//! from the row's nonce ([`CodeSecret::code`]), makes it live ([`Codes::put`]), hands the mail to the provider
+//! ([`Provider::send`]), and puts the code again, because the minute belongs to the person: it begins when the mail was
+//! accepted. Where the address has an account its owner is told so, and a decoy takes the code's place. What fails is
+//! tried again with the same code under the same key, when [`mail::retry`] says.
+//!
+//! # One activation
+//!
+//! `POST /v1/users/me/activation` brings credentials ([`http::auth`]) and a code. [`Accounts::authenticate`] evaluates
+//! argon2id once, because all rows of an address share their salt, and finds the row that the password fits.
+//! [`Accounts::activate`] then asks Redis ([`Codes::redeem`]: one script that compares, counts, and destroys on the third
+//! miss), and PostgreSQL ([`Users::activate`]: an `UPDATE` of this row, if it is still pending), whose word is final; and
+//! drops the code ([`Codes::discard`]). A crash at any point leaves nobody active twice, and no account lost.
+//!
+//! # Which arrows exist
+//!
+//! They point inward, and nothing of the product points at [`http`]:
+//!
+//! ```text
+//! main → cli → app → http        → accounts → passwords → domain
+//!                  → mail, store → accounts::ports
+//! ```
+//!
+//! - [`domain`] knows nobody: no I/O, no clock, no randomness.
+//! - [`accounts`] knows [`domain`], [`passwords`], [`entropy`], and its stores by their traits alone. `memory.rs` has
+//!   twins of them for tests in milliseconds, and `contract.rs` what twins and real stores must both pass; these two are
+//!   there with the feature `testing`, which the tests switch on.
+//! - [`store`] implements the traits. [`mail`] uses the [`Codes`] trait and, concretely, the [`Outbox`]: a trait for it
+//!   would have one implementor. The mailer's seam is the provider's URL.
+//! - [`app`] alone knows everyone. [`config`] knows the types that it fills.
+//!
+//! [`mail_mock`] and [`dev`] stand outside all this. They are adapters of the machine that one develops on, a provider to
+//! talk to and servers to talk to, and know no other module; of them only [`cli`] knows, which also lends the mock the
+//! accept loop of [`http::server`].
+//!
+//! # Where things live
+//!
+//! | | |
+//! |---|---|
+//! | a setting | a field in [`config`], a line in `.env.example` |
+//! | an error's name, status and words | [`http::problem`]; which operation answers with it: [`http::openapi`] |
+//! | the schema | `sql/`, in order; each query stands beside its row type in [`store::postgres`] |
+//! | the words of a mail | `src/mail/templates/` |
+//! | time | PostgreSQL's and Redis's clocks; what needs it is given it |
+//! | randomness | [`entropy`] |
+//! | logs and metrics | [`telemetry`] |
+//! | unit tests | below the code that they test; from outside: `tests/api/` |
+//!
+//! [`Accounts::activate`]: accounts::Accounts::activate
+//! [`Accounts::authenticate`]: accounts::Accounts::authenticate
+//! [`Accounts::register`]: accounts::Accounts::register
+//! [`Codes`]: accounts::ports::Codes
+//! [`Codes::discard`]: accounts::ports::Codes::discard
+//! [`Codes::put`]: accounts::ports::Codes::put
+//! [`Codes::redeem`]: accounts::ports::Codes::redeem
+//! [`CodeSecret::code`]: domain::code::CodeSecret::code
+//! [`Email`]: domain::email::Email
+//! [`Hasher`]: passwords::Hasher
+//! [`Outbox`]: store::postgres::outbox::Outbox
+//! [`Password`]: domain::password::Password
+//! [`Provider::send`]: mail::provider::Provider::send
+//! [`Users`]: accounts::ports::Users
+//! [`Users::activate`]: accounts::ports::Users::activate
+//! [`Users::register`]: accounts::ports::Users::register
+//! [`Users::standing`]: accounts::ports::Users::standing
+//! [`Worker::run`]: mail::worker::Worker::run
 
 pub mod accounts;
 pub mod app;
