@@ -45,6 +45,7 @@ codes:
     #!/usr/bin/env bash
     set -euo pipefail
     {{from_dev}}
+    trap 'exit 0' INT
     ask() { redis-cli -u "$REDIS_URL" "$@"; }
     ask PING >/dev/null
     if [[ -t 1 ]]; then clear=$'\e[H\e[J'; else clear=; fi
@@ -54,9 +55,9 @@ codes:
             ttl=$(ask TTL "$key")
             # Gone since it was listed.
             [[ $ttl -ge 0 ]] || continue
-            fields=$(ask HGETALL "$key" | paste -d ' ' - - | paste -s -d , -)
+            fields=$(ask HGETALL "$key" | paste -d ' ' - - | sed 's/^/  /' | tr -d '\n')
             misses=$(ask HGET "${key/:code:/:tries:}" misses)
-            shown+=$(printf '\n%s  TTL %2d  %s, misses %s' "$key" "$ttl" "$fields" "$misses")
+            shown+=$(printf '\n%s  TTL %2d%s  misses %s' "$key" "$ttl" "$fields" "$misses")
         done
         printf '%s%s\n' "$clear" "$shown"
         sleep 1
