@@ -44,7 +44,12 @@ impl Postgres {
     /// # Errors
     /// When the URL is none of PostgreSQL's.
     pub fn new(config: &PostgresConfig) -> Result<Self, sqlx::Error> {
-        let options: PgConnectOptions = config.url.expose_secret().parse()?;
+        let url = config.url.expose_secret();
+        // The driver takes a URL of anything; what it does not find there it takes from PG… variables and defaults.
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(sqlx::Error::Configuration("the scheme must be postgres".into()));
+        }
+        let options: PgConnectOptions = url.parse()?;
         let options = options
             .application_name("sixty")
             .options([("statement_timeout", config.timeout.as_millis().to_string())])
