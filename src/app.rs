@@ -44,6 +44,7 @@ pub enum AppError {
 /// A service that holds its ports and has not begun to serve.
 pub struct App {
     config: Config,
+    clients: Clients,
     api: TcpListener,
     ops: TcpListener,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -54,7 +55,7 @@ impl App {
     pub async fn bind(config: Config, metrics: impl Fn() -> String + Send + Sync + 'static) -> Result<Self, AppError> {
         let api = listen("API_ADDR", config.api_addr).await?;
         let ops = listen("OPS_ADDR", config.ops_addr).await?;
-        Ok(Self::with_listeners(config, api, ops, metrics))
+        Self::with_listeners(config, api, ops, metrics)
     }
 
     /// For who holds the ports already.
@@ -63,8 +64,9 @@ impl App {
         api: TcpListener,
         ops: TcpListener,
         metrics: impl Fn() -> String + Send + Sync + 'static,
-    ) -> Self {
-        Self { config, api, ops, metrics: Arc::new(metrics) }
+    ) -> Result<Self, AppError> {
+        let clients = Clients::new(&config)?;
+        Ok(Self { config, clients, api, ops, metrics: Arc::new(metrics) })
     }
 
     pub fn api_addr(&self) -> std::net::SocketAddr {
@@ -77,14 +79,7 @@ impl App {
 
     /// Serves until `stop`, then lets what is under way finish, for `SHUTDOWN_GRACE` at the most.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
-        let Self { config, api, ops, metrics } = self;
-        let setting = |name, reason: String| AppError::Setting { name, reason };
-        // The errors' own words may repeat the URL, and with it a password.
-        let postgres = Postgres::new(&config.postgres)
-            .map_err(|_| setting("DATABASE_URL", "must be a URL of PostgreSQL".to_owned()))?;
-        let redis = Redis::new(&config.redis).map_err(|_| setting("REDIS_URL", "must be a URL of Redis".to_owned()))?;
-        let provider = Provider::new(&config.mail_url, config.mail_from.clone(), config.mail_timeout)
-            .map_err(|reason| setting("MAIL_URL", reason))?;
+        let Self { config, clients: Clients { postgres, redis, provider }, api, ops, metrics } = self;
         let entropy = Entropy::from_system();
         let users = Arc::new(PgUsers::new(postgres.clone(), config.pacing));
         let codes = Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl));
@@ -166,6 +161,26 @@ pub fn document() -> Document {
     let accounts =
         Accounts::new(Arc::new(users), Arc::new(codes), hasher, Entropy::from_system(), Arc::new(Notify::new()));
     Document::of(&openapi::service(UsersApi::new(accounts)))
+}
+
+/// What speaks to the outside. Nothing is connected to yet.
+struct Clients {
+    postgres: Postgres,
+    redis: Redis,
+    provider: Provider,
+}
+
+impl Clients {
+    fn new(config: &Config) -> Result<Self, AppError> {
+        let setting = |name, reason: String| AppError::Setting { name, reason };
+        // The errors' own words may repeat the URL, and with it a password.
+        let postgres = Postgres::new(&config.postgres)
+            .map_err(|_| setting("DATABASE_URL", "must be a URL of PostgreSQL".to_owned()))?;
+        let redis = Redis::new(&config.redis).map_err(|_| setting("REDIS_URL", "must be a URL of Redis".to_owned()))?;
+        let provider = Provider::new(&config.mail_url, config.mail_from.clone(), config.mail_timeout)
+            .map_err(|reason| setting("MAIL_URL", reason))?;
+        Ok(Self { postgres, redis, provider })
+    }
 }
 
 async fn listen(setting: &'static str, addr: std::net::SocketAddr) -> Result<TcpListener, AppError> {

@@ -125,7 +125,7 @@ impl Parts {
             .get_or_insert_with(|| SecretString::from(STANDARD.encode(Entropy::from_system().bytes::<32>())));
         let env = addresses.environment(&service);
         let config = addresses.config(service)?;
-        let app = App::with_listeners(config, api.listener, ops.listener, move || metrics.render());
+        let app = App::with_listeners(config, api.listener, ops.listener, move || metrics.render())?;
         let app = async {
             let ended = app.run(stop.clone()).await;
             // Whatever ended it, the others have nothing left to do.

@@ -56,7 +56,10 @@ pub enum CliError {
 
 impl From<AppError> for CliError {
     fn from(error: AppError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            AppError::Setting { name, reason } => Self::Setting(BadSetting { name, reason }),
+            other => Self::Failed(other.to_string()),
+        }
     }
 }
 
