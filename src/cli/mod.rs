@@ -125,12 +125,14 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let setting = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(arg)) => setting_name(arg),
-        _ => None,
+    let settings: Vec<String> = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) => setting_name(arg).into_iter().collect(),
+        Some(ContextValue::Strings(args)) => args.iter().filter_map(|arg| setting_name(arg)).collect(),
+        _ => vec![],
     };
-    match (error.kind(), setting) {
-        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(setting)) => {
+    match (error.kind(), &settings[..]) {
+        (ErrorKind::MissingRequiredArgument, [_, ..]) => eprintln!("sixty: {}: must be set", settings.join(", ")),
+        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, [setting]) => {
             let reason = match error.get(ContextKind::ValidValue) {
                 Some(ContextValue::Strings(words)) => format!("must be one of: {}", words.join(", ")),
                 _ => std::error::Error::source(error).map_or_else(|| "has a bad value".to_owned(), plain_reason),
