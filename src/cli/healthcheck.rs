@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use reqwest::{Client, Url};
 
-use super::CliError;
+use super::{CliError, print};
 
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
@@ -29,8 +29,7 @@ pub async fn run(args: HealthcheckArgs) -> Result<(), CliError> {
     let status = response.status();
     let answer = response.text().await.map_err(failed)?;
     if status.is_success() {
-        println!("{answer}");
-        Ok(())
+        print(&format!("{answer}\n"))
     } else {
         Err(CliError::Failed(format!("not ready: {status}: {answer}")))
     }

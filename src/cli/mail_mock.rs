@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{CliError, on_signal};
+use super::{CliError, on_signal, print};
 use crate::config::BadSetting;
 use crate::entropy::Entropy;
 use crate::http::server::{self, ServerLimits};
@@ -69,7 +69,7 @@ pub async fn run(args: MailMockArgs) -> Result<(), CliError> {
     let listener = TcpListener::bind(addr)
         .await
         .map_err(|error| CliError::Failed(format!("MAIL_MOCK_ADDR: cannot listen on {addr}: {error}")))?;
-    println!("The mock mail provider listens on http://{}", listener.local_addr().unwrap_or(addr));
+    print(&format!("The mock mail provider listens on http://{}\n", listener.local_addr().unwrap_or(addr)))?;
     serve(listener, &mock, stop).await;
     Ok(())
 }

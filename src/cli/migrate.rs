@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
-use super::CliError;
+use super::{CliError, print};
 use crate::store::postgres::{Postgres, PostgresConfig};
 
 #[derive(Debug, Args)]
@@ -36,13 +36,13 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
     match args.action {
         Action::Up => postgres.migrate().await.map_err(|error| failed(&error))?,
         Action::Down => match postgres.migrate_down().await.map_err(|error| failed(&error))? {
-            Some(version) => println!("reverted {version:04}"),
-            None => println!("nothing to revert"),
+            Some(version) => print(&format!("reverted {version:04}\n"))?,
+            None => print("nothing to revert\n")?,
         },
         Action::Status => {}
     }
     for migration in postgres.migrations().await.map_err(|error| failed(&error))? {
-        println!("{:04} {:<8} {}", migration.version, migration.state(), migration.description);
+        print(&format!("{:04} {:<8} {}\n", migration.version, migration.state(), migration.description))?;
     }
     Ok(())
 }

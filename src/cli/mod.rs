@@ -7,6 +7,7 @@ pub mod migrate;
 pub mod openapi;
 pub mod serve;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -101,6 +102,17 @@ fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(),
     // Whatever still hangs has had its grace.
     runtime.shutdown_background();
     outcome
+}
+
+/// Writes to standard output. A reader who has seen enough (`sixty openapi | head`) is no failure.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::Failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Resolves when this process is told to stop, by Ctrl-C or a signal.

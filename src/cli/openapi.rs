@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::CliError;
+use super::{CliError, print};
 use crate::app;
 
 #[derive(Debug, Args)]
@@ -14,6 +14,5 @@ pub struct OpenapiArgs {
 
 pub async fn run(args: OpenapiArgs) -> Result<(), CliError> {
     let document = app::document();
-    print!("{}", if args.yaml { document.yaml() } else { document.json() });
-    Ok(())
+    print(&if args.yaml { document.yaml() } else { document.json() })
 }
