@@ -21,7 +21,7 @@ use super::mail_mock::{self, MockArgs};
 use super::{CliError, on_signal};
 use crate::app::App;
 use crate::config::{Config, ListenArgs, ProviderArgs, ServiceArgs, StorageChoice, StoreArgs};
-use crate::dev::{Event, Stack, StackOptions};
+use crate::dev::{ENV_FILE, Event, Stack, StackOptions};
 use crate::entropy::Entropy;
 use crate::mail_mock::MailMock;
 use crate::telemetry;
@@ -51,9 +51,7 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let metrics = telemetry::metrics().map_err(|error| CliError::Failed(error.to_string()))?;
     let stop = on_signal()?;
     let folder = args.dev_folder.clone().unwrap_or_else(default_folder);
-    let env_file = folder.join("env");
-    // One left by a run that was killed would lead nowhere.
-    remove(&env_file)?;
+    let env_file = folder.join(ENV_FILE);
 
     let api = Port::take("API_ADDR", args.api_addr, 8000).await?;
     let mail = Port::take("MAIL_MOCK_ADDR", args.mail_mock_addr, 8025).await?;

@@ -12,6 +12,7 @@ use rand::rngs::SysRng;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
+use super::ENV_FILE;
 use super::account::Account;
 use super::error::StartError;
 use super::leftovers;
@@ -44,7 +45,10 @@ impl Folder {
         let root = root.canonicalize().map_err(StartError::file("read", root))?;
         if keep {
             let lock = lock(&root, "lock").await?;
-            return Folder::settle(root, lock);
+            let folder = Folder::settle(root, lock)?;
+            // One left by a run whose guardian was killed would lead nowhere.
+            folder.forget_addresses()?;
+            return Ok(folder);
         }
         // Between its making and its locking a new folder looks like one that was left behind.
         let _sweeping = lock(&root, "sweep.lock").await?;
@@ -110,6 +114,15 @@ impl Folder {
     fn give(&self, path: &Path) -> Result<(), StartError> {
         let Some(Account { uid, gid }) = self.account else { return Ok(()) };
         lchown(path, Some(uid), Some(gid)).map_err(StartError::file("change the owner of", path))
+    }
+
+    /// Removes the file that says where everything is. Only who holds the folder may: it could be another's.
+    pub(super) fn forget_addresses(&self) -> Result<(), StartError> {
+        let path = self.home.join(ENV_FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StartError::file("remove", &path)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes all of it: the end of a run that keeps nothing.

@@ -98,6 +98,7 @@ async fn guard(arguments: &Arguments) -> ExitCode {
         }
         Err(reason) => reason,
     };
+    forget_addresses(folder.as_ref(), arguments.keep);
     if let Some(name) = reason {
         report(&Report::Ended(format!("the guardian of PostgreSQL and Redis was told to stop ({name})")));
     }
@@ -108,6 +109,15 @@ async fn guard(arguments: &Arguments) -> ExitCode {
         eprintln!("cannot remove the data: {error}");
     }
     ExitCode::SUCCESS
+}
+
+/// Whoever wrote them may have been killed.
+fn forget_addresses(folder: Option<&Folder>, keep: bool) {
+    if let Some(folder) = folder.filter(|_| keep)
+        && let Err(error) = folder.forget_addresses()
+    {
+        eprintln!("{error}");
+    }
 }
 
 #[derive(Debug, Default)]

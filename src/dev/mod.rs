@@ -27,6 +27,9 @@ mod postgres;
 mod redis;
 mod server;
 
+/// The file in a folder that is kept where `sixty dev` says where everything is. It goes with the servers.
+pub const ENV_FILE: &str = "env";
+
 /// More than the guardian's own limits together: it is killed only when it hangs.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
