@@ -236,7 +236,7 @@ impl Addresses {
             ("SHORT_CODES_PER_YEAR", codes.short_codes_per_year.to_string()),
         ];
         assignments.iter().fold(String::new(), |mut lines, (name, value)| {
-            writeln!(lines, "{name}={value}").expect("writing to a string does not fail");
+            writeln!(lines, "{name}={}", quoted(value)).expect("writing to a string does not fail");
             lines
         })
     }
@@ -300,6 +300,12 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let _ = fs::remove_file(&new);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(text.as_bytes())?;
+/// As one word of a shell, without quotes where none are needed, for those who read the file without one.
+fn quoted(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.,:/@%+=".contains(&byte);
+    if value.bytes().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
+}
+
     fs::rename(new, path)
 }
 
