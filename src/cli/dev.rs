@@ -57,6 +57,20 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let mail = Port::take("MAIL_MOCK_ADDR", args.mail_mock_addr, 8025).await?;
     let ops = Port::take("OPS_ADDR", args.ops_addr, 9000).await?;
     let mock = args.mock.mock()?;
+    let mut service = args.service;
+    service
+        .codes
+        .code_secret
+        .get_or_insert_with(|| SecretString::from(STANDARD.encode(Entropy::from_system().bytes::<32>())));
+    let mut addresses = Addresses {
+        api: api.addr,
+        mail: mail.addr,
+        ops: ops.addr,
+        database_url: String::new(),
+        redis_url: String::new(),
+    };
+    // Checked before anything is started; where the stores are is known only then.
+    let mut config = addresses.config(service.clone())?;
 
     eprintln!("Starting PostgreSQL and Redis …");
     let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("cannot find myself: {error}")))?;
@@ -68,14 +82,11 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
         () = stop.cancelled() => return Ok(()),
     };
 
-    let addresses = Addresses {
-        api: api.addr,
-        mail: mail.addr,
-        ops: ops.addr,
-        database_url: stack.database_url().to_owned(),
-        redis_url: stack.redis_url().to_owned(),
-    };
-    let parts = Parts { api, mail, ops, addresses, mock, metrics, service: args.service, env_file: env_file.clone() };
+    addresses.database_url = stack.database_url().to_owned();
+    addresses.redis_url = stack.redis_url().to_owned();
+    config.postgres.url = stack.database_url().into();
+    config.redis.url = stack.redis_url().into();
+    let parts = Parts { api, mail, ops, addresses, mock, metrics, service, config, env_file: env_file.clone() };
     let outcome = tokio::select! {
         outcome = parts.serve(&stop) => outcome,
         line = lost(&mut stack) => Err(CliError::Failed(line)),
@@ -111,18 +122,14 @@ struct Parts {
     mock: MailMock,
     metrics: PrometheusHandle,
     service: ServiceArgs,
+    config: Config,
     env_file: PathBuf,
 }
 
 impl Parts {
     async fn serve(self, stop: &CancellationToken) -> Result<(), CliError> {
-        let Self { api, mail, ops, addresses, mock, metrics, mut service, env_file } = self;
-        service
-            .codes
-            .code_secret
-            .get_or_insert_with(|| SecretString::from(STANDARD.encode(Entropy::from_system().bytes::<32>())));
+        let Self { api, mail, ops, addresses, mock, metrics, service, config, env_file } = self;
         let env = addresses.environment(&service);
-        let config = addresses.config(service)?;
         let app = App::with_listeners(config, api.listener, ops.listener, move || metrics.render())?;
         let app = async {
             let ended = app.run(stop.clone()).await;
