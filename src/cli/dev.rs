@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::mail_mock::{self, MockArgs};
-use super::{CliError, on_signal};
+use super::{CliError, on_signal, print};
 use crate::app::App;
 use crate::config::{Config, ListenArgs, ProviderArgs, ServiceArgs, StorageChoice, StoreArgs};
 use crate::dev::{ENV_FILE, Event, Stack, StackOptions};
@@ -140,15 +140,18 @@ impl Parts {
         let announce = async {
             ready(&addresses.api_url()).await?;
             write_private(&env_file, &env).map_err(|error| file_error("write", &env_file, &error))?;
-            print!("{}", addresses.screen(&env_file));
-            let _ = io::stdout().flush();
-            Ok(())
+            print(&addresses.screen(&env_file))
         };
         let announce = async {
-            tokio::select! {
+            let announced = tokio::select! {
                 announced = announce => announced,
                 () = stop.cancelled() => Ok(()),
+            };
+            // What nobody is told of is not left running.
+            if announced.is_err() {
+                stop.cancel();
             }
+            announced
         };
         let (app, (), announced) = tokio::join!(app, mail_mock::serve(mail.listener, &mock, stop.clone()), announce);
         app?;
@@ -297,6 +300,12 @@ async fn ready(api_url: &str) -> Result<(), CliError> {
     Err(CliError::Failed("the service did not get ready within 30 s".to_owned()))
 }
 
+/// As one word of a shell, without quotes where none are needed, for those who read the file without one.
+fn quoted(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.,:/@%+=".contains(&byte);
+    if value.bytes().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
+}
+
 fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
@@ -307,12 +316,6 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let _ = fs::remove_file(&new);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(text.as_bytes())?;
-/// As one word of a shell, without quotes where none are needed, for those who read the file without one.
-fn quoted(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.,:/@%+=".contains(&byte);
-    if value.bytes().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
-}
-
     fs::rename(new, path)
 }
 
