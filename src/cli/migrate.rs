@@ -6,13 +6,17 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
 use super::{CliError, print};
+use crate::config::{BadSetting, LogArgs};
 use crate::store::postgres::{Postgres, PostgresConfig};
+use crate::telemetry;
 
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
     /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
     #[arg(long, env, value_name = "URL", hide_env_values = true, global = true)]
     database_url: Option<SecretString>,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(subcommand)]
     action: Action,
 }
@@ -28,11 +32,12 @@ enum Action {
 }
 
 pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
+    telemetry::log(&args.log)?;
     let failed = |error: &dyn std::error::Error| CliError::Failed(error.to_string());
-    let url = args.database_url.ok_or_else(|| CliError::Failed("DATABASE_URL: must be set".to_owned()))?;
+    let setting = |reason: &str| BadSetting { name: "DATABASE_URL", reason: reason.to_owned() };
+    let url = args.database_url.ok_or_else(|| setting("must be set"))?;
     let config = PostgresConfig { url, max_connections: 2, timeout: Duration::from_secs(5) };
-    let postgres =
-        Postgres::new(&config).map_err(|_| CliError::Failed("DATABASE_URL: must be a URL of PostgreSQL".to_owned()))?;
+    let postgres = Postgres::new(&config).map_err(|_| setting("must be a URL of PostgreSQL"))?;
     match args.action {
         Action::Up => postgres.migrate().await.map_err(|error| failed(&error))?,
         Action::Down => match postgres.migrate_down().await.map_err(|error| failed(&error))? {

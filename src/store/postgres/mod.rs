@@ -82,10 +82,17 @@ impl Postgres {
 /// How long to wait before a database that is not there yet is asked again.
 const MIGRATE_AGAIN: Duration = Duration::from_millis(500);
 
-/// The migrations do not fit the database. No patience helps.
+/// Why no patience helps.
 #[derive(Debug, Error)]
-#[error("the migrations cannot be applied: {0}")]
-pub struct MigrateError(String);
+pub enum MigrateError {
+    #[error("DATABASE_URL: {0}")]
+    Setting(String),
+    /// They do not fit the database, most likely.
+    #[error("the migrations cannot be applied: {0}")]
+    Apply(String),
+    #[error("the migrations cannot be listed: {0}")]
+    List(String),
+}
 
 /// One migration, as `sixty migrate status` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,8 +122,8 @@ impl Postgres {
         loop {
             let error = match self.migrate_once().await {
                 Ok(()) => return Ok(()),
-                Err(sqlx::migrate::MigrateError::Execute(error)) => error,
-                Err(other) => return Err(MigrateError(other.to_string())),
+                Err(sqlx::migrate::MigrateError::Execute(error)) => refused(error)?,
+                Err(other) => return Err(MigrateError::Apply(other.to_string())),
             };
             match store_error(error) {
                 StoreError::Unavailable { reason, .. } => {
@@ -125,7 +132,7 @@ impl Postgres {
                     }
                     tokio::time::sleep(MIGRATE_AGAIN).await;
                 }
-                broken => return Err(MigrateError(broken.to_string())),
+                broken => return Err(MigrateError::Apply(broken.to_string())),
             }
         }
     }
@@ -138,7 +145,7 @@ impl Postgres {
             return Ok(None);
         };
         let before = applied.next().map_or(0, |migration| migration.version);
-        migrator().undo(&self.pool, before).await.map_err(|error| MigrateError(error.to_string()))?;
+        migrator().undo(&self.pool, before).await.map_err(|error| MigrateError::Apply(error.to_string()))?;
         Ok(Some(latest.version))
     }
 
@@ -152,7 +159,7 @@ impl Postgres {
             Ok(rows) => rows,
             // Undefined table: nothing was ever applied.
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => vec![],
-            Err(error) => return Err(MigrateError(store_error(error).to_string())),
+            Err(error) => return Err(MigrateError::List(store_error(refused(error)?).to_string())),
         };
         let migrator = migrator();
         let mut migrations: Vec<Migration> = migrator
@@ -182,6 +189,17 @@ impl Postgres {
         pool.close().await;
         outcome
     }
+}
+
+/// Passes on every error but those that a wrong setting makes.
+fn refused(error: sqlx::Error) -> Result<sqlx::Error, MigrateError> {
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+    let reason = match &*code {
+        "28000" | "28P01" => "refuses the user or the password",
+        "3D000" => "has no such database",
+        _ => return Ok(error),
+    };
+    Err(MigrateError::Setting(format!("PostgreSQL {reason} (SQLSTATE {code})")))
 }
 
 fn broken(reason: impl ToString) -> StoreError {
