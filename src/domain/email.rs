@@ -123,9 +123,13 @@ fn canonical_domain(domain: &str) -> Result<String, EmailError> {
     }
 }
 
-/// Characters that take no room: with them two different addresses look the same.
+/// Characters that take no room (Unicode's `Default_Ignorable_Code_Point`): with them two addresses look the same.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+    matches!(c,
+        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}'
+        | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{1BCA0}'..='\u{1BCA3}'
+        | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
 #[cfg(test)]
@@ -186,6 +190,7 @@ mod tests {
             ("a da@example.com", Invisible),
             ("ada\0@example.com", Invisible),
             ("ad\u{200b}a@example.com", Invisible),
+            ("ad\u{3164}a@example.com", Invisible),
             ("\"ada\"@example.com", Local),
             ("a@da@example.com", Local),
             (".ada@example.com", Local),

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization;
 
-use super::email::Address;
+use super::email::Email;
 
 /// Characters (Unicode scalar values after NFC), not octets.
 pub const MIN_CHARACTERS: usize = 8;
@@ -38,7 +38,7 @@ pub enum PasswordError {
 
 impl Password {
     /// Parses a password that somebody chooses. Without an address (it was refused itself) all other rules still hold.
-    pub fn choose(input: &str, address: Option<&Address>) -> Result<Self, PasswordError> {
+    pub fn choose(input: &str, email: Option<&Email>) -> Result<Self, PasswordError> {
         let password = Self::present(input)?;
         let text = password.expose();
         if text.chars().count() < MIN_CHARACTERS {
@@ -48,7 +48,7 @@ impl Password {
         if COMMON.contains(folded.as_str()) {
             return Err(PasswordError::Common);
         }
-        if address.is_some_and(|address| is_made_of(&folded, address)) {
+        if email.is_some_and(|email| is_made_of(&folded, email)) {
             return Err(PasswordError::MadeOfAddress);
         }
         Ok(password)
@@ -77,12 +77,18 @@ impl Password {
     }
 }
 
-/// Whether nothing but a few characters is left of the password once the parts of the address are taken out.
-fn is_made_of(password: &str, address: &Address) -> bool {
-    let whole = address.as_str();
-    let (local, domain) = whole.rsplit_once('@').unwrap_or((whole, ""));
-    let mut parts: Vec<&str> = whole.split(|c: char| !c.is_alphanumeric()).chain([whole, local, domain]).collect();
-    parts.retain(|part| part.chars().count() >= 3);
+/// Whether fewer than five characters are left of the password once the parts of the address are taken out.
+fn is_made_of(password: &str, email: &Email) -> bool {
+    let typed: String = email.as_typed().nfc().collect::<String>().to_lowercase();
+    let mut parts = vec![];
+    for whole in [typed.as_str(), email.address().as_str()] {
+        let (local, domain) = whole.rsplit_once('@').unwrap_or((whole, ""));
+        // The top-level domain is nobody's own.
+        let (name, _) = domain.rsplit_once('.').unwrap_or((domain, ""));
+        parts.extend([whole, local, domain, name]);
+        parts.extend([local, name].iter().flat_map(|part| part.split(|c: char| !c.is_alphanumeric())));
+    }
+    parts.retain(|part| part.chars().count() >= 2);
     // Longest first: else "ada" is taken out of "adalovelace" before "adalovelace" can be.
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
 
@@ -90,7 +96,7 @@ fn is_made_of(password: &str, address: &Address) -> bool {
     for part in parts {
         rest = rest.replace(part, "");
     }
-    rest.len() < password.len() && rest.chars().filter(|c| c.is_alphabetic()).count() < 4
+    rest.len() < password.len() && rest.chars().count() < 5
 }
 
 #[cfg(test)]
@@ -100,7 +106,7 @@ mod tests {
 
     fn choose(input: &str) -> Result<String, PasswordError> {
         let email = Email::parse("ada.lovelace@engine.example").unwrap();
-        Password::choose(input, Some(email.address())).map(|password| password.expose().to_owned())
+        Password::choose(input, Some(&email)).map(|password| password.expose().to_owned())
     }
 
     #[test]
@@ -152,6 +158,10 @@ mod tests {
         for input in ["lovelace loves engines", "adamant steam lock", "correct horse battery"] {
             assert!(choose(input).is_ok(), "{input}");
         }
+        let made = |password, email| Password::choose(password, Some(&Email::parse(email).unwrap())).err();
+        assert_eq!(made("bücher.example", "ada@bücher.example"), Some(PasswordError::MadeOfAddress));
+        assert_eq!(made("jojojojojo", "jo@ex.example"), Some(PasswordError::MadeOfAddress));
+        assert_eq!(made("7391-com-2846!", "plain@pw.com"), None);
     }
 
     #[test]

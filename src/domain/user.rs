@@ -1,12 +1,11 @@
 //! A user as the API shows it.
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// A UUIDv7 (RFC 9562), new with every registration, so that nothing meant for an earlier one fits a later one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(pub Uuid);
 
 impl std::fmt::Display for UserId {

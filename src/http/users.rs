@@ -86,8 +86,7 @@ impl RequestSchema for RegisterUser {
 
     fn parse(fields: &mut Fields) -> Option<Self::Parsed> {
         let email = fields.parsed("email", Email::parse);
-        let address = email.as_ref().map(Email::address);
-        let password = fields.parsed("password", |text| Password::choose(text, address));
+        let password = fields.parsed("password", |text| Password::choose(text, email.as_ref()));
         Some((email?, password?))
     }
 }
