@@ -3,9 +3,11 @@
 CREATE TABLE addresses (
     -- The canonical form: NFC, lower case, the domain in ASCII. At most 254 octets (RFC 5321).
     address          text PRIMARY KEY CHECK (octet_length(address) BETWEEN 3 AND 254),
-    -- Shared by the hashes of all rows of the address: one evaluation is compared with each of them, so that the time
-    -- of an authentication does not tell how many there are.
+    -- Salt and cost are shared by the hashes of all rows of the address: one evaluation is compared with each of them, so
+    -- that the time of an authentication does not tell how many there are.
     salt             bytea NOT NULL CHECK (octet_length(salt) = 16),
+    -- As in a PHC string: m=19456,t=2,p=1
+    hash_cost        text NOT NULL,
     -- The last grant of a mail, and the wait from it to the next.
     granted_at       timestamptz NOT NULL,
     wait             interval NOT NULL,

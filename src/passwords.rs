@@ -4,6 +4,7 @@
 //! each keep their memory: the most it can ever take is threads × m. Work that would have to wait longer than a limit
 //! is refused at once, because a client that gives up and tries again makes an overload worse.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,6 @@ use zeroize::Zeroize as _;
 
 use crate::domain::password::Password;
 
-/// Shared by all rows of an address, so that one evaluation can be compared with each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Salt(pub [u8; 16]);
 
@@ -31,6 +31,13 @@ pub struct HashCost {
     lanes: u32,
 }
 
+/// How the hashes of an address are made. All of its rows share it, so that one evaluation is compared with each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipe {
+    pub salt: Salt,
+    pub cost: HashCost,
+}
+
 /// The octets that argon2id gives.
 #[derive(Clone)]
 pub struct Digest([u8; 32]);
@@ -38,8 +45,7 @@ pub struct Digest([u8; 32]);
 /// A digest with all that is needed to make it again, as in a PHC string.
 #[derive(Clone)]
 pub struct PasswordHash {
-    pub cost: HashCost,
-    pub salt: Salt,
+    pub recipe: Recipe,
     digest: Digest,
 }
 
@@ -70,16 +76,45 @@ impl HashCost {
     fn params(self) -> Option<Params> {
         Params::new(self.memory_kib, self.passes, self.lanes, Some(32)).ok()
     }
+}
 
-    fn evaluate(self, password: &Password, salt: Salt, memory: &mut Vec<Block>) -> Digest {
-        let params = self.params().expect("checked by new");
+impl Recipe {
+    fn evaluate(self, password: &Password, memory: &mut Vec<Block>) -> Digest {
+        let params = self.cost.params().expect("checked by new");
         let blocks = params.block_count();
         memory.resize_with(blocks.max(memory.len()), Block::default);
         let mut digest = [0; 32];
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into_with_memory(password.expose().as_bytes(), &salt.0, &mut digest, &mut memory[..blocks])
+            .hash_password_into_with_memory(
+                password.expose().as_bytes(),
+                &self.salt.0,
+                &mut digest,
+                &mut memory[..blocks],
+            )
             .expect("lengths and parameters are within argon2's limits");
         Digest(digest)
+    }
+}
+
+/// The parameters as a PHC string has them: `m=19456,t=2,p=1`.
+impl std::fmt::Display for HashCost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { memory_kib, passes, lanes } = self;
+        write!(f, "m={memory_kib},t={passes},p={lanes}")
+    }
+}
+
+impl std::str::FromStr for HashCost {
+    type Err = PhcError;
+
+    fn from_str(text: &str) -> Result<Self, PhcError> {
+        let parse = || {
+            let mut parameters = text.split(',');
+            let mut parameter = |name: &str| parameters.next()?.strip_prefix(name)?.parse().ok();
+            let cost = Self::new(parameter("m=")?, parameter("t=")?, parameter("p=")?).ok()?;
+            parameters.next().is_none().then_some(cost)
+        };
+        parse().ok_or(PhcError)
     }
 }
 
@@ -90,31 +125,26 @@ impl Default for HashCost {
 }
 
 impl PasswordHash {
-    pub fn new(cost: HashCost, salt: Salt, digest: Digest) -> Self {
-        Self { cost, salt, digest }
-    }
-
-    /// Whether the digest is this hash's, in constant time. It must have been made with this cost and salt.
+    /// Whether the digest is this hash's, in constant time. It must have been made by this recipe.
     pub fn matches(&self, digest: &Digest) -> bool {
         self.digest.0.ct_eq(&digest.0).into()
     }
 
     /// `$argon2id$v=19$m=…,t=…,p=…$salt$digest`
     pub fn to_phc(&self) -> String {
-        let HashCost { memory_kib, passes, lanes } = self.cost;
-        let (salt, digest) = (STANDARD_NO_PAD.encode(self.salt.0), STANDARD_NO_PAD.encode(self.digest.0));
-        format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${digest}")
+        let Recipe { salt, cost } = self.recipe;
+        let (salt, digest) = (STANDARD_NO_PAD.encode(salt.0), STANDARD_NO_PAD.encode(self.digest.0));
+        format!("$argon2id$v=19${cost}${salt}${digest}")
     }
 
     pub fn from_phc(phc: &str) -> Result<Self, PhcError> {
         let parse = || {
             let mut parts = phc.strip_prefix("$argon2id$v=19$")?.split('$');
-            let mut costs = parts.next()?.split(',');
-            let mut cost = |name: &str| costs.next()?.strip_prefix(name)?.parse().ok();
-            let cost = HashCost::new(cost("m=")?, cost("t=")?, cost("p=")?).ok()?;
+            let cost = parts.next()?.parse().ok()?;
             let salt = STANDARD_NO_PAD.decode(parts.next()?).ok()?.try_into().ok()?;
             let digest = STANDARD_NO_PAD.decode(parts.next()?).ok()?.try_into().ok()?;
-            parts.next().is_none().then_some(Self { cost, salt: Salt(salt), digest: Digest(digest) })
+            let recipe = Recipe { salt: Salt(salt), cost };
+            parts.next().is_none().then_some(Self { recipe, digest: Digest(digest) })
         };
         parse().ok_or(PhcError)
     }
@@ -123,14 +153,13 @@ impl PasswordHash {
 /// Without salt or digest: a hash in a log is half a password.
 impl std::fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordHash").field("cost", &self.cost).finish_non_exhaustive()
+        f.debug_struct("PasswordHash").field("cost", &self.recipe.cost).finish_non_exhaustive()
     }
 }
 
 struct Job {
     password: Password,
-    salt: Salt,
-    cost: HashCost,
+    recipe: Recipe,
     answer: oneshot::Sender<Digest>,
 }
 
@@ -152,7 +181,8 @@ struct Load {
 
 impl Load {
     fn predicted_wait(&self) -> Duration {
-        let ahead = self.waiting.load(Ordering::Relaxed) as u64;
+        // Of those not done yet, as many as there are threads have begun, or can at once.
+        let ahead = (self.waiting.load(Ordering::Relaxed) + 1).saturating_sub(self.threads) as u64;
         Duration::from_nanos(ahead * self.evaluation.load(Ordering::Relaxed) / self.threads as u64)
     }
 }
@@ -174,24 +204,24 @@ impl Hasher {
         Self { jobs, load, cost, max_wait }
     }
 
-    /// The cost of new hashes.
-    pub fn cost(&self) -> HashCost {
-        self.cost
+    /// The recipe of an address that has none yet.
+    pub fn recipe(&self, salt: Salt) -> Recipe {
+        Recipe { salt, cost: self.cost }
     }
 
-    pub async fn hash(&self, password: Password, salt: Salt) -> Result<PasswordHash, Overloaded> {
-        let digest = self.evaluate(password, salt, self.cost).await?;
-        Ok(PasswordHash::new(self.cost, salt, digest))
+    pub async fn hash(&self, password: Password, recipe: Recipe) -> Result<PasswordHash, Overloaded> {
+        let digest = self.evaluate(password, recipe).await?;
+        Ok(PasswordHash { recipe, digest })
     }
 
-    pub async fn evaluate(&self, password: Password, salt: Salt, cost: HashCost) -> Result<Digest, Overloaded> {
+    pub async fn evaluate(&self, password: Password, recipe: Recipe) -> Result<Digest, Overloaded> {
         let wait = self.load.predicted_wait();
         if wait > self.max_wait {
             return Err(Overloaded { retry_after: wait });
         }
         let (answer, digest) = oneshot::channel();
         self.load.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.jobs.try_send(Job { password, salt, cost, answer }).is_err() {
+        if self.jobs.try_send(Job { password, recipe, answer }).is_err() {
             self.load.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(Overloaded { retry_after: self.max_wait });
         }
@@ -203,18 +233,19 @@ fn work(queue: &Mutex<Receiver<Job>>, load: &Load) {
     let mut memory = Vec::new();
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { password, salt, cost, answer }) = job else { return };
-        // Whoever asked may have gone while this waited; then there is nobody to hash for.
-        if !answer.is_closed() {
-            let start = Instant::now();
-            let digest = cost.evaluate(&password, salt, &mut memory);
-            memory.iter_mut().for_each(|block| block.zeroize());
-            let took = start.elapsed().as_nanos() as u64;
-            let average = load.evaluation.load(Ordering::Relaxed);
-            load.evaluation.store((average * 7 + took) / 8, Ordering::Relaxed);
+        let Ok(Job { password, recipe, answer }) = job else { return };
+        let start = Instant::now();
+        // A panic here would take the thread for good; its message goes to the log by way of the panic hook.
+        let digest = catch_unwind(AssertUnwindSafe(|| recipe.evaluate(&password, &mut memory)));
+        memory.iter_mut().for_each(|block| block.zeroize());
+        let took = start.elapsed().as_nanos() as u64;
+        let average = load.evaluation.load(Ordering::Relaxed);
+        load.evaluation.store((average * 7 + took) / 8, Ordering::Relaxed);
+        load.waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Ok(digest) = digest {
+            // Whoever asked may have gone.
             let _ = answer.send(digest);
         }
-        load.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -233,10 +264,10 @@ mod tests {
     #[tokio::test]
     async fn a_hash_matches_its_password_and_no_other() {
         let hasher = Hasher::start(cheap(), 2, Duration::from_secs(1));
-        let salt = Salt([1; 16]);
-        let hash = hasher.hash(password("correct horse"), salt).await.unwrap();
-        let again = hasher.evaluate(password("correct horse"), salt, hash.cost).await.unwrap();
-        let other = hasher.evaluate(password("battery staple"), salt, hash.cost).await.unwrap();
+        let recipe = hasher.recipe(Salt([1; 16]));
+        let hash = hasher.hash(password("correct horse"), recipe).await.unwrap();
+        let again = hasher.evaluate(password("correct horse"), recipe).await.unwrap();
+        let other = hasher.evaluate(password("battery staple"), recipe).await.unwrap();
         assert!(hash.matches(&again));
         assert!(!hash.matches(&other));
     }
@@ -244,13 +275,13 @@ mod tests {
     #[tokio::test]
     async fn a_phc_string_survives_the_round_trip_and_reused_memory_changes_nothing() {
         let hasher = Hasher::start(cheap(), 1, Duration::from_secs(1));
-        let bigger = HashCost::new(64, 1, 1).unwrap();
-        let salt = Salt(*b"sixteen octets!!");
-        hasher.evaluate(password("the memory is dirty now"), salt, bigger).await.unwrap();
-        let phc = hasher.hash(password("correct horse"), salt).await.unwrap().to_phc();
+        let recipe = hasher.recipe(Salt(*b"sixteen octets!!"));
+        let bigger = Recipe { cost: HashCost::new(64, 1, 1).unwrap(), ..recipe };
+        hasher.evaluate(password("the memory is dirty now"), bigger).await.unwrap();
+        let phc = hasher.hash(password("correct horse"), recipe).await.unwrap().to_phc();
         let hash = PasswordHash::from_phc(&phc).unwrap();
         assert_eq!(hash.to_phc(), phc);
-        let fresh = cheap().evaluate(&password("correct horse"), salt, &mut Vec::new());
+        let fresh = recipe.evaluate(&password("correct horse"), &mut Vec::new());
         assert!(hash.matches(&fresh));
     }
 
@@ -271,7 +302,7 @@ mod tests {
     #[tokio::test]
     async fn what_would_wait_too_long_is_refused_at_once() {
         let hasher = Hasher::start(HashCost::new(19456, 2, 1).unwrap(), 1, Duration::from_millis(30));
-        let hashes = (0..50).map(|_| hasher.hash(password("correct horse"), Salt([0; 16])));
+        let hashes = (0..50).map(|_| hasher.hash(password("correct horse"), hasher.recipe(Salt([0; 16]))));
         let results = futures_util::future::join_all(hashes).await;
         assert!(results.iter().any(Result::is_ok));
         assert!(results.iter().any(Result::is_err));

@@ -31,21 +31,16 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             Some(address) => self.users.rows(address).await?,
             None => vec![],
         };
-        // Rows of an address share their salt, so this loop evaluates once, except after the cost was changed.
-        let mut recipes: Vec<_> = rows.iter().map(|row| (row.hash.salt, row.hash.cost)).collect();
-        recipes.dedup();
-        if recipes.is_empty() {
-            recipes.push((Salt([0; 16]), self.hasher.cost()));
-        }
+        // All rows of an address share their recipe: always one evaluation, whoever is asked for.
+        let nobodys = self.hasher.recipe(Salt([0; 16]));
+        let recipe = rows.first().map_or(nobodys, |row| row.hash.recipe);
+        let digest = self.hasher.evaluate(password, recipe).await?;
         let mut found: Option<User> = None;
-        for (salt, cost) in recipes {
-            let digest = self.hasher.evaluate(password.clone(), salt, cost).await?;
-            for row in rows.iter().filter(|row| (row.hash.salt, row.hash.cost) == (salt, cost)) {
-                // With one password on both, the account goes before a pending row that shadows it.
-                let better = found.as_ref().is_none_or(|found| found.status == Status::Pending);
-                if row.hash.matches(&digest) && better {
-                    found = Some(row.user.clone());
-                }
+        for row in rows {
+            // With one password on both, the account goes before a pending row that shadows it.
+            let better = found.as_ref().is_none_or(|found| found.status == Status::Pending);
+            if row.hash.recipe == recipe && row.hash.matches(&digest) && better {
+                found = Some(row.user);
             }
         }
         match found {

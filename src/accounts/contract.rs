@@ -12,7 +12,7 @@ use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
 use crate::domain::user::{Status, User, UserId};
 use crate::entropy::Entropy;
-use crate::passwords::{HashCost, Hasher, PasswordHash, Salt};
+use crate::passwords::{HashCost, Hasher, PasswordHash, Recipe, Salt};
 
 /// A store of users under test, empty, with [`Pacing::default`].
 pub trait UsersUnderTest {
@@ -38,20 +38,21 @@ struct Hand<'a, T> {
 }
 
 impl<T: UsersUnderTest> Hand<'_, T> {
-    async fn hash(&self, salt: Salt) -> PasswordHash {
+    async fn hash(&self, recipe: Recipe) -> PasswordHash {
         let password = Password::present("correct horse").expect("a password");
-        self.hasher.hash(password, salt).await.expect("one at a time")
+        self.hasher.hash(password, recipe).await.expect("one at a time")
     }
 
-    async fn register_salted(&self, email: &str, salt: Salt) -> Registration {
-        let (email, hash) = (Email::parse(email).expect("an address"), self.hash(salt).await);
+    async fn register_by(&self, email: &str, recipe: Recipe) -> Registration {
+        let (email, hash) = (Email::parse(email).expect("an address"), self.hash(recipe).await);
         let new = NewUser { id: self.entropy.user_id(), email: &email, hash: &hash, nonce: self.entropy.nonce() };
         self.store.users().register(&new).await.expect("the store answers")
     }
 
     async fn register(&self, email: &str) -> Registration {
         let standing = self.standing(email).await;
-        self.register_salted(email, standing.salt.unwrap_or_else(|| Salt(self.entropy.bytes()))).await
+        let recipe = standing.recipe.unwrap_or_else(|| self.hasher.recipe(Salt(self.entropy.bytes())));
+        self.register_by(email, recipe).await
     }
 
     async fn registered(&self, email: &str) -> User {
@@ -94,14 +95,14 @@ pub async fn users(store: &impl UsersUnderTest) {
     inside_the_wait_nothing_changes(&hand).await;
     registering_again_replaces_row_and_mail(&hand).await;
     waits_double_and_short_codes_run_out(&hand).await;
-    a_salt_is_kept_for_good(&hand).await;
+    a_recipe_is_kept_for_good(&hand).await;
     a_resend_takes_the_mails_place(&hand).await;
     activation_happens_once_and_only_to_this_row(&hand).await;
     an_account_and_a_pending_row_stand_side_by_side(&hand).await;
 }
 
 async fn a_registration_is_pending_and_queues_one_mail<T: UsersUnderTest>(hand: &Hand<'_, T>) {
-    assert_eq!(hand.standing("one@example.com").await, Standing { salt: None, wait: None });
+    assert_eq!(hand.standing("one@example.com").await, Standing { recipe: None, wait: None });
     let user = hand.registered("One@Example.com").await;
     assert_eq!((user.email.as_str(), user.status), ("One@Example.com", Status::Pending));
     assert_eq!(user.activated_at, None);
@@ -165,13 +166,16 @@ async fn waits_double_and_short_codes_run_out<T: UsersUnderTest>(hand: &Hand<'_,
     assert_eq!(hand.mails_of(&user).await[0].length, CodeLength::Four, "a year later they are short again");
 }
 
-async fn a_salt_is_kept_for_good<T: UsersUnderTest>(hand: &Hand<'_, T>) {
-    let (first, other) = (Salt([1; 16]), Salt([2; 16]));
-    assert!(matches!(hand.register_salted("salt@example.com", first).await, Registration::Registered(_)));
+async fn a_recipe_is_kept_for_good<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let first = hand.hasher.recipe(Salt([1; 16]));
+    let dearer = HashCost::new(8, 2, 1).expect("above argon2's least");
+    assert!(matches!(hand.register_by("recipe@example.com", first).await, Registration::Registered(_)));
     hand.store.advance(Duration::from_secs(60)).await;
-    let stale = hand.register_salted("salt@example.com", other).await;
-    assert!(matches!(stale, Registration::TooSoon { .. }), "a hash with another salt is not written: {stale:?}");
-    assert_eq!(hand.standing("salt@example.com").await, Standing { salt: Some(first), wait: None });
+    for other in [Recipe { salt: Salt([2; 16]), ..first }, Recipe { cost: dearer, ..first }] {
+        let stale = hand.register_by("recipe@example.com", other).await;
+        assert!(matches!(stale, Registration::TooSoon { .. }), "a hash by another recipe is not written: {stale:?}");
+    }
+    assert_eq!(hand.standing("recipe@example.com").await, Standing { recipe: Some(first), wait: None });
 }
 
 async fn a_resend_takes_the_mails_place<T: UsersUnderTest>(hand: &Hand<'_, T>) {
@@ -205,7 +209,7 @@ async fn an_account_and_a_pending_row_stand_side_by_side<T: UsersUnderTest>(hand
     let shadow = hand.registered("shadow@example.com").await;
     let rows = hand.rows("shadow@example.com").await;
     assert_eq!(rows.len(), 2);
-    assert_eq!(rows[0].hash.salt, rows[1].hash.salt);
+    assert_eq!(rows[0].hash.recipe, rows[1].hash.recipe);
     assert_eq!(hand.activate(&shadow).await, None, "an address has one account");
     assert_eq!(
         hand.store.users().find(account.id).await.expect("an answer").map(|user| user.status),

@@ -19,7 +19,7 @@ use crate::domain::pacing::{History, Pacing};
 use crate::domain::password::Password;
 use crate::domain::user::{Role, Status, User, UserId};
 use crate::entropy::Entropy;
-use crate::passwords::{HashCost, Hasher, PasswordHash, Salt};
+use crate::passwords::{HashCost, Hasher, PasswordHash, Recipe};
 
 /// Stands still until it is moved.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ pub struct MemoryUsers {
 
 #[derive(Default)]
 struct Tables {
-    addresses: HashMap<Address, (Salt, History)>,
+    addresses: HashMap<Address, (Recipe, History)>,
     users: Vec<(Address, User, PasswordHash)>,
     outbox: Vec<QueuedMail>,
     grants: i64,
@@ -95,11 +95,11 @@ impl Tables {
 impl Users for MemoryUsers {
     async fn standing(&self, address: &Address) -> Result<Standing, StoreError> {
         let tables = lock(&self.tables);
-        let Some((salt, history)) = tables.addresses.get(address) else {
-            return Ok(Standing { salt: None, wait: None });
+        let Some((recipe, history)) = tables.addresses.get(address) else {
+            return Ok(Standing { recipe: None, wait: None });
         };
         let wait = self.pacing.grant(Some(history), self.clock.now()).err().map(|too_soon| too_soon.left);
-        Ok(Standing { salt: Some(*salt), wait })
+        Ok(Standing { recipe: Some(*recipe), wait })
     }
 
     async fn register(&self, new: &NewUser<'_>) -> Result<Registration, StoreError> {
@@ -107,13 +107,13 @@ impl Users for MemoryUsers {
         let now = self.clock.now();
         let address = new.email.address().clone();
         let before = tables.addresses.get(&address);
-        let (salt, history) = before.map_or((new.hash.salt, None), |(salt, history)| (*salt, Some(history)));
+        let (recipe, history) = before.map_or((new.hash.recipe, None), |(recipe, history)| (*recipe, Some(history)));
         let (history, length) = match self.pacing.grant(history, now) {
-            Ok(granted) if salt == new.hash.salt => granted,
+            Ok(granted) if recipe == new.hash.recipe => granted,
             Ok((history, _)) => return Ok(Registration::TooSoon { left: history.wait }),
             Err(too_soon) => return Ok(Registration::TooSoon { left: too_soon.left }),
         };
-        tables.addresses.insert(address.clone(), (salt, history));
+        tables.addresses.insert(address.clone(), (recipe, history));
         let replaced = |(of, user, _): &(Address, User, _)| *of == address && user.status == Status::Pending;
         let gone: Vec<_> = tables.users.iter().filter(|row| replaced(row)).map(|(_, user, _)| user.id).collect();
         tables.users.retain(|row| !replaced(row));
@@ -138,12 +138,12 @@ impl Users for MemoryUsers {
             return Ok(Regrant::NotPending);
         };
         let address = address.clone();
-        let (salt, history) = tables.addresses[&address].clone();
+        let (recipe, history) = tables.addresses[&address].clone();
         match self.pacing.grant(Some(&history), self.clock.now()) {
             Err(too_soon) => Ok(Regrant::TooSoon { left: too_soon.left }),
             Ok((history, length)) => {
                 let wait = history.wait;
-                tables.addresses.insert(address, (salt, history));
+                tables.addresses.insert(address, (recipe, history));
                 tables.queue(id, nonce, length);
                 Ok(Regrant::Granted { wait })
             }
@@ -294,7 +294,7 @@ impl Twins {
 
     pub async fn register(&self, email: &str, password: &str) -> Result<User, RegisterError> {
         let email = Email::parse(email).expect("a test's address");
-        let password = Password::choose(password, Some(email.address())).expect("a test's password");
+        let password = Password::choose(password, Some(&email)).expect("a test's password");
         self.accounts.register(&email, password).await
     }
 

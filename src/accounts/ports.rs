@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::domain::code::{Code, CodeLength, Grant, Nonce};
 use crate::domain::email::{Address, Email};
 use crate::domain::user::{User, UserId};
-use crate::passwords::{PasswordHash, Salt};
+use crate::passwords::{PasswordHash, Recipe};
 
 /// The store could not be asked, or its answer made no sense. That something is not there is no error.
 #[derive(Debug, Error)]
@@ -34,8 +34,8 @@ pub struct NewUser<'a> {
 /// What is known of an address before anything is asked of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// The salt that all rows of the address share; none if it was never granted anything.
-    pub salt: Option<Salt>,
+    /// The recipe that all rows of the address share; none if it was never granted anything.
+    pub recipe: Option<Recipe>,
     /// How long until the next grant, if not now.
     pub wait: Option<Duration>,
 }
@@ -71,7 +71,8 @@ pub trait Users: Send + Sync + 'static {
     fn standing(&self, address: &Address) -> impl Future<Output = Result<Standing, StoreError>> + Send;
 
     /// Grants the address a mail and replaces its pending row, whole or not at all. Accounts are neither read nor
-    /// touched. The hash must have been made with the address's salt, if it has one.
+    /// touched. A hash that was not made by the address's recipe, if it has one, is not
+    /// written: somebody else was registering it at the same time.
     fn register(&self, new: &NewUser<'_>) -> impl Future<Output = Result<Registration, StoreError>> + Send;
 
     /// Grants another mail for a pending row; it takes the place of one that was not sent yet.
@@ -87,7 +88,7 @@ pub trait Users: Send + Sync + 'static {
     fn activate(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 }
 
-/// What a mail was made of, as the worker needs it. Twins and tests read it too.
+/// What a queued mail's code is made of, for who looks into a store: the contract, and the twins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantedCode {
     pub grant: Grant,

@@ -31,8 +31,8 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         if let Some(left) = standing.wait {
             return Err(RegisterError::TooSoon { left });
         }
-        let salt = standing.salt.unwrap_or_else(|| Salt(self.entropy.bytes()));
-        let hash = self.hasher.hash(password, salt).await?;
+        let recipe = standing.recipe.unwrap_or_else(|| self.hasher.recipe(Salt(self.entropy.bytes())));
+        let hash = self.hasher.hash(password, recipe).await?;
         let new = NewUser { id: self.entropy.user_id(), email, hash: &hash, nonce: self.entropy.nonce() };
         match self.users.register(&new).await? {
             Registration::Registered(user) => {

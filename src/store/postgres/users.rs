@@ -12,7 +12,7 @@ use crate::domain::code::{CodeLength, Nonce};
 use crate::domain::email::Address;
 use crate::domain::pacing::{Pacing, YEAR};
 use crate::domain::user::{User, UserId};
-use crate::passwords::{PasswordHash, Salt};
+use crate::passwords::{PasswordHash, Recipe, Salt};
 
 pub struct PgUsers {
     postgres: Postgres,
@@ -58,12 +58,12 @@ impl PgUsers {
         &self,
         transaction: &mut PgConnection,
         address: &str,
-        salt: &[u8],
+        recipe: Recipe,
     ) -> Result<Option<(Duration, CodeLength)>, sqlx::Error> {
         let granted = sqlx::query!(
             r#"
-            INSERT INTO addresses AS a (address, salt, granted_at, wait, short_granted_at)
-            VALUES ($1, $2, now(), make_interval(secs => $3), CASE WHEN $6 > 0 THEN ARRAY[now()] ELSE '{}' END)
+            INSERT INTO addresses AS a (address, salt, hash_cost, granted_at, wait, short_granted_at)
+            VALUES ($1, $2, $8, now(), make_interval(secs => $3), CASE WHEN $6 > 0 THEN ARRAY[now()] ELSE '{}' END)
             ON CONFLICT (address) DO UPDATE SET
                 granted_at = now(),
                 wait = CASE
@@ -76,16 +76,17 @@ impl PgUsers {
                         SELECT at FROM unnest(a.short_granted_at) AS at WHERE at > now() - make_interval(secs => $7)
                     )) AS year (recent)
                 )
-            WHERE now() >= a.granted_at + a.wait AND a.salt = $2
+            WHERE now() >= a.granted_at + a.wait AND a.salt = $2 AND a.hash_cost = $8
             RETURNING extract(epoch FROM wait)::float8 AS "wait!", now() = ANY (short_granted_at) AS "short!"
             "#,
             address,
-            salt,
+            &recipe.salt.0[..],
             self.pacing.first_wait.as_secs_f64(),
             self.pacing.longest_wait.as_secs_f64(),
             self.pacing.quiet.as_secs_f64(),
             i32::from(self.pacing.short_codes),
             YEAR.as_secs_f64(),
+            recipe.cost.to_string(),
         )
         .fetch_optional(transaction)
         .await?;
@@ -109,7 +110,7 @@ impl PgUsers {
     async fn try_register(&self, new: &NewUser<'_>) -> Result<Result<UserRow, Duration>, sqlx::Error> {
         let address = new.email.address().as_str();
         let mut transaction = self.pool().begin().await?;
-        let Some((_, length)) = self.grant(&mut transaction, address, &new.hash.salt.0).await? else {
+        let Some((_, length)) = self.grant(&mut transaction, address, new.hash.recipe).await? else {
             let left = self.left(&mut transaction, address).await?;
             transaction.rollback().await?;
             return Ok(Err(left));
@@ -145,17 +146,16 @@ impl PgUsers {
 
     async fn try_grant_again(&self, id: UserId, nonce: Nonce) -> Result<Regrant, sqlx::Error> {
         let mut transaction = self.pool().begin().await?;
-        let address = sqlx::query!(
-            "SELECT address, salt FROM users JOIN addresses USING (address) WHERE id = $1 AND status = 'pending'",
-            id.0
-        )
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let Some(of) = address else {
+        let registered =
+            sqlx::query!("SELECT address, password_hash FROM users WHERE id = $1 AND status = 'pending'", id.0)
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let Some(of) = registered else {
             return Ok(Regrant::NotPending);
         };
+        let hash = PasswordHash::from_phc(&of.password_hash).map_err(|error| sqlx::Error::Decode(error.into()))?;
         // First the address, then the user: the order in which registering locks them.
-        let Some((wait, length)) = self.grant(&mut transaction, &of.address, &of.salt).await? else {
+        let Some((wait, length)) = self.grant(&mut transaction, &of.address, hash.recipe).await? else {
             let left = self.left(&mut transaction, &of.address).await?;
             transaction.rollback().await?;
             return Ok(Regrant::TooSoon { left });
@@ -216,7 +216,7 @@ impl Users for PgUsers {
             .bounded(
                 sqlx::query!(
                     r#"
-                    SELECT salt, extract(epoch FROM granted_at + wait - now())::float8 AS "left!"
+                    SELECT salt, hash_cost, extract(epoch FROM granted_at + wait - now())::float8 AS "left!"
                     FROM addresses WHERE address = $1
                     "#,
                     address.as_str()
@@ -225,12 +225,13 @@ impl Users for PgUsers {
             )
             .await?;
         let Some(row) = row else {
-            return Ok(Standing { salt: None, wait: None });
+            return Ok(Standing { recipe: None, wait: None });
         };
         let salt = row.salt.try_into().map_err(|_| broken("a salt that is not of 16 octets"))?;
         // Negative once the wait is over.
         let wait = Duration::try_from_secs_f64(row.left).ok().filter(|left| !left.is_zero());
-        Ok(Standing { salt: Some(Salt(salt)), wait })
+        let cost = row.hash_cost.parse().map_err(broken)?;
+        Ok(Standing { recipe: Some(Recipe { salt: Salt(salt), cost }), wait })
     }
 
     async fn register(&self, new: &NewUser<'_>) -> Result<Registration, StoreError> {
