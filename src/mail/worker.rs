@@ -5,7 +5,7 @@
 //! again *after* its acceptance, because the minute belongs to the person, not to a slow provider.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::counter;
 use tokio::sync::Notify;
@@ -24,6 +24,10 @@ use crate::store::postgres::outbox::{Claim, Outbox};
 
 /// How often the outbox is looked at without being told: for rows of other processes, retries and ended leases.
 const POLL: Duration = Duration::from_millis(500);
+
+/// From the grant to the acceptance; more than this is taken out of the wait for the next grant. A working provider
+/// takes milliseconds, and for those nobody should have to wait longer than they were told.
+const LATE: Duration = Duration::from_secs(1);
 
 pub struct Worker<C> {
     pub outbox: Outbox,
@@ -61,9 +65,9 @@ impl<C: Codes> Worker<C> {
         let mut under_way = JoinSet::new();
         let mut reachable = true;
         loop {
-            // Registered before the outbox is read, so that a mail queued meanwhile is not slept over.
+            // A mail queued while the outbox is read is not slept over: its ring is kept until somebody waits for it.
             let queued = worker.queued.notified();
-            let free = worker.concurrency - under_way.len();
+            let free = worker.concurrency.saturating_sub(under_way.len());
             match worker.claim(free).await {
                 Ok(claims) => {
                     if !reachable {
@@ -108,6 +112,9 @@ impl<C: Codes> Worker<C> {
         if claim.age > self.give_up_after {
             return Outcome::GiveUp { reason: "too old".to_owned() };
         }
+        if !claim.wanted {
+            return Outcome::NotWanted;
+        }
         // An account's owner is told; whoever registered gets a decoy that behaves like a code.
         let recipient = Email::parse(claim.account_email.as_ref().unwrap_or(&claim.email));
         let Ok(recipient) = recipient else {
@@ -127,10 +134,17 @@ impl<C: Codes> Worker<C> {
             // A code that is not live must not be mailed.
             Err(error) => return later(error),
         }
+        let begun = Instant::now();
         match self.provider.send(&message, claim.idempotency_key).await {
             Ok(()) => {}
             Err(SendError::Temporary { reason, retry_after }) => return Outcome::Retry { reason, after: retry_after },
             Err(SendError::Permanent { reason }) => return Outcome::GiveUp { reason },
+        }
+        if begun.elapsed() + claim.age > LATE {
+            // Before the minute begins, so that there is no gap in which it could be cut short.
+            if let Err(error) = self.outbox.restart_wait(claim).await {
+                return later(error);
+            }
         }
         match put().await {
             // Used or destroyed while the provider was answering: the mail has done its work.

@@ -1,5 +1,7 @@
 //! Mail survives what becomes of the provider and of its workers.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
@@ -56,7 +58,7 @@ async fn a_mail_too_old_is_given_up() {
 
 #[tokio::test]
 async fn the_mail_of_a_worker_that_died_is_taken_over() {
-    let service = Service::start_with(&["--mail-timeout=1s", "--mail-lease=2s"]).await;
+    let service = Service::start_with(&["--mail-timeout=1s", "--mail-lease=2s", "--redis-timeout=400ms"]).await;
     // The provider holds the request for longer than the worker waits; the row is claimed meanwhile.
     service.faults(json!({ "latency_ms": 60_000 })).await;
     service.registered(ADA).await;
@@ -85,6 +87,24 @@ async fn an_activation_ends_the_retries_of_its_mail() {
     // Whatever a worker had under way cannot bring the code back.
     let gone: bool = service.redis(&["EXISTS", &service.key("code", &id)]).await;
     assert!(!gone);
+}
+
+/// The wait counts from the grant, the minute from the acceptance: a slow provider must not leave a code alive that
+/// somebody else may already replace.
+#[tokio::test]
+async fn a_live_code_is_not_replaced_however_late_its_mail_was_accepted() {
+    let service = Service::start().await;
+    service.faults(json!({ "latency_ms": 1_500 })).await;
+    service.registered(ADA).await;
+    // As if a minute had passed while the provider was thinking.
+    service.let_waits_pass(Duration::from_secs(59)).await;
+    service.outbox_is_empty().await;
+    let left: f64 = sqlx::query_scalar("SELECT extract(epoch FROM granted_at + wait - now())::float8 FROM addresses")
+        .fetch_one(&service.db)
+        .await
+        .unwrap();
+    assert!(left > 50.0, "{left}");
+    assert_eq!(service.register(ADA, "another password").await.outcome(), (429, "too-many-codes"));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use sixty::accounts::ports::GrantedCode;
 use sixty::domain::code::{CodeLength, CodeSecret, Grant, Nonce};
 use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
+use sixty::store::postgres::outbox::Outbox;
 use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::codes::{CodeStorage, RedisCodes};
@@ -56,6 +57,35 @@ async fn postgresql_keeps_the_contract() {
     postgres.migrate().await.unwrap();
     let db = postgres.pool().clone();
     contract::users(&RealUsers { users: PgUsers::new(postgres, Pacing::default()), db }).await;
+}
+
+/// With the statistics of an outbox that is empty as a rule, PostgreSQL may choose a plan in which a careless claim takes
+/// everything.
+#[tokio::test]
+async fn a_claim_takes_no_more_than_it_asked_for() {
+    let url = kit::database().await;
+    let config = PostgresConfig { url: url.as_str().into(), max_connections: 4, timeout: Duration::from_secs(5) };
+    let postgres = Postgres::new(&config).unwrap();
+    postgres.migrate().await.unwrap();
+    let db = postgres.pool().clone();
+    sqlx::query("ANALYZE outbox").execute(&db).await.unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO addresses SELECT n || '@example.com', decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1', now(), '60 s', '{}'
+            FROM generate_series(1, 100) AS n;
+         INSERT INTO users (id, address, email, password_hash)
+            SELECT gen_random_uuid(), address, address, '-' FROM addresses;
+         INSERT INTO outbox (user_id, kind, nonce, digits)
+            SELECT id, 'code', decode(repeat('00', 16), 'hex'), 4 FROM users",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let outbox = Outbox::new(postgres, Duration::from_secs(30));
+    // More often than it takes PostgreSQL to settle for a generic plan.
+    for most in [1, 8, 8, 8, 8, 8, 8, 8] {
+        assert_eq!(outbox.claim(most).await.unwrap().len(), most as usize);
+    }
+    assert_eq!(outbox.claim(100).await.unwrap().len(), 43);
 }
 
 struct RealCodes {

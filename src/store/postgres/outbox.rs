@@ -25,6 +25,8 @@ pub struct Claim {
     pub idempotency_key: Uuid,
     /// The address as typed at the registration.
     pub email: String,
+    /// Whether the registration is still pending.
+    pub wanted: bool,
     /// That of the address's account, if there is one: then its owner is told instead, and no code exists.
     pub account_email: Option<String>,
     /// Attempts including this one.
@@ -41,29 +43,33 @@ impl Outbox {
     }
 
     /// Claims up to `most` mails that are due, oldest first. `SKIP LOCKED` lets workers claim side by side.
+    ///
+    /// The rows are chosen in a CTE of their own: a subquery in `WHERE id IN (…)` may be run again for every row of the
+    /// outbox, each time locking other rows, and then its `LIMIT` limits nothing.
     pub async fn claim(&self, most: u32) -> Result<Vec<Claim>, StoreError> {
         let rows = self
             .postgres
             .bounded(
                 sqlx::query!(
                     r#"
-                    WITH claimed AS (
+                    WITH due AS MATERIALIZED (
+                        SELECT id FROM outbox WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+                    ), claimed AS (
                         UPDATE outbox
                         SET lease = gen_random_uuid(), attempts = attempts + 1,
                             due_at = now() + make_interval(secs => $2)
-                        WHERE id IN (
-                            SELECT id FROM outbox WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
-                        )
-                        RETURNING *
+                        FROM due WHERE outbox.id = due.id
+                        RETURNING outbox.*
                     )
                     SELECT claimed.id AS "id!", claimed.user_id AS "user_id!", claimed.nonce AS "nonce!",
                         claimed.digits AS "digits!", claimed.idempotency_key AS "idempotency_key!",
                         claimed.attempts AS "attempts!", claimed.lease AS "lease!",
                         extract(epoch FROM now() - claimed.created_at)::float8 AS "age!",
-                        pending.email AS "email!", account.email AS "account_email?"
+                        registered.email AS "email!", registered.status = 'pending' AS "wanted!",
+                        account.email AS "account_email?"
                     FROM claimed
-                    JOIN users AS pending ON pending.id = claimed.user_id
-                    LEFT JOIN users AS account ON account.address = pending.address AND account.status <> 'pending'
+                    JOIN users AS registered ON registered.id = claimed.user_id
+                    LEFT JOIN users AS account ON account.address = registered.address AND account.status <> 'pending'
                     "#,
                     i64::from(most),
                     self.lease.as_secs_f64(),
@@ -80,6 +86,7 @@ impl Outbox {
                     length: if row.digits == 4 { CodeLength::Four } else { CodeLength::Ten },
                     idempotency_key: row.idempotency_key,
                     email: row.email,
+                    wanted: row.wanted,
                     account_email: row.account_email,
                     attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
                     age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
@@ -87,6 +94,16 @@ impl Outbox {
                 })
             })
             .collect()
+    }
+
+    /// Lets the wait for the next grant begin now. A provider that took its time to accept a mail would otherwise leave
+    /// its code alive when the address can be registered again, and a live code must not be replaced.
+    pub async fn restart_wait(&self, claim: &Claim) -> Result<(), StoreError> {
+        let restart = sqlx::query!(
+            "UPDATE addresses SET granted_at = now() FROM users WHERE users.id = $1 AND addresses.address = users.address",
+            claim.user.0
+        );
+        self.postgres.bounded(restart.execute(self.postgres.pool())).await.map(drop)
     }
 
     /// The mail is dealt with, accepted or given up. `false`: this claim no longer held it, nothing has changed.
