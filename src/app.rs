@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use poem::endpoint::make_sync;
-use poem::{EndpointExt, Route, get};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -90,7 +88,7 @@ impl App {
 
         let accounts = Accounts::new(users, Arc::clone(&codes), hasher, entropy.clone(), Arc::clone(&mail_queued));
         let api_routes = routes::api(accounts, health, entropy.clone(), config.body_timeout);
-        let ops_routes = Route::new().at("/metrics", get(make_sync(move |_| metrics()))).map_to_response();
+        let ops_routes = routes::ops(move || metrics(), entropy.clone(), config.body_timeout);
         let worker = Worker {
             outbox: Outbox::new(postgres.clone(), config.mail_lease),
             codes,

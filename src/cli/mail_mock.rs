@@ -14,7 +14,7 @@ use crate::entropy::Entropy;
 use crate::http::server::{self, ServerLimits};
 use crate::mail_mock::{Credentials, Faults, MailMock, Options};
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct MailMockArgs {
     /// Address of the mock: its API, and the inbox as a web page
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8025")]
@@ -24,7 +24,7 @@ pub struct MailMockArgs {
 }
 
 /// How the mock behaves; faults can be changed while it runs, by PUT /api/faults.
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Args)]
 #[command(next_help_heading = "Mock mail provider")]
 pub struct MockArgs {
     /// Share of mails that are refused, from 0 to 1
@@ -76,7 +76,7 @@ pub async fn run(args: MailMockArgs) -> Result<(), CliError> {
 
 /// Serves the mock until told to stop.
 pub async fn serve(listener: TcpListener, mock: &MailMock, stop: CancellationToken) {
-    let limits = ServerLimits { max_connections: 1024, header_timeout: Duration::from_secs(10) };
+    let limits = ServerLimits { max_connections: 1024, stall_timeout: Duration::from_secs(10) };
     let grace = async {
         stop.cancelled().await;
         // An ordered latency may be long; nobody waits for a mock.

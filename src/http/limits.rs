@@ -12,7 +12,7 @@ use super::problem::{Kind, Problem};
 pub const MAX_BODY: usize = 16 * 1024;
 /// What is still read of a body that is too large, so that a client that does not listen while it sends gets to read
 /// the answer rather than a reset connection.
-const MAX_DISCARDED: usize = 8 * 1024 * 1024;
+const MAX_DISCARDED: u64 = 8 * 1024 * 1024;
 
 /// Reads the whole body within the limits before anything looks at the request.
 pub async fn read_body<E: Endpoint>(
@@ -23,19 +23,19 @@ pub async fn read_body<E: Endpoint>(
     let mut reader = request.take_body().into_async_read();
     let read = async {
         let mut body = Vec::new();
-        let _ = (&mut reader).take(MAX_BODY as u64 + 1).read_to_end(&mut body).await?;
-        if body.len() > MAX_BODY {
-            tokio::io::copy(&mut reader.take(MAX_DISCARDED as u64), &mut tokio::io::sink()).await?;
-            return Ok(None);
-        }
-        std::io::Result::Ok(Some(body))
+        (&mut reader).take(MAX_BODY as u64 + 1).read_to_end(&mut body).await.map(|_| body)
     };
     let problem = match tokio::time::timeout(timeout, read).await {
-        Ok(Ok(Some(body))) => {
+        Ok(Ok(body)) if body.len() <= MAX_BODY => {
             request.set_body(Body::from(body));
             return endpoint.call(request).await;
         }
-        Ok(Ok(None)) => Problem::new(Kind::PayloadTooLarge, format!("The body is larger than {MAX_BODY} octets.")),
+        Ok(Ok(_)) => {
+            // Whatever becomes of the rest, the body is too large.
+            let rest = async { tokio::io::copy(&mut reader.take(MAX_DISCARDED), &mut tokio::io::sink()).await };
+            let _ = tokio::time::timeout(timeout, rest).await;
+            Problem::new(Kind::PayloadTooLarge, format!("The body is larger than {MAX_BODY} octets."))
+        }
         Ok(Err(_)) => Problem::new(Kind::MalformedRequest, "The body broke off."),
         Err(_) => Problem::new(Kind::MalformedRequest, format!("The body was not complete within {timeout:?}.")),
     };

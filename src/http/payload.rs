@@ -79,8 +79,7 @@ impl Fields {
         let parsed = T::parse(&mut fields);
         let unknown: Vec<String> = fields.members.keys().take(MAX_ERRORS).cloned().collect();
         for name in unknown {
-            // The name is the client's own; it is shortened, since anything may have been put there.
-            let name: String = name.chars().take(64).collect();
+            // The name is the client's own, and is repeated only to point at it.
             fields.fault::<()>(&name, "is not known here");
         }
         match parsed {
@@ -152,9 +151,16 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// `application/json`, in UTF-8 if a charset is named at all.
+/// `application/json`, once, in UTF-8 if a charset is named at all, and not compressed.
 fn is_json(request: &Request) -> bool {
-    let Some(media_type) = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return false;
+    }
+    let mut fields = request.headers().get_all(header::CONTENT_TYPE).iter();
+    let (Some(media_type), None) = (fields.next(), fields.next()) else {
+        return false;
+    };
+    let Ok(media_type) = media_type.to_str() else {
         return false;
     };
     let mut parts = media_type.split(';').map(str::trim);
@@ -189,7 +195,11 @@ impl<'a, T: RequestSchema> ApiExtractor<'a> for Body<T> {
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         if !is_json(request) {
-            return Err(Problem::new(Kind::UnsupportedMediaType, "The body must be application/json in UTF-8.").into());
+            return Err(Problem::new(
+                Kind::UnsupportedMediaType,
+                "The body must be application/json in UTF-8, not compressed.",
+            )
+            .into());
         }
         let body =
             body.take()?.into_bytes().await.map_err(|_| Problem::new(Kind::MalformedRequest, "The body broke off."))?;

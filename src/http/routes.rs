@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use poem::endpoint::make_sync;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::middleware::CatchPanic;
@@ -31,8 +32,8 @@ pub fn api<U: Users, C: Codes>(
     let service = openapi::service(UsersApi::new(accounts));
     let document = Document::of(&service);
     let fixed = |content_type: &'static str, text: String| {
-        let text: Arc<str> = text.into();
-        make_sync(move |_| Response::builder().content_type(content_type).body(text.to_string()))
+        let text = Bytes::from(text);
+        make_sync(move |_| Response::builder().content_type(content_type).body(text.clone()))
     };
     let mut paths = document.paths();
     for path in ["/openapi.json", "/openapi.yaml", "/docs", "/problems/{name}", "/livez", "/readyz"] {
@@ -52,15 +53,35 @@ pub fn api<U: Users, C: Codes>(
             })),
         )
         .nest("/", service);
-    let route = route.with(CatchPanic::new().with_handler(|_| {
-        // The panic's own message went to the log by way of the panic hook.
-        Problem::internal()
-    }));
-    let paths: Arc<[Path]> = paths.into();
+    guarded(route, paths.into(), entropy, body_timeout)
+}
+
+/// What happens around every request.
+fn guarded(
+    route: Route,
+    paths: Arc<[Path]>,
+    entropy: Entropy,
+    body_timeout: Duration,
+) -> impl Endpoint<Output = Response> + 'static {
+    // The panic's own message goes to the log by way of the panic hook.
+    let catch_panic = CatchPanic::new().with_handler(|_| Problem::internal());
     route
+        .with(catch_panic)
         .around(move |endpoint, request| limits::read_body(endpoint, request, body_timeout))
         .around(move |endpoint, request| observe(endpoint, request, Arc::clone(&paths), entropy.clone()))
         .map_to_response()
+}
+
+/// What operators see on a port of their own: `metrics` in Prometheus's text format.
+pub fn ops(
+    metrics: impl Fn() -> String + Send + Sync + 'static,
+    entropy: Entropy,
+    body_timeout: Duration,
+) -> impl Endpoint<Output = Response> + 'static {
+    const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+    let metrics = make_sync(move |_| Response::builder().content_type(PROMETHEUS).body(metrics()));
+    let paths = [Path::new("/metrics", vec![Method::GET])];
+    guarded(Route::new().at("/metrics", get(metrics)), paths.into(), entropy, body_timeout)
 }
 
 /// A path with the methods that it answers to. Segments in braces fit anything.

@@ -15,6 +15,7 @@ use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, warn};
@@ -23,11 +24,12 @@ use tracing::{Instrument as _, warn};
 pub struct ServerLimits {
     /// Connections open at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
-    /// For the whole header of a request to arrive, from the moment the connection is open or idle.
-    pub header_timeout: Duration,
+    /// For the whole header of a request to arrive, from the moment the connection is open or idle; and for a client to
+    /// take some of an answer that waits for it.
+    pub stall_timeout: Duration,
 }
 
-/// The longest request line and header. Longer ones get a bare 431 from hyper.
+/// Bounds a request's line and header: about so many octets. Longer ones get a bare 414 or 431 from hyper.
 const MAX_HEADER: usize = 64 * 1024;
 
 /// Serves HTTP/1.1 until told to stop, then lets open requests finish; however long that takes, the caller decides when
@@ -42,14 +44,14 @@ where
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let (graceful, requests) = (GracefulShutdown::new(), TaskTracker::new());
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(MAX_HEADER);
+    http.timer(TokioTimer::new()).header_read_timeout(limits.stall_timeout).max_buf_size(MAX_HEADER);
 
     loop {
         let (slot, stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let connection = connection(&http, stream, peer, Arc::clone(&endpoint), requests.clone());
+        let connection = connection(&http, stream, peer, limits, Arc::clone(&endpoint), requests.clone());
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // An error here is the client's: it went away, stalled, or did not speak HTTP.
@@ -82,6 +84,7 @@ fn connection<E>(
     http: &http1::Builder,
     stream: TcpStream,
     peer: SocketAddr,
+    limits: ServerLimits,
     endpoint: Arc<E>,
     requests: TaskTracker,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + use<E>
@@ -101,5 +104,8 @@ where
             Ok::<_, Infallible>(hyper::Response::from(response))
         }
     });
-    http.serve_connection(TokioIo::new(stream), service)
+    // hyper has no deadline for writing: a client that never reads would keep its connection, and its answer, for ever.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.stall_timeout));
+    http.serve_connection(TokioIo::new(Box::pin(stream)), service)
 }

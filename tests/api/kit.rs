@@ -179,7 +179,7 @@ impl Service {
         let stop = CancellationToken::new();
         let mail = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mail_url = format!("http://{}", mail.local_addr().unwrap());
-        let limits = ServerLimits { max_connections: 256, header_timeout: Duration::from_secs(10) };
+        let limits = ServerLimits { max_connections: 256, stall_timeout: Duration::from_secs(10) };
         let mock = MailMock::new(Options::default(), 60).endpoint();
         tokio::spawn(server::serve(mail, mock, limits, stop.clone()));
         Self::join(&database().await, &format!("t{}", unique()), &mail_url, flags, stop).await

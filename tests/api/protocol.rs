@@ -149,6 +149,20 @@ async fn who_stalls_is_cut_off() {
 }
 
 #[tokio::test]
+async fn who_does_not_read_is_cut_off() {
+    let service = Service::start_with(&["--request-timeout=300ms", "--max-connections=1"]).await;
+    let addr = service.url.strip_prefix("http://").unwrap();
+    let mut deaf = TcpStream::connect(addr).await.unwrap();
+    // More pages than all buffers on the way can hold.
+    let request = "GET /docs HTTP/1.1\r\nHost: sixty\r\n\r\n".repeat(50);
+    deaf.write_all(request.as_bytes()).await.unwrap();
+    // The only connection there is comes free again.
+    let live = tokio::time::timeout(Duration::from_secs(10), service.request(Method::GET, "/livez").send()).await;
+    assert_eq!(live.expect("an answer").unwrap().status(), 200);
+    drop(deaf);
+}
+
+#[tokio::test]
 async fn readiness_names_what_is_missing() {
     // Nothing listens there, and the service says so without dying of it.
     let nowhere = [
