@@ -26,7 +26,7 @@ use crate::entropy::Entropy;
 use crate::mail_mock::MailMock;
 use crate::telemetry;
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct DevArgs {
     /// Address of the API; without it 127.0.0.1:8000 or the next free port
     #[arg(long, env, value_name = "ADDR")]

@@ -8,7 +8,7 @@ use reqwest::{Client, Url};
 
 use super::{CliError, print};
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct HealthcheckArgs {
     /// Address of the API on this machine
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8000")]

@@ -10,7 +10,7 @@ use crate::config::{BadSetting, LogArgs};
 use crate::store::postgres::{Postgres, PostgresConfig};
 use crate::telemetry;
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct MigrateArgs {
     /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
     #[arg(long, env, value_name = "URL", hide_env_values = true, global = true)]
@@ -21,7 +21,7 @@ pub struct MigrateArgs {
     action: Action,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Action {
     /// Apply what is pending; waits for the database and for others who migrate
     Up,

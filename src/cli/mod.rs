@@ -21,14 +21,14 @@ use crate::dev::guardian;
 /// User registration with an e-mailed code that lives for sixty seconds
 ///
 /// Every setting is a flag and an environment variable of the same name.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "sixty", version, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Subcommands,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Subcommands {
     /// Run everything on this machine: PostgreSQL, Redis, a mock mail provider and the API
     Dev(dev::DevArgs),

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{CliError, print};
 use crate::app;
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct OpenapiArgs {
     /// As YAML rather than JSON
     #[arg(long)]

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::config::{Config, ListenArgs, ProviderArgs, ServiceArgs, StoreArgs};
 use crate::telemetry;
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct ServeArgs {
     #[command(flatten)]
     listen: ListenArgs,

@@ -66,8 +66,9 @@ impl Postgres {
         &self.pool
     }
 
+    /// Whether the server answers, and has our tables.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.bounded(async { sqlx::query("SELECT 1").execute(&self.pool).await.map(drop) }).await
+        self.bounded(async { sqlx::query("SELECT FROM outbox LIMIT 0").execute(&self.pool).await.map(drop) }).await
     }
 
     /// Waits for the call as long as the configuration says: a server that froze answers nothing, not even an error.
@@ -215,6 +216,9 @@ fn store_error(error: sqlx::Error) -> StoreError {
             let code = error.code().unwrap_or_default();
             // Connection exceptions, transaction rollbacks, lack of resources, operator intervention, system errors,
             // and a read-only replica (PostgreSQL, appendix A).
+            if code == "42P01" {
+                return unavailable("the migrations are not applied".to_owned());
+            }
             if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006" {
                 unavailable(format!("SQLSTATE {code}"))
             } else {

@@ -17,7 +17,7 @@ const STORE: &str = "Redis";
 pub struct RedisConfig {
     pub url: SecretString,
     pub max_connections: usize,
-    /// For each of: a free connection, a new one, an answer.
+    /// For one call, the wait for a connection included.
     pub timeout: Duration,
     /// What every key begins with.
     pub prefix: String,
@@ -54,20 +54,22 @@ impl Redis {
         self.call(async |mut redis| redis::cmd("PING").query_async(&mut redis).await).await
     }
 
-    /// Waits for the call no longer than the configuration says, whatever the connection does.
+    /// Waits for connection and answer together no longer than the configuration says. The pool tries its idle connections
+    /// one after the other, so that bounds on its steps alone would add up.
     async fn call<T, F>(&self, call: impl FnOnce(Connection) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let unavailable = |reason: String| StoreError::Unavailable { store: STORE, reason };
-        let connection = self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => unavailable(kind(&error)),
-            other => unavailable(other.to_string()),
-        })?;
-        match tokio::time::timeout(self.timeout, call(connection)).await {
-            Ok(answer) => answer.map_err(|error| unavailable(kind(&error))),
-            Err(_) => Err(unavailable(format!("no answer in {:?}", self.timeout))),
-        }
+        let answered = async {
+            let connection = self.pool.get().await.map_err(|error| match error {
+                PoolError::Backend(error) => kind(&error),
+                other => other.to_string(),
+            })?;
+            call(connection).await.map_err(|error| kind(&error))
+        };
+        let answer = tokio::time::timeout(self.timeout, answered).await;
+        let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {:?}", self.timeout)));
+        answer.map_err(|reason| StoreError::Unavailable { store: STORE, reason })
     }
 }
 
