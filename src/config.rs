@@ -52,7 +52,7 @@ pub struct StoreArgs {
     /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
     #[arg(long, env, value_name = "URL", hide_env_values = true)]
     pub database_url: SecretString,
-    /// Redis, as redis://:password@host:port/db, or rediss:// for TLS
+    /// Redis, as redis://:password@host:port/db, or rediss:// for TLS; some nodes of a cluster, separated by commas
     #[arg(long, env, value_name = "URL", hide_env_values = true)]
     pub redis_url: SecretString,
     /// Apply pending migrations at the start; replicas that start together take turns

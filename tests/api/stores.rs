@@ -90,8 +90,23 @@ async fn a_claim_takes_no_more_than_it_asked_for() {
 
 struct RealCodes {
     codes: RedisCodes,
-    client: redis::Client,
+    /// All nodes.
+    urls: Vec<String>,
     prefix: String,
+}
+
+impl RealCodes {
+    fn new(urls: &[&str], storage: CodeStorage) -> Self {
+        let prefix = format!("t{}", kit::unique());
+        let config = RedisConfig {
+            url: urls.join(",").into(),
+            max_connections: 2,
+            timeout: Duration::from_secs(5),
+            prefix: prefix.clone(),
+        };
+        let codes = RedisCodes::new(Redis::new(&config).unwrap(), storage, Duration::from_secs(60));
+        Self { codes, urls: urls.iter().map(ToString::to_string).collect(), prefix }
+    }
 }
 
 impl CodesUnderTest for RealCodes {
@@ -103,38 +118,102 @@ impl CodesUnderTest for RealCodes {
 
     /// Shortens what is left of every key's life: Redis's own clock cannot be moved.
     async fn advance(&self, by: Duration) {
-        let mut redis = self.client.get_multiplexed_async_connection().await.unwrap();
-        let keys: Vec<String> =
-            redis::cmd("KEYS").arg(format!("{}:*", self.prefix)).query_async(&mut redis).await.unwrap();
-        for key in keys {
-            let left: i64 = redis::cmd("PTTL").arg(&key).query_async(&mut redis).await.unwrap();
-            assert!(left > 0, "every key has a native expiry");
-            let left = left - by.as_millis() as i64;
-            let () = redis::cmd("PEXPIRE").arg(&key).arg(left).query_async(&mut redis).await.unwrap();
+        for url in &self.urls {
+            let mut redis = redis::Client::open(&url[..]).unwrap().get_multiplexed_async_connection().await.unwrap();
+            let keys: Vec<String> =
+                redis::cmd("KEYS").arg(format!("{}:*", self.prefix)).query_async(&mut redis).await.unwrap();
+            for key in keys {
+                let left: i64 = redis::cmd("PTTL").arg(&key).query_async(&mut redis).await.unwrap();
+                assert!(left > 0, "every key has a native expiry");
+                let left = left - by.as_millis() as i64;
+                let () = redis::cmd("PEXPIRE").arg(&key).arg(left).query_async(&mut redis).await.unwrap();
+            }
         }
     }
 }
 
-async fn redis_keeps_the_contract(storage: CodeStorage) {
-    let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
-    let prefix = format!("t{}", kit::unique());
-    let config = RedisConfig {
-        url: stack.redis_url().into(),
-        max_connections: 2,
-        timeout: Duration::from_secs(5),
-        prefix: prefix.clone(),
-    };
-    let codes = RedisCodes::new(Redis::new(&config).unwrap(), storage, Duration::from_secs(60));
-    let client = redis::Client::open(stack.redis_url()).unwrap();
-    contract::codes(&RealCodes { codes, client, prefix }).await;
-}
-
 #[tokio::test]
 async fn redis_keeps_the_contract_with_macs() {
-    redis_keeps_the_contract(CodeStorage::Hmac(CodeSecret::new(vec![60; 32]).unwrap())).await;
+    let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
+    let hmac = CodeStorage::Hmac(CodeSecret::new(vec![60; 32]).unwrap());
+    contract::codes(&RealCodes::new(&[stack.redis_url()], hmac)).await;
 }
 
 #[tokio::test]
 async fn redis_keeps_the_contract_with_plain_codes() {
-    redis_keeps_the_contract(CodeStorage::Plain).await;
+    let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
+    contract::codes(&RealCodes::new(&[stack.redis_url()], CodeStorage::Plain)).await;
+}
+
+/// A cluster of two, each with half of the slots.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_redis_cluster_keeps_the_contract() {
+    let nodes = [Node::start("0", "8191").await, Node::start("8192", "16383").await];
+    let [first, second] = [&nodes[0], &nodes[1]];
+    let (port, bus) = (second.port.to_string(), second.bus.to_string());
+    let () = first.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await.unwrap();
+    for node in &nodes {
+        kit::eventually("the cluster", async || {
+            let info: String = node.ask(&["CLUSTER", "INFO"]).await.unwrap();
+            (info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:2")).then_some(())
+        })
+        .await;
+    }
+    let codes = RealCodes::new(&[&first.url, &second.url], CodeStorage::Plain);
+    // Several times: every user's keys are on a node by chance.
+    for _ in 0..4 {
+        contract::codes(&codes).await;
+    }
+}
+
+/// A node of a cluster, which ends with the thread that started it.
+struct Node {
+    port: u16,
+    bus: u16,
+    url: String,
+    process: std::process::Child,
+}
+
+impl Node {
+    async fn start(first_slot: &str, last_slot: &str) -> Self {
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (port, bus) = (free(), free());
+        let nodes = std::env::temp_dir().join(format!("sixty-node-{port}-{}.conf", kit::unique()));
+        let process = std::process::Command::new("setpriv")
+            .args([
+                "--pdeathsig",
+                "KILL",
+                "redis-server",
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--cluster-enabled",
+                "yes",
+            ])
+            .args(["--port", &port.to_string(), "--cluster-port", &bus.to_string()])
+            .arg("--cluster-config-file")
+            .arg(&nodes)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let node = Self { port, bus, url: format!("redis://127.0.0.1:{port}"), process };
+        kit::eventually("a node", async || node.ask::<String>(&["PING"]).await.ok()).await;
+        let () = node.ask(&["CLUSTER", "ADDSLOTSRANGE", first_slot, last_slot]).await.unwrap();
+        std::fs::remove_file(nodes).unwrap();
+        node
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let mut redis = redis::Client::open(&self.url[..])?.get_multiplexed_async_connection().await?;
+        redis::cmd(words[0]).arg(&words[1..]).query_async(&mut redis).await
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

@@ -5,8 +5,9 @@ pub mod codes;
 use std::future::Future;
 use std::time::Duration;
 
-use deadpool_redis::redis::{self, AsyncConnectionConfig, RedisResult};
-use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use deadpool_redis::redis::aio::ConnectionLike;
+use deadpool_redis::redis::{self, AsyncConnectionConfig, Cmd, Pipeline, RedisFuture, RedisResult, Value};
+use deadpool_redis::{Manager, Pool, PoolError, Runtime, cluster};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::accounts::ports::StoreError;
@@ -15,6 +16,7 @@ const STORE: &str = "Redis";
 
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
+    /// One server; or some nodes of a cluster, separated by commas.
     pub url: SecretString,
     pub max_connections: usize,
     /// For one call, the wait for a connection included.
@@ -26,28 +28,46 @@ pub struct RedisConfig {
 /// A pool that connects when it is first asked, and the bound on every call.
 #[derive(Clone)]
 pub struct Redis {
-    pool: Pool,
+    nodes: Nodes,
     timeout: Duration,
     prefix: String,
+}
+
+#[derive(Clone)]
+enum Nodes {
+    One(Pool),
+    Cluster(cluster::Pool),
+}
+
+enum Connection {
+    One(deadpool_redis::Connection),
+    Cluster(cluster::Connection),
 }
 
 impl Redis {
     /// # Errors
     /// When the URL is none of Redis's.
     pub fn new(config: &RedisConfig) -> RedisResult<Self> {
-        let limits = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(config.timeout))
-            .set_response_timeout(Some(config.timeout));
-        let manager = Manager::new_with_config(config.url.expose_secret(), limits)?;
-        let pool = Pool::builder(manager)
-            .max_size(config.max_connections)
-            .wait_timeout(Some(config.timeout))
-            .create_timeout(Some(config.timeout))
-            .recycle_timeout(Some(config.timeout))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .expect("a runtime for the timeouts is given");
-        Ok(Self { pool, timeout: config.timeout, prefix: config.prefix.clone() })
+        let urls: Vec<&str> = config.url.expose_secret().split(',').map(str::trim).collect();
+        let sized = "a runtime for the timeouts is given";
+        let nodes = if let [url] = urls[..] {
+            let limits = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(config.timeout))
+                .set_response_timeout(Some(config.timeout));
+            let pool = Pool::builder(Manager::new_with_config(url, limits)?).max_size(config.max_connections);
+            Nodes::One(pool.runtime(Runtime::Tokio1).build().expect(sized))
+        } else {
+            let pool = cluster::Pool::builder(cluster::Manager::new(urls, false)?).max_size(config.max_connections);
+            Nodes::Cluster(pool.runtime(Runtime::Tokio1).build().expect(sized))
+        };
+        Ok(Self { nodes, timeout: config.timeout, prefix: config.prefix.clone() })
+    }
+
+    async fn connection(&self) -> Result<Connection, PoolError> {
+        Ok(match &self.nodes {
+            Nodes::One(pool) => Connection::One(pool.get().await?),
+            Nodes::Cluster(pool) => Connection::Cluster(pool.get().await?),
+        })
     }
 
     pub async fn ping(&self) -> Result<(), StoreError> {
@@ -61,7 +81,7 @@ impl Redis {
         F: Future<Output = RedisResult<T>>,
     {
         let answered = async {
-            let connection = self.pool.get().await.map_err(|error| match error {
+            let connection = self.connection().await.map_err(|error| match error {
                 PoolError::Backend(error) => kind(&error),
                 other => other.to_string(),
             })?;
@@ -70,6 +90,37 @@ impl Redis {
         let answer = tokio::time::timeout(self.timeout, answered).await;
         let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {:?}", self.timeout)));
         answer.map_err(|reason| StoreError::Unavailable { store: STORE, reason })
+    }
+}
+
+impl Connection {
+    fn inner(&mut self) -> &mut (dyn ConnectionLike + Send) {
+        match self {
+            Self::One(connection) => connection,
+            Self::Cluster(connection) => connection,
+        }
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        self.inner().req_packed_command(cmd)
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        cmd: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        self.inner().req_packed_commands(cmd, offset, count)
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::One(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
     }
 }
 
