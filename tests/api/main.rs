@@ -3,11 +3,14 @@
 
 mod activation;
 mod authentication;
+mod commands;
 mod document;
 mod kit;
 mod outbox;
+mod process;
 mod protocol;
 mod registration;
 mod resend;
+mod serve;
 mod stack;
 mod stores;

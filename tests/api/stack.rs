@@ -1,45 +1,24 @@
 //! The private PostgreSQL and Redis: they start, keep what they should, and leave no process behind however they end.
-//!
-//! What is told about processes is read from `/proc`; on other systems those tests are left out.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use sixty::dev::{Event, Stack, StackError, StackOptions};
 use sqlx::{Connection, PgConnection};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_sixty");
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::kit::eventually;
+use super::process::{Folder, PROGRAM, all_end, family, send};
 
-/// A folder of this test's own, empty at first and removed in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Folder {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stack-{test}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Folder(path)
-    }
-
-    fn options(&self, keep: bool) -> StackOptions {
-        StackOptions { program: PROGRAM.into(), folder: self.0.clone(), keep }
-    }
-
-    fn start(&self, keep: bool) -> Stack {
-        Stack::start(&self.options(keep)).unwrap()
-    }
+fn options(folder: &Folder, keep: bool) -> StackOptions {
+    StackOptions { program: PROGRAM.into(), folder: folder.0.clone(), keep }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn start(folder: &Folder, keep: bool) -> Stack {
+    Stack::start(&options(folder, keep)).unwrap()
 }
 
 async fn sql(stack: &Stack) -> PgConnection {
@@ -56,46 +35,9 @@ async fn ping(stack: &Stack) -> String {
     redis::cmd("PING").query_async(&mut connection).await.unwrap()
 }
 
-fn send(pid: u32, signal: Signal) {
-    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
-}
-
-/// The process and all below it.
-fn family(pid: u32) -> Vec<u32> {
-    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, status(pid)?.1)))
-        .collect();
-    let mut family = vec![pid];
-    let mut next = 0;
-    while let Some(parent) = family.get(next).copied() {
-        family.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(child, _)| child));
-        next += 1;
-    }
-    family
-}
-
-/// The state letter and the parent of a process.
-fn status(pid: u32) -> Option<(char, u32)> {
-    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name between the parentheses may hold anything.
-    let mut fields = line.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
-}
-
-/// A dead process that nobody has waited for yet (state `Z`) runs no more.
-fn running(pids: &[u32]) -> Vec<u32> {
-    pids.iter().copied().filter(|pid| status(*pid).is_some_and(|(state, _)| !"ZX".contains(state))).collect()
-}
-
 async fn assert_all_end(pids: &[u32]) {
     assert!(pids.len() > 5, "a guardian, PostgreSQL's processes and Redis, not {pids:?}");
-    let deadline = Instant::now() + PATIENCE;
-    while !running(pids).is_empty() {
-        assert!(Instant::now() < deadline, "still running: {:?} of {pids:?}", running(pids));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    all_end(pids).await;
 }
 
 /// A guardian whose lifeline is held by a process that can be killed: `sleep`, which has the pipe as its output.
@@ -136,8 +78,8 @@ impl Drop for Orphanable {
 
 #[tokio::test]
 async fn both_servers_answer_and_nothing_is_left_of_a_stack_for_tests() {
-    let folder = Folder::new("answers");
-    let stack = folder.start(false);
+    let folder = Folder::new("stack-answers");
+    let stack = start(&folder, false);
     let mut connection = sql(&stack).await;
     for (name, value) in [
         ("server_encoding", "UTF8"),
@@ -159,8 +101,8 @@ async fn both_servers_answer_and_nothing_is_left_of_a_stack_for_tests() {
 
 #[tokio::test]
 async fn two_folders_hold_two_stacks() {
-    let (first, second) = (Folder::new("one"), Folder::new("two"));
-    let (one, two) = (first.start(false), second.start(false));
+    let (first, second) = (Folder::new("stack-one"), Folder::new("stack-two"));
+    let (one, two) = (start(&first, false), start(&second, false));
     assert_ne!(one.database_url(), two.database_url());
     assert_ne!(one.redis_url(), two.redis_url());
     for stack in [&one, &two] {
@@ -173,8 +115,8 @@ async fn two_folders_hold_two_stacks() {
 
 #[tokio::test]
 async fn stacks_for_tests_share_a_folder() {
-    let folder = Folder::new("shared");
-    let (one, two) = (folder.start(false), folder.start(false));
+    let folder = Folder::new("stack-shared");
+    let (one, two) = (start(&folder, false), start(&folder, false));
     assert_ne!(one.database_url(), two.database_url());
     assert_eq!(ping(&one).await, "PONG");
     assert_eq!(ping(&two).await, "PONG");
@@ -184,16 +126,16 @@ async fn stacks_for_tests_share_a_folder() {
 
 #[tokio::test]
 async fn what_a_killed_run_leaves_on_the_disk_is_cleared_away_by_the_next() {
-    let folder = Folder::new("sweep");
+    let folder = Folder::new("stack-sweep");
     let runs = || -> Vec<PathBuf> {
         let entries = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.is_dir()).collect()
     };
-    let mut killed = folder.start(false);
+    let mut killed = start(&folder, false);
     let left = runs();
     send(killed.guardian_pid(), Signal::SIGKILL);
     killed.event().await;
-    let next = folder.start(false);
+    let next = start(&folder, false);
     assert_eq!(runs().len(), 1);
     assert_ne!(runs(), left);
     next.stop();
@@ -201,9 +143,9 @@ async fn what_a_killed_run_leaves_on_the_disk_is_cleared_away_by_the_next() {
 
 #[test]
 fn a_folder_in_use_is_refused_with_the_holder_named() {
-    let folder = Folder::new("in-use");
-    let held = folder.start(true);
-    let Err(StackError::Servers(line)) = Stack::start(&folder.options(true)) else { panic!("two in one folder") };
+    let folder = Folder::new("stack-in-use");
+    let held = start(&folder, true);
+    let Err(StackError::Servers(line)) = Stack::start(&options(&folder, true)) else { panic!("two in one folder") };
     let path = folder.0.canonicalize().unwrap();
     let expected = format!("another `sixty dev` (pid {}) is running in {}", std::process::id(), path.display());
     assert_eq!(line, expected);
@@ -212,11 +154,11 @@ fn a_folder_in_use_is_refused_with_the_holder_named() {
 
 #[test]
 fn data_of_another_version_are_refused_by_name() {
-    let folder = Folder::new("version");
-    fs::create_dir_all(folder.0.join("postgres")).unwrap();
-    fs::write(folder.0.join("postgres/PG_VERSION"), "9\n").unwrap();
-    fs::write(folder.0.join("password"), "secret").unwrap();
-    let Err(StackError::Servers(line)) = Stack::start(&folder.options(true)) else {
+    let folder = Folder::new("stack-version");
+    fs::create_dir_all(folder.join("postgres")).unwrap();
+    fs::write(folder.join("postgres/PG_VERSION"), "9\n").unwrap();
+    fs::write(folder.join("password"), "secret").unwrap();
+    let Err(StackError::Servers(line)) = Stack::start(&options(&folder, true)) else {
         panic!("PostgreSQL 9 is not here")
     };
     assert_eq!(line.lines().count(), 1);
@@ -226,7 +168,7 @@ fn data_of_another_version_are_refused_by_name() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_parent_that_is_killed_takes_everything_along() {
-    let folder = Folder::new("parent");
+    let folder = Folder::new("stack-parent");
     let mut orphan = Orphanable::start(&folder);
     assert!(orphan.report()["ready"].is_object());
     let family = family(orphan.guardian.id());
@@ -239,28 +181,21 @@ async fn a_parent_that_is_killed_takes_everything_along() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_parent_that_is_killed_in_the_middle_of_the_start_does_too() {
-    let folder = Folder::new("starting");
+    let folder = Folder::new("stack-starting");
     let mut orphan = Orphanable::start(&folder);
-    let deadline = Instant::now() + PATIENCE;
-    while family(orphan.guardian.id()).len() < 3 {
-        assert!(Instant::now() < deadline, "no initdb and Redis");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let family = family(orphan.guardian.id());
+    let family =
+        eventually("initdb and Redis", async || Some(family(orphan.guardian.id())).filter(|family| family.len() > 2))
+            .await;
     orphan.holder.kill().unwrap();
     assert!(orphan.guardian.wait().unwrap().success());
-    let deadline = Instant::now() + PATIENCE;
-    while !running(&family).is_empty() {
-        assert!(Instant::now() < deadline, "still running: {:?}", running(&family));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    all_end(&family).await;
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_guardian_that_is_killed_takes_the_servers_along_and_the_data_are_there_at_the_next_start() {
-    let folder = Folder::new("guardian");
-    let mut stack = folder.start(true);
+    let folder = Folder::new("stack-guardian");
+    let mut stack = start(&folder, true);
     sqlx::raw_sql("CREATE TABLE kept (id int); INSERT INTO kept VALUES (60)")
         .execute(&mut sql(&stack).await)
         .await
@@ -272,7 +207,7 @@ async fn a_guardian_that_is_killed_takes_the_servers_along_and_the_data_are_ther
     let event = stack.event().await;
     assert!(matches!(&event, Event::Ended(line) if line.contains("guardian") && line.contains("SIGKILL")), "{event:?}");
     // At once, while the killed processes may still be about to end.
-    let again = folder.start(true);
+    let again = start(&folder, true);
     assert_all_end(&family).await;
     let kept: i32 = sqlx::query_scalar("SELECT id FROM kept").fetch_one(&mut sql(&again).await).await.unwrap();
     assert_eq!(kept, 60);
@@ -282,9 +217,9 @@ async fn a_guardian_that_is_killed_takes_the_servers_along_and_the_data_are_ther
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_server_that_is_killed_is_reported_and_the_other_runs_on() {
-    let folder = Folder::new("server");
+    let folder = Folder::new("stack-server");
     for (name, pid) in [("PostgreSQL", Stack::postgres_pid as fn(&Stack) -> u32), ("Redis", Stack::redis_pid)] {
-        let mut stack = folder.start(true);
+        let mut stack = start(&folder, true);
         let family = family(stack.guardian_pid());
         send(pid(&stack), Signal::SIGKILL);
         let event = stack.event().await;
@@ -302,13 +237,13 @@ async fn a_server_that_is_killed_is_reported_and_the_other_runs_on() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_stale_pid_file_does_not_keep_postgresql_from_starting() {
-    let folder = Folder::new("stale");
-    folder.start(true).stop();
-    let file = folder.0.join("postgres/postmaster.pid");
+    let folder = Folder::new("stack-stale");
+    start(&folder, true).stop();
+    let file = folder.join("postgres/postmaster.pid");
     // A pid that is alive but no PostgreSQL, as after a restart of a container; then one cut short.
     for stale in [format!("{}\n/elsewhere\n", std::process::id()), String::new()] {
         fs::write(&file, stale).unwrap();
-        folder.start(true).stop();
+        start(&folder, true).stop();
         assert!(!file.exists());
     }
 }

@@ -1,0 +1,140 @@
+//! The commands that need no store, and what every command says when it is given nonsense.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::process::{Running, complaint, output, sixty};
+
+/// What every secret here holds, and no output may.
+const CANARY: &str = "c4n4ry";
+
+/// `sixty serve` with settings that would do, were there a store.
+fn serve() -> Command {
+    let mut serve = sixty(&["serve"]);
+    serve
+        .env("API_ADDR", "127.0.0.1:0")
+        .env("OPS_ADDR", "127.0.0.1:0")
+        .env("DATABASE_URL", format!("postgres://sixty:{CANARY}@127.0.0.1:1/sixty"))
+        .env("REDIS_URL", format!("redis://:{CANARY}@127.0.0.1:1"))
+        .env("MAIL_URL", format!("http://sixty:{CANARY}@127.0.0.1:1"))
+        .env("CODE_SECRET", CANARY.repeat(8));
+    serve
+}
+
+#[tokio::test]
+async fn a_bad_setting_is_one_line_with_its_name_and_without_its_value() {
+    for (setting, value) in [
+        ("CODE_SECRET", "c4n4ryc4"),
+        ("CODE_SECRET", "not base64: c4n4ry"),
+        ("CODE_TTL", "c4n4ry"),
+        ("CODE_STORAGE", "c4n4ry"),
+        ("DATABASE_URL", "c4n4ry"),
+        ("DATABASE_URL", "nonsense://sixty:c4n4ry@127.0.0.1:1/sixty"),
+        ("DATABASE_URL", "postgres://sixty:c4n4ry@127.0.0.1:port/sixty"),
+        ("DATABASE_URL", "postgres://sixty:c4n4ry@127.0.0.1:1/sixty?sslmode=c4n4ry"),
+        ("REDIS_URL", "c4n4ry"),
+        ("REDIS_URL", "nonsense://:c4n4ry@127.0.0.1:1"),
+        ("MAIL_URL", "c4n4ry"),
+        ("MAIL_URL", "mailto:c4n4ry@127.0.0.1"),
+        ("MAIL_FROM", "c4n4ry"),
+        ("MAIL_CONCURRENCY", "c4n4ry"),
+        ("ARGON2_MEMORY_KIB", "1"),
+        ("API_ADDR", "c4n4ry"),
+        ("MIGRATE", "c4n4ry"),
+        ("LOG_LEVEL", "c4n4ry=c4n4ry"),
+        ("LOG_FORMAT", "c4n4ry"),
+    ] {
+        let (status, line) = complaint(serve().env(setting, value)).await;
+        assert!(line.starts_with(&format!("sixty: {setting}: ")), "{setting}={value}: {line}");
+        assert!(!line.contains(CANARY), "{setting}={value}: {line}");
+        assert_eq!(status, 2, "{setting}={value}: {line}");
+    }
+}
+
+#[tokio::test]
+async fn what_must_be_set_is_named_in_one_line() {
+    for (command, settings) in [
+        (serve().env_remove("CODE_SECRET"), "CODE_SECRET"),
+        (&mut sixty(&["serve"]), "DATABASE_URL, REDIS_URL, MAIL_URL"),
+        (&mut sixty(&["migrate", "status"]), "DATABASE_URL"),
+        (sixty(&["mail-mock"]).env("MAILJET_API_KEY", CANARY), "MAILJET_API_SECRET"),
+    ] {
+        assert_eq!(complaint(command).await, (2, format!("sixty: {settings}: must be set\n")));
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_flag_is_refused_with_the_one_that_was_meant() {
+    let refused = output(serve().arg(format!("--code-secrte={CANARY}"))).await;
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(words.contains("'--code-secret'") && !words.contains(CANARY), "{words}");
+}
+
+#[tokio::test]
+async fn help_names_every_setting_and_shows_no_value_of_a_secret() {
+    let help = output(serve().arg("--help")).await;
+    let text = String::from_utf8(help.stdout).unwrap();
+    assert!(help.status.success());
+    assert!(text.contains("[env: CODE_TTL=]") && text.contains("[env: DATABASE_URL]"), "{text}");
+    assert!(!text.contains(CANARY), "{text}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_one_line_with_the_setting_that_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    for (mut command, setting) in
+        [(serve(), "API_ADDR"), (serve(), "OPS_ADDR"), (sixty(&["mail-mock"]), "MAIL_MOCK_ADDR")]
+    {
+        let (status, line) = complaint(command.env(setting, &addr)).await;
+        assert!(line.starts_with(&format!("sixty: {setting}: cannot listen on {addr}: ")), "{line}");
+        assert_eq!(status, 1);
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_printed_with_nothing_running() {
+    let json = output(&mut sixty(&["openapi"])).await;
+    let yaml = output(&mut sixty(&["openapi", "--yaml"])).await;
+    for output in [&json, &yaml] {
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let yaml: Value = serde_yaml::from_slice(&yaml.stdout).unwrap();
+    assert_eq!(json, yaml);
+    assert!(json["openapi"].is_string() && json["paths"]["/v1/users"]["post"].is_object());
+}
+
+#[tokio::test]
+async fn a_reader_who_has_seen_enough_is_no_failure_and_a_full_disk_is() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let left = output(sixty(&["openapi"]).stdout(Stdio::from(writer))).await;
+    assert!(left.status.success() && left.stderr.is_empty(), "{left:?}");
+
+    if let Ok(full) = std::fs::File::options().write(true).open("/dev/full") {
+        let (status, line) = complaint(sixty(&["openapi"]).stdout(full)).await;
+        assert_eq!(status, 1);
+        assert!(line.starts_with("sixty: cannot write to standard output: "), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_mock_provider_runs_alone_until_told_to_stop() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut mock = Running::start(&mut sixty(&["mail-mock", "--mail-mock-addr=127.0.0.1:0"]));
+        let url = mock.until("it listens", async |mock| {
+            Some(mock.stdout().trim().strip_prefix("The mock mail provider listens on ")?.to_owned())
+        });
+        let url = url.await;
+        let live = reqwest::get(format!("{url}/livez")).await.unwrap();
+        assert_eq!(live.status(), 200);
+        assert!(mock.end(signal).await.success());
+        assert_eq!(mock.stderr(), "");
+    }
+}

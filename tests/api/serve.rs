@@ -1,0 +1,193 @@
+//! `sixty serve` among stores that come, freeze and are not there at all.
+
+use std::net::SocketAddr;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::Client;
+use sixty::dev::{Stack, StackOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use super::kit::{Answer, database, stack};
+use super::process::{Folder, PATIENCE, PROGRAM, Running, complaint, family, output, sixty};
+
+fn serve(database_url: &str, redis_url: &str) -> Command {
+    let mut serve = sixty(&["serve"]);
+    serve
+        .env("DATABASE_URL", database_url)
+        .env("REDIS_URL", redis_url)
+        .env("MAIL_URL", "http://127.0.0.1:1")
+        .env("CODE_SECRET", "AAAA".repeat(11))
+        // Calls that a frozen store never answers end sooner than a test that waits for them.
+        .env("DATABASE_TIMEOUT", "2s");
+    serve
+}
+
+async fn get(url: String) -> Answer {
+    Answer::of(Client::builder().no_proxy().build().unwrap().get(url)).await
+}
+
+async fn ready(running: &mut Running, api: &str) {
+    running.until("it is ready", async |_| get(format!("{api}/readyz")).await.status.is_success().then_some(())).await;
+}
+
+fn healthcheck(api: &str) -> Command {
+    sixty(&["healthcheck", "--api-addr", api.strip_prefix("http://").unwrap()])
+}
+
+#[tokio::test]
+async fn without_stores_it_lives_and_says_what_is_missing() {
+    let (mut running, api) =
+        Running::serve(&mut serve("postgres://sixty:c4n4ry@127.0.0.1:1/sixty", "redis://:c4n4ry@127.0.0.1:1")).await;
+    assert_eq!(get(format!("{api}/livez")).await.status, 200);
+
+    let answer = get(format!("{api}/readyz")).await;
+    assert_eq!(answer.outcome(), (503, "unavailable"));
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(detail.contains("postgresql (") && detail.contains("redis ("), "{detail}");
+
+    let (status, line) = complaint(&mut healthcheck(&api)).await;
+    assert_eq!(status, 1);
+    assert!(line.starts_with("sixty: not ready: 503 "), "{line}");
+
+    assert!(running.end(Signal::SIGTERM).await.success());
+    assert!(!running.stderr().contains("c4n4ry"), "{}", running.stderr());
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_not_healthy() {
+    let (status, line) = complaint(&mut healthcheck("http://127.0.0.1:1")).await;
+    assert_eq!(status, 1);
+    assert!(line.starts_with("sixty: not ready: "), "{line}");
+}
+
+/// A port where a store will be: connections wait in it until `open`.
+struct Gate(TcpListener);
+
+impl Gate {
+    async fn new() -> Gate {
+        Gate(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// The URL of the store behind the gate.
+    fn before(&self, url: &str) -> String {
+        url.replace(&addr(url), &self.0.local_addr().unwrap().to_string())
+    }
+
+    fn open(self, url: &str) {
+        let store: SocketAddr = addr(url).parse().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = self.0.accept().await {
+                tokio::spawn(async move {
+                    let mut store = TcpStream::connect(store).await.unwrap();
+                    let _ = copy_bidirectional(&mut client, &mut store).await;
+                });
+            }
+        });
+    }
+}
+
+/// The authority of a URL, without the user.
+fn addr(url: &str) -> String {
+    let (_, rest) = url.split_once("://").unwrap();
+    rest.split('/').next().unwrap().rsplit('@').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn it_gets_ready_when_its_stores_do() {
+    let database_url = database().await;
+    let redis_url = stack().redis_url();
+    let (postgres, redis) = (Gate::new().await, Gate::new().await);
+    let (mut running, api) =
+        Running::serve(serve(&postgres.before(&database_url), &redis.before(redis_url)).env("REDIS_TIMEOUT", "500ms"))
+            .await;
+    assert_eq!(get(format!("{api}/readyz")).await.status, 503);
+    redis.open(redis_url);
+    running
+        .until("only PostgreSQL is missing", async |_| {
+            let answer = get(format!("{api}/readyz")).await;
+            let detail = answer.body["detail"].as_str().unwrap();
+            (detail.contains("postgresql") && !detail.contains("redis")).then_some(())
+        })
+        .await;
+    postgres.open(&database_url);
+    ready(&mut running, &api).await;
+
+    let healthy = output(&mut healthcheck(&api)).await;
+    assert!(healthy.status.success() && healthy.stderr.is_empty(), "{healthy:?}");
+    assert!(running.end(Signal::SIGTERM).await.success());
+}
+
+/// A connection that has been answered once and is kept.
+async fn idle_connection(api: &str) -> TcpStream {
+    let mut idle = TcpStream::connect(addr(api)).await.unwrap();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: sixty\r\n\r\n").await.unwrap();
+    let mut begin = [0; 12];
+    idle.read_exact(&mut begin).await.unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200");
+    idle
+}
+
+#[tokio::test]
+async fn idle_it_ends_at_once_though_a_connection_is_open() {
+    let database_url = database().await;
+    let (mut running, api) = Running::serve(&mut serve(&database_url, stack().redis_url())).await;
+    ready(&mut running, &api).await;
+    let _idle = idle_connection(&api).await;
+    let told = Instant::now();
+    assert!(running.end(Signal::SIGTERM).await.success());
+    assert!(told.elapsed() < PATIENCE / 10, "{:?}", told.elapsed());
+}
+
+/// A process and all below it, stopped until this is dropped: what is stopped cannot end either.
+struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    fn new(root: u32) -> Frozen {
+        let mut frozen = Frozen(vec![]);
+        // The root first: what does not run starts no further ones.
+        frozen.stop(&[root]);
+        frozen.stop(&family(root)[1..]);
+        frozen
+    }
+
+    fn stop(&mut self, pids: &[u32]) {
+        for pid in pids.iter().map(|pid| Pid::from_raw((*pid).try_into().unwrap())) {
+            // One of them may have ended in between.
+            if kill(pid, Signal::SIGSTOP).is_ok() {
+                self.0.push(pid);
+            }
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill(*pid, Signal::SIGCONT);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn it_ends_though_postgresql_is_frozen() {
+    let folder = Folder::new("serve-frozen");
+    let options = StackOptions { program: PROGRAM.into(), folder: folder.0.clone(), keep: false };
+    let own = Stack::start(&options).unwrap();
+    let (mut running, api) = Running::serve(&mut serve(own.database_url(), own.redis_url())).await;
+    ready(&mut running, &api).await;
+    let idle = idle_connection(&api).await;
+
+    let frozen = Frozen::new(own.postgres_pid());
+    assert_eq!(get(format!("{api}/readyz")).await.status, 503);
+    let told = Instant::now();
+    assert!(running.end(Signal::SIGTERM).await.success());
+    // Two seconds for the call that is under way, and then it is over.
+    assert!(told.elapsed() < PATIENCE / 5, "{:?}", told.elapsed());
+    drop((frozen, idle));
+    own.stop();
+}
