@@ -6,6 +6,7 @@ mod authentication;
 mod commands;
 mod document;
 mod kit;
+mod migrate;
 mod outbox;
 mod process;
 mod protocol;
