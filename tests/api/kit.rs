@@ -194,8 +194,14 @@ impl Service {
         let mut args = vec!["--database-url", database_url, "--redis-url", stack().redis_url()];
         args.extend(["--redis-prefix", prefix, "--mail-url", mail_url]);
         args.extend(flags);
+        let url = run(&args, stop.clone()).await;
+        Self::reach(url, mail_url, database_url, prefix, stop).await
+    }
+
+    /// A service that runs already, in this process or in another.
+    pub async fn reach(url: String, mail_url: &str, database_url: &str, prefix: &str, stop: CancellationToken) -> Self {
         let service = Self {
-            url: run(&args, stop.clone()).await,
+            url,
             mail_url: mail_url.to_owned(),
             database_url: database_url.to_owned(),
             prefix: prefix.to_owned(),

@@ -4,6 +4,7 @@
 mod activation;
 mod authentication;
 mod commands;
+mod dev;
 mod document;
 mod kit;
 mod migrate;

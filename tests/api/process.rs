@@ -55,6 +55,13 @@ pub fn sixty(arguments: &[&str]) -> Command {
     command
 }
 
+/// A script of shell, with its arguments still to come.
+pub fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// Runs a command that ends by itself.
 pub async fn output(command: &mut Command) -> Output {
     // `Command::output` would take the place of an output that was chosen.

@@ -1,0 +1,298 @@
+//! `sixty dev`, as a newcomer meets it: one command, and everything is there; one Ctrl-C, and everything is gone.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use reqwest::Method;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use super::kit::{Answer, PASSWORD, Service, eventually};
+use super::process::{CHEAP_HASHES, Folder, Running, all_end, complaint, family, output, send, shell, sixty};
+
+/// `sixty dev` on free ports.
+fn command(folder: &Folder) -> Command {
+    let mut command = sixty(&["dev"]);
+    command.envs(["API_ADDR", "MAIL_MOCK_ADDR", "OPS_ADDR"].map(|name| (name, "127.0.0.1:0")));
+    command.args(CHEAP_HASHES).arg("--dev-folder").arg(&folder.0);
+    command
+}
+
+struct Dev {
+    running: Running,
+    env_file: PathBuf,
+    /// What the file holds once a shell has read it.
+    env: HashMap<String, String>,
+}
+
+impl Dev {
+    async fn start(folder: &Folder) -> Dev {
+        Dev::run(&mut command(folder), folder.join("env")).await
+    }
+
+    async fn run(command: &mut Command, env_file: PathBuf) -> Dev {
+        let mut running = Running::start(command);
+        running.until("the file env", async |_| env_file.exists().then_some(())).await;
+        let env = source(&env_file).await;
+        Dev { running, env_file, env }
+    }
+
+    /// The program, the guardian, both servers and PostgreSQL's own processes.
+    fn family(&self) -> Vec<u32> {
+        let family = family(self.running.pid());
+        assert!(family.len() > 6, "{family:?}");
+        family
+    }
+
+    /// Its API, or another one over the same stores and the same provider.
+    async fn service(&self, api: &str) -> Service {
+        let [mail, database, prefix] = ["MAIL_URL", "DATABASE_URL", "REDIS_PREFIX"].map(|name| &*self.env[name]);
+        Service::reach(api.to_owned(), mail, database, prefix, CancellationToken::new()).await
+    }
+
+    async fn own_service(&self) -> Service {
+        self.service(&self.env["API_URL"]).await
+    }
+
+    async fn stop(&mut self) {
+        let family = self.family();
+        assert!(self.running.end(Signal::SIGTERM).await.success(), "{}", self.running.stderr());
+        // At once: when the command ends, everything it started has ended.
+        all_end(&family).await;
+        assert!(!self.env_file.exists());
+    }
+}
+
+async fn source(env_file: &Path) -> HashMap<String, String> {
+    let read = output(shell(r#"set -eu; set -a; . "$1"; env"#).arg(env_file).env_clear()).await;
+    assert_eq!((read.status.code(), read.stderr.as_slice()), (Some(0), &b""[..]));
+    let pairs = String::from_utf8(read.stdout).unwrap();
+    pairs.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+async fn assert_is_active(service: &Service, email: &str) {
+    assert_eq!(service.activate(email, PASSWORD, "0000").await.outcome(), (409, "already-active"));
+}
+
+#[tokio::test]
+async fn one_command_leads_to_an_account_and_ctrl_c_ends_everything() {
+    let folder = Folder::new("dev-account");
+    let mut dev = Dev::start(&folder).await;
+    let service = dev.own_service().await;
+    service.account("ada@example.com").await;
+    assert_is_active(&service, "ada@example.com").await;
+    let metrics = service.http.get(format!("{}/metrics", dev.env["OPS_URL"])).send().await.unwrap();
+    assert!(metrics.text().await.unwrap().contains("sixty_activations_total 1"));
+
+    let family = dev.family();
+    // A terminal sends it to all of the job.
+    killpg(Pid::from_raw(dev.running.pid().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert!(dev.running.ended().await.success(), "{}", dev.running.stderr());
+    all_end(&family).await;
+    assert!(!dev.env_file.exists());
+}
+
+#[tokio::test]
+async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
+    let folder = Folder::new("dev-join");
+    // What the caller's environment says of stores is another program's.
+    let given = TcpListener::bind("127.0.0.1:0").unwrap();
+    given.set_nonblocking(true).unwrap();
+    let port = given.local_addr().unwrap().port();
+    let mut first = command(&folder);
+    first
+        .env("DATABASE_URL", format!("postgres://127.0.0.1:{port}/given"))
+        .env("REDIS_URL", format!("redis://127.0.0.1:{port}"))
+        .env("PGHOST", "127.0.0.1")
+        .env("PGPORT", port.to_string())
+        .env("REDIS_PREFIX", "it's a $prefix");
+    let mut dev = Dev::run(&mut first, folder.join("env")).await;
+    assert_eq!(fs::metadata(&dev.env_file).unwrap().permissions().mode() & 0o777, 0o600);
+    for name in ["API_URL", "MAIL_URL", "OPS_URL", "DATABASE_URL", "REDIS_URL", "CODE_SECRET"] {
+        assert!(!dev.env[name].is_empty() && !dev.env[name].contains("given"), "{name}");
+    }
+    assert_eq!(dev.env["REDIS_PREFIX"], "it's a $prefix");
+
+    let (mut second, api) = Running::serve(sixty(&["serve"]).envs(&dev.env)).await;
+    let (here, there) = (dev.own_service().await, dev.service(&api).await);
+    for (registers, activates, email) in [(&here, &there, "ada@example.com"), (&there, &here, "grace@example.com")] {
+        registers.registered(email).await;
+        let code = registers.code(email, 1).await;
+        assert_eq!(activates.activate(email, PASSWORD, &code).await.status, 200);
+        assert_is_active(registers, email).await;
+    }
+
+    assert!(second.end(Signal::SIGTERM).await.success());
+    dev.stop().await;
+    assert!(given.accept().is_err(), "somebody asked the stores in the environment");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn killed_it_leaves_no_process_and_what_was_registered_is_there_at_the_next_start() {
+    let folder = Folder::new("dev-killed");
+    let mut dev = Dev::start(&folder).await;
+    dev.own_service().await.account("ada@example.com").await;
+    let family = dev.family();
+    dev.running.end(Signal::SIGKILL).await;
+    all_end(&family).await;
+    assert!(!dev.env_file.exists(), "it leads nowhere");
+
+    let mut again = Dev::start(&folder).await;
+    assert_is_active(&again.own_service().await, "ada@example.com").await;
+    again.stop().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn told_to_stop_while_it_starts_it_leaves_no_process_either() {
+    let folder = Folder::new("dev-starting");
+    let mut running = Running::start(&mut command(&folder));
+    let family = running.until("initdb", async |running| Some(family(running.pid())).filter(|all| all.len() > 3)).await;
+    assert!(running.end(Signal::SIGTERM).await.success());
+    all_end(&family).await;
+    assert!(!folder.join("env").exists());
+}
+
+#[tokio::test]
+async fn two_folders_hold_two_and_one_folder_only_one() {
+    let folders = [Folder::new("dev-one"), Folder::new("dev-two")];
+    let (mut one, mut two) = tokio::join!(Dev::start(&folders[0]), Dev::start(&folders[1]));
+    for name in ["API_URL", "MAIL_URL", "OPS_URL", "DATABASE_URL", "REDIS_URL", "CODE_SECRET"] {
+        assert_ne!(one.env[name], two.env[name], "{name}");
+    }
+    let rival = output(&mut command(&folders[0])).await;
+    let complaint = String::from_utf8(rival.stderr).unwrap();
+    let expected = format!("sixty: another `sixty dev` (pid {}) is running in ", one.running.pid());
+    assert!(!rival.status.success() && complaint.lines().last().unwrap().starts_with(&expected), "{complaint}");
+
+    assert_eq!(source(&one.env_file).await, one.env, "the rival left it alone");
+    for dev in [&one, &two] {
+        dev.own_service().await.registered("ada@example.com").await;
+    }
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn without_any_setting_it_finds_a_folder_and_free_ports_and_shows_the_way() {
+    let folder = Folder::new("dev-default");
+    fs::create_dir_all(&folder.0).unwrap();
+    // Somebody else may hold it; then it is taken all the same.
+    let taken = TcpListener::bind("127.0.0.1:8000");
+    let env_file = folder.join("target/dev/env");
+    let mut dev = Dev::run(sixty(&["dev"]).args(CHEAP_HASHES).current_dir(&folder.0), env_file).await;
+    let port: u16 = dev.env["API_URL"].rsplit_once(':').unwrap().1.parse().unwrap();
+    assert!((8000..8100).contains(&port));
+    if taken.is_ok() {
+        assert_ne!(port, 8000);
+        let notice = format!("Port 8000 is taken: API_ADDR is 127.0.0.1:{port} instead.");
+        assert!(dev.running.stderr().contains(&notice), "{}", dev.running.stderr());
+    }
+
+    let shown = dev
+        .running
+        .until("the screen", async |running| Some(running.stdout()).filter(|shown| shown.contains("Ctrl-C")));
+    let shown = shown.await;
+    for name in ["API_URL", "MAIL_URL", "OPS_URL", "DATABASE_URL", "REDIS_URL"] {
+        assert!(shown.contains(&dev.env[name]), "{name} in {shown}");
+    }
+    let tour: Vec<&str> = shown.lines().filter(|line| line.contains("curl ")).collect();
+    assert_eq!(tour.len(), 3, "{shown}");
+    // curl is the one thing here that need not be installed.
+    if Command::new("curl").arg("--version").output().await.is_ok() {
+        let registered = output(&mut shell(tour[0])).await;
+        assert!(registered.stdout.starts_with(b"HTTP/1.1 201 "));
+        dev.own_service().await.code("ada@example.com", 1).await;
+        let activated = output(&mut shell(&tour[1..].join("\n"))).await;
+        assert!(activated.stdout.starts_with(b"HTTP/1.1 200 "));
+    }
+    dev.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_said_in_one_line_before_anything_starts() {
+    let folder = Folder::new("dev-refused");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    for setting in ["API_ADDR", "MAIL_MOCK_ADDR", "OPS_ADDR"] {
+        let (_, line) = complaint(command(&folder).env(setting, &addr)).await;
+        let expected = format!("{setting}: cannot listen on {addr}: ");
+        assert!(line.contains(&expected), "{line}");
+    }
+    let (_, line) = complaint(command(&folder).arg("--code-ttl=2m")).await;
+    assert!(line.starts_with("sixty: CODE_WAIT: "), "{line}");
+    let (_, line) = complaint(command(&folder).env("CODE_SECRET", "Y2FuYXJ5")).await;
+    assert!(line.starts_with("sixty: CODE_SECRET: ") && !line.contains("Y2FuYXJ5"), "{line}");
+    assert!(!folder.0.exists());
+}
+
+#[tokio::test]
+async fn it_does_not_stay_where_it_cannot_say_where_everything_is() {
+    let folder = Folder::new("dev-speechless");
+    fs::create_dir_all(folder.join("env.new/in the way")).unwrap();
+    let mut running = Running::start(&mut command(&folder));
+    assert_eq!(running.ended().await.code(), Some(1));
+    let complaints = running.stderr();
+    assert!(complaints.lines().last().unwrap().starts_with("sixty: cannot write "), "{complaints}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_store_that_is_killed_is_told_of_and_the_rest_goes_on() {
+    let folder = Folder::new("dev-store");
+    for (is_it, name) in [
+        ((|name: &str| name == "postgres") as fn(&str) -> bool, "PostgreSQL"),
+        (|name| ["redis-server", "valkey-server"].contains(&name), "Redis"),
+    ] {
+        let mut dev = Dev::start(&folder).await;
+        let service = dev.own_service().await;
+        let family = dev.family();
+        send(first(&family, is_it), Signal::SIGKILL);
+        dev.running
+            .until("a word of it", async |running| {
+                let log = running.stderr();
+                log.lines().find(|line| line.contains(name) && line.contains("SIGKILL")).map(drop)
+            })
+            .await;
+        // Its own processes may answer for a moment longer.
+        eventually("the service notices", async || {
+            let answer = Answer::of(service.request(Method::GET, "/readyz")).await;
+            answer.body["detail"].as_str()?.contains(&name.to_lowercase()).then_some(())
+        })
+        .await;
+        let answer = Answer::of(service.request(Method::GET, "/livez")).await;
+        assert_eq!(answer.status, 200);
+
+        assert!(dev.running.end(Signal::SIGTERM).await.success(), "{}", dev.running.stderr());
+        all_end(&family).await;
+        assert!(!dev.env_file.exists());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn without_its_guardian_it_ends_with_one_line() {
+    let folder = Folder::new("dev-guardian");
+    let mut dev = Dev::start(&folder).await;
+    let family = dev.family();
+    send(first(&family[1..], |name| name == "sixty"), Signal::SIGKILL);
+    assert_eq!(dev.running.ended().await.code(), Some(1));
+    let told = dev.running.stderr();
+    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("sixty: ")).collect();
+    assert!(lines.len() == 1 && told.lines().last() == Some(lines[0]), "{told}");
+    assert!(lines[0].starts_with("sixty: the guardian of ") && lines[0].contains("SIGKILL"), "{told}");
+    all_end(&family).await;
+    assert!(!dev.env_file.exists());
+}
+
+/// The first of the processes that runs a program of such a name.
+fn first(pids: &[u32], is_it: impl Fn(&str) -> bool) -> u32 {
+    let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    *pids.iter().find(|pid| is_it(name(pid).trim())).unwrap()
+}
