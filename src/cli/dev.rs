@@ -101,7 +101,8 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     outcome
 }
 
-/// Resolves when both stores are lost. One alone is told of: what the service does without it is worth a look.
+/// Resolves when the guardian has ended, and the stores with it. A store alone is told of: what the service does without
+/// it is worth a look.
 async fn lost(stack: &mut Stack) -> String {
     loop {
         match stack.event().await {
