@@ -193,7 +193,7 @@ pub enum LogFormat {
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
     /// What is logged: a level, or directives such as info,sixty=debug
-    #[arg(long, env, value_name = "FILTER", default_value = "info")]
+    #[arg(long, env, value_name = "FILTER", default_value = "info,sqlx=warn")]
     pub log_level: String,
     /// How it is written
     #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]

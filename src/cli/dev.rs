@@ -245,6 +245,9 @@ impl Addresses {
             ("CODE_WAIT_MAX", millis(codes.code_wait_max)),
             ("CODE_WAIT_RESET", millis(codes.code_wait_reset)),
             ("SHORT_CODES_PER_YEAR", codes.short_codes_per_year.to_string()),
+            ("ARGON2_MEMORY_KIB", service.hash.argon2_memory_kib.to_string()),
+            ("ARGON2_PASSES", service.hash.argon2_passes.to_string()),
+            ("ARGON2_LANES", service.hash.argon2_lanes.to_string()),
         ];
         assignments.iter().fold(String::new(), |mut lines, (name, value)| {
             writeln!(lines, "{name}={}", quoted(value)).expect("writing to a string does not fail");
@@ -254,6 +257,9 @@ impl Addresses {
 
     fn screen(&self, env_file: &Path) -> String {
         let (api, mail) = (self.api_url(), self.mail_url());
+        // A person who is new each time: the accounts of earlier runs are still there.
+        let letters = Entropy::from_system().bytes::<4>().map(|byte| char::from(b'a' + byte % 26));
+        let ada = format!("ada.{}@example.com", String::from_iter(letters));
         format!(
             r#"
   Sixty is ready.
@@ -267,9 +273,9 @@ impl Addresses {
 
   Register, read the code from the mail, activate:
 
-  curl -i {api}/v1/users -H 'Content-Type: application/json' -d '{{"email":"ada@example.com","password":"correct horse battery"}}'
-  CODE=$(curl -s '{mail}/api/v1/search?query=to:ada@example.com' | grep -o 'code is [0-9]*' | head -n 1 | grep -o '[0-9]*')
-  curl -i -u 'ada@example.com:correct horse battery' {api}/v1/users/me/activation -H 'Content-Type: application/json' -d "{{\"code\":\"$CODE\"}}"
+  curl -i {api}/v1/users -H 'Content-Type: application/json' -d '{{"email":"{ada}","password":"correct horse battery"}}'
+  CODE=$(curl -s '{mail}/api/v1/search?query=to:{ada}' | grep -o 'code is [0-9]*' | head -n 1 | grep -o '[0-9]*')
+  curl -i -u '{ada}:correct horse battery' {api}/v1/users/me/activation -H 'Content-Type: application/json' -d "{{\"code\":\"$CODE\"}}"
 
   Ctrl-C stops everything.
 

@@ -23,7 +23,11 @@ pub async fn run(args: HealthcheckArgs) -> Result<(), CliError> {
         Some(url) => url.to_string(),
         None => format!("http://{}/readyz", reachable(args.api_addr)),
     };
-    let failed = |error: reqwest::Error| CliError::Failed(format!("not ready: {error}"));
+    let failed = |error: reqwest::Error| {
+        // The outermost error names the request, the innermost what is wrong.
+        let innermost = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
+        CliError::Failed(format!("not ready: {}", innermost.unwrap_or(&error)))
+    };
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(4)).build().map_err(failed)?;
     let response = client.get(url).send().await.map_err(failed)?;
     let status = response.status();

@@ -3,7 +3,7 @@
 //! It is a process of its own because a process killed with `kill -9` cannot clean up, and a test binary has no hook
 //! after its last test. What it cannot miss is the end of its standard input: the kernel closes the pipe of a dead
 //! process, however it died. Should the guardian itself be killed, the kernel kills the servers (see
-//! [`Launcher`](super::account::Launcher)).
+//! `account.rs`).
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use poem::http::Method;
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
 use serde_json::{Map, Value, json};
 
-use super::problem::{Kind, MEDIA_TYPE};
+use super::problem::{Kind, MEDIA_TYPE, Problem};
 use super::routes::Path;
 
 /// What any operation that takes a body can answer, besides its own.
@@ -35,7 +35,7 @@ pub fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
                        Every error is a problem (RFC 9457); its `type` leads to what it means and what to do.";
     OpenApiService::new(api, "Sixty", env!("CARGO_PKG_VERSION"))
         .description(description)
-        .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/MIT.html"))
+        .license(LicenseObject::new("MIT OR Apache-2.0"))
         .server("/")
 }
 
@@ -53,9 +53,13 @@ impl Document {
             complete(operation);
         }
         let schemas = document["components"]["schemas"].as_object_mut().expect("there are schemas");
-        for schema in schemas.values_mut() {
+        for (name, schema) in schemas.iter_mut() {
             close(schema);
+            if let Some(example) = example(name) {
+                schema["example"] = example;
+            }
         }
+        schemas.insert("FieldError".to_owned(), field_error_schema());
         schemas.insert("Problem".to_owned(), problem_schema());
         Self(document)
     }
@@ -89,6 +93,9 @@ fn complete(operation: &mut Value) {
     for response in responses.values_mut() {
         if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
             *headers = std::mem::take(headers).into_iter().map(|(name, header)| (title_case(&name), header)).collect();
+            for header in headers.values_mut().filter_map(Value::as_object_mut) {
+                header.remove("deprecated");
+            }
         }
     }
     let mut kinds = problems(&id);
@@ -96,13 +103,24 @@ fn complete(operation: &mut Value) {
     for group in kinds.chunk_by(|a, b| a.status() == b.status()) {
         responses.insert(group[0].status().as_str().to_owned(), problem_response(group));
     }
+    for response in responses.values_mut() {
+        let description = "Names this request in the service's log; the client's own X-Request-Id, if it sent one.";
+        response["headers"]["X-Request-Id"] = header(description, json!({ "type": "string" }));
+    }
+}
+
+/// A response header that is always there.
+fn header(description: &str, schema: Value) -> Value {
+    json!({ "description": description, "required": true, "schema": schema })
 }
 
 /// One response for all problems of a status.
 fn problem_response(kinds: &[Kind]) -> Value {
     let described: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}.", kind.name(), kind.title())).collect();
-    let examples: Map<String, Value> =
-        kinds.iter().map(|kind| (kind.name().to_owned(), json!({ "value": example(*kind) }))).collect();
+    let examples: Map<String, Value> = kinds
+        .iter()
+        .map(|kind| (kind.name().to_owned(), json!({ "value": Problem::example(*kind).to_json() })))
+        .collect();
     let mut response = json!({
         "description": described.join(" "),
         "content": { MEDIA_TYPE: {
@@ -110,7 +128,6 @@ fn problem_response(kinds: &[Kind]) -> Value {
             "examples": examples,
         } },
     });
-    let header = |description: &str, schema: Value| json!({ "description": description, "schema": schema });
     match kinds[0].status().as_u16() {
         401 => {
             response["headers"] = json!({
@@ -124,28 +141,6 @@ fn problem_response(kinds: &[Kind]) -> Value {
         _ => {}
     }
     response
-}
-
-fn example(kind: Kind) -> Value {
-    let mut example = json!({
-        "type": format!("/problems/{}", kind.name()),
-        "title": kind.title(),
-        "status": kind.status().as_u16(),
-        "detail": kind.advice(),
-    });
-    match kind {
-        Kind::InvalidField => {
-            example["errors"] = json!([{ "pointer": "/password", "detail": "must have at least 8 characters" }]);
-        }
-        Kind::IncorrectCode => {
-            example["errors"] = json!([{ "pointer": "/code", "detail": "is not the code of the latest mail" }]);
-            example["attempts_remaining"] = json!(2);
-        }
-        Kind::TooManyCodes => example["retry_after"] = json!(42),
-        Kind::Unavailable => example["retry_after"] = json!(1),
-        _ => {}
-    }
-    example
 }
 
 fn problem_schema() -> Value {
@@ -164,14 +159,7 @@ fn problem_schema() -> Value {
             "errors": {
                 "type": "array", "minItems": 1,
                 "description": "Every field at fault.",
-                "items": {
-                    "type": "object",
-                    "required": ["pointer", "detail"],
-                    "properties": {
-                        "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body." },
-                        "detail": { "type": "string", "description": "What the field must hold." },
-                    },
-                },
+                "items": { "$ref": "#/components/schemas/FieldError" },
             },
             "attempts_remaining": {
                 "type": "integer", "format": "int32", "minimum": 0, "maximum": 2,
@@ -182,6 +170,36 @@ fn problem_schema() -> Value {
                 "description": "Seconds to wait; the same as the field Retry-After.",
             },
         },
+    })
+}
+
+fn field_error_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "One field at fault.",
+        "required": ["pointer", "detail"],
+        "properties": {
+            "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body." },
+            "detail": { "type": "string", "description": "What the field must hold." },
+        },
+    })
+}
+
+/// What the documentation page fills in, and readers look at first.
+fn example(schema: &str) -> Option<Value> {
+    Some(match schema {
+        "RegisterUser" => json!({ "email": "ada@example.com", "password": "correct horse battery" }),
+        "ActivateUser" => json!({ "code": "0042" }),
+        "CodeQueued" => json!({ "retry_after": 120 }),
+        "User" => json!({
+            "id": "01a1fb31-109f-7fd3-a969-470eb5982bb2",
+            "email": "ada@example.com",
+            "status": "active",
+            "role": "user",
+            "created_at": "2026-11-20T12:00:00.000001Z",
+            "activated_at": "2026-11-20T12:00:30.000001Z",
+        }),
+        _ => return None,
     })
 }
 

@@ -226,7 +226,9 @@ impl<T: Type> Payload for Reply<T> {
 
 impl<T: ToJSON> IntoResponse for Reply<T> {
     fn into_response(self) -> Response {
-        let json = serde_json::to_vec(&self.0.to_json()).expect("a JSON value is JSON");
+        let mut json = self.0.to_json().unwrap_or_default().to_string();
+        // For those who look at it in a terminal.
+        json.push('\n');
         Response::builder().content_type("application/json").body(json)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::accounts::activate::ActivateError;
 use crate::accounts::authenticate::AuthenticateError;
@@ -189,21 +190,6 @@ pub struct Problem {
     allow: Option<String>,
 }
 
-/// The members on the wire.
-#[derive(Serialize)]
-struct Wire<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldError],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempts_remaining: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after: Option<u64>,
-}
-
 impl Problem {
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), errors: vec![], attempts_remaining: None, retry_after: None, allow: None }
@@ -255,8 +241,8 @@ impl Problem {
             Kind::CodeExpired,
             match why {
                 NoCode::NotMailed => "No code is live: the mail is still on its way, or was sent long ago.",
-                NoCode::Expired => "The code has expired.",
-                NoCode::Destroyed => "The code was destroyed by three wrong guesses.",
+                NoCode::Expired => "The code has expired; ask for another.",
+                NoCode::Destroyed => "The code was destroyed by three wrong guesses; ask for another.",
             },
         )
     }
@@ -264,6 +250,54 @@ impl Problem {
     /// What was registered under these credentials was replaced by a later registration.
     fn replaced() -> Self {
         Self::new(Kind::CodeExpired, "The code was replaced: the address was registered again in the meantime.")
+    }
+
+    /// One of its kind, for the OpenAPI document.
+    pub fn example(kind: Kind) -> Self {
+        let detail = |detail: &str| Self::new(kind, detail);
+        match kind {
+            Kind::MalformedRequest => detail("The body broke off."),
+            Kind::Unauthenticated => Self::unauthenticated(),
+            Kind::AccountDisabled => AuthenticateError::Disabled.into(),
+            Kind::NotFound => detail("There is nothing at this path."),
+            Kind::MethodNotAllowed => Self::method_not_allowed("GET, HEAD".to_owned()),
+            Kind::AlreadyActive => Self::already_active(),
+            Kind::CodeExpired => Self::no_code(NoCode::Expired),
+            Kind::PayloadTooLarge => detail("The body is larger than 16384 octets."),
+            Kind::UnsupportedMediaType => detail("The body must be application/json in UTF-8, not compressed."),
+            Kind::InvalidField => {
+                let (pointer, detail) = ("/password".to_owned(), "must have at least 8 characters".to_owned());
+                Self::invalid(vec![FieldError { pointer, detail }])
+            }
+            Kind::IncorrectCode => Self::incorrect_code(2),
+            Kind::TooManyCodes => Self::too_many_codes(Duration::from_secs(42)),
+            Kind::Internal => Self::internal(),
+            Kind::Unavailable => Self::unavailable("Redis does not answer.", Duration::from_secs(1)),
+        }
+    }
+
+    /// The members on the wire.
+    pub fn to_json(&self) -> Value {
+        let mut members = json!({
+            "type": format!("/problems/{}", self.kind.name()),
+            "title": self.kind.title(),
+            "status": self.kind.status().as_u16(),
+            "detail": self.detail,
+        });
+        if !self.errors.is_empty() {
+            members["errors"] = json!(self.errors);
+        }
+        if let Some(remaining) = self.attempts_remaining {
+            members["attempts_remaining"] = json!(remaining);
+        }
+        if let Some(seconds) = self.retry_after_seconds() {
+            members["retry_after"] = json!(seconds);
+        }
+        members
+    }
+
+    fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|after| whole_seconds(after).max(1))
     }
 }
 
@@ -274,23 +308,15 @@ pub fn whole_seconds(duration: Duration) -> u64 {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let retry_after = self.retry_after.map(|after| whole_seconds(after).max(1));
-        let wire = Wire {
-            r#type: format!("/problems/{}", self.kind.name()),
-            title: self.kind.title(),
-            status: self.kind.status().as_u16(),
-            detail: &self.detail,
-            errors: &self.errors,
-            attempts_remaining: self.attempts_remaining,
-            retry_after,
-        };
-        let body = serde_json::to_vec(&wire).expect("texts and numbers are JSON");
+        let mut body = self.to_json().to_string();
+        // For those who look at it in a terminal.
+        body.push('\n');
         let mut response = Response::builder().status(self.kind.status()).content_type(MEDIA_TYPE).body(body);
         let headers = response.headers_mut();
         if self.kind == Kind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
-        if let Some(seconds) = retry_after {
+        if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(allow) = self.allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
@@ -379,7 +405,7 @@ mod tests {
     async fn body(problem: Problem) -> String {
         let response = problem.into_response();
         assert_eq!(response.content_type(), Some(MEDIA_TYPE));
-        response.into_body().into_string().await.unwrap()
+        response.into_body().into_string().await.unwrap().trim_end().to_owned()
     }
 
     #[tokio::test]

@@ -38,7 +38,7 @@ async fn wrong_guesses_count_down_and_destroy_the_code() {
     }
     let late = service.activate(ADA, PASSWORD, &code).await;
     assert_eq!(late.outcome(), (410, "code-expired"));
-    assert_eq!(late.body["detail"], "The code was destroyed by three wrong guesses.");
+    assert_eq!(late.body["detail"], "The code was destroyed by three wrong guesses; ask for another.");
     assert_eq!(service.me(ADA, PASSWORD).await.body["status"], "pending");
 }
 
@@ -76,7 +76,7 @@ async fn a_code_dies_after_sixty_seconds() {
     assert!((55..=65).contains(&armed.elapsed().as_secs()), "{:?}", armed.elapsed());
     let late = service.activate(ADA, PASSWORD, &code).await;
     assert_eq!(late.outcome(), (410, "code-expired"));
-    assert_eq!(late.body["detail"], "The code has expired.");
+    assert_eq!(late.body["detail"], "The code has expired; ask for another.");
 }
 
 #[tokio::test]
