@@ -1,5 +1,6 @@
 //! The command line: a file a command.
 
+mod addresses;
 pub mod dev;
 pub mod healthcheck;
 pub mod mail_mock;
