@@ -33,9 +33,9 @@ pub async fn run(args: HealthcheckArgs) -> Result<(), CliError> {
     let status = response.status();
     let answer = response.text().await.map_err(failed)?;
     if status.is_success() {
-        print(&format!("{answer}\n"))
+        print(&format!("{}\n", answer.trim_end()))
     } else {
-        Err(CliError::Failed(format!("not ready: {status}: {answer}")))
+        Err(CliError::Failed(format!("not ready: {status}: {}", answer.trim_end())))
     }
 }
 

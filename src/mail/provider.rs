@@ -1,5 +1,6 @@
 //! Handing a mail to the provider, and reading from its answer whether that may be tried again.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
@@ -49,12 +50,17 @@ impl Provider {
             .map_err(|()| "cannot be the base of a path")?
             .pop_if_empty()
             .extend(mailpit::PATH.split('/'));
-        let http = Client::builder()
-            .timeout(timeout)
-            // A mail API that redirects is not the one that was configured.
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(|error| error.without_url().to_string())?;
+        if !["http", "https"].contains(&base.scheme()) {
+            return Err("must begin with http:// or https://".to_owned());
+        }
+        // A mail API that redirects is not the one that was configured.
+        let mut http = Client::builder().timeout(timeout).redirect(redirect::Policy::none());
+        let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        if host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
+            // A proxy that the environment names could not reach it.
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| error.without_url().to_string())?;
         Ok(Self { http, url, from })
     }
 
