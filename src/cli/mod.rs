@@ -43,6 +43,8 @@ enum Subcommands {
     Openapi(openapi::OpenapiArgs),
     /// Ask a running service whether it is ready: exit status 0 if it is
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Print a completion script for a shell: source <(sixty completions bash)
+    Completions { shell: clap_complete::Shell },
     #[command(hide = true)]
     Guardian(guardian::Arguments),
 }
@@ -75,6 +77,11 @@ pub fn run() -> ExitCode {
     let outcome = match command {
         // Its children are tied to the main thread's life, so it makes its own runtime there.
         Subcommands::Guardian(args) => return guardian::run(&args),
+        Subcommands::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut self::command(), "sixty", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
         Subcommands::Dev(args) => in_runtime(dev::run(args)),
         Subcommands::Serve(args) => in_runtime(serve::run(args)),
         Subcommands::MailMock(args) => in_runtime(mail_mock::run(args)),
