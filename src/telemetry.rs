@@ -1,7 +1,14 @@
 //! Logs go to standard error, metrics to whoever asks the operators' port.
 
+use std::fmt::{self, Write as _};
+
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{BadSetting, LogArgs, LogFormat};
 
@@ -14,10 +21,70 @@ pub fn log(settings: &LogArgs) -> Result<(), BadSetting> {
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     match settings.log_format {
-        LogFormat::Pretty => builder.compact().with_target(false).init(),
+        LogFormat::Pretty => builder.event_format(Lines).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// One calm line an event, for people: the time of day (UTC), what happened, and what else is known.
+struct Lines;
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut parts = Parts::default();
+        event.record(&mut parts);
+        let (dim, plain) = if line.has_ansi_escapes() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let colour = match *event.metadata().level() {
+            _ if dim.is_empty() => "",
+            Level::ERROR => "\x1b[31m",
+            Level::WARN => "\x1b[33m",
+            _ => "",
+        };
+        write!(line, "{dim}{}{plain} ", time_of_day())?;
+        if *event.metadata().level() != Level::INFO {
+            write!(line, "{colour}{}{plain} ", event.metadata().level())?;
+        }
+        write!(line, "{}{dim}{}", parts.message, parts.rest)?;
+        for span in context.event_scope().into_iter().flatten() {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                write!(line, "  {fields}")?;
+            }
+        }
+        writeln!(line, "{plain}")
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    message: String,
+    rest: String,
+}
+
+impl Visit for Parts {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // A message says the request's facts itself; as fields they are for machines.
+        let written = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            "method" | "route" | "status" | "ms" => Ok(()),
+            name => write!(self.rest, "  {name}={value:?}"),
+        };
+        written.expect("writing to a string does not fail");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a log tells this machine's time; no rule depends on it")]
+fn time_of_day() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second())
 }
 
 /// Starts counting for the whole process. What is returned renders the figures in Prometheus's text format.
