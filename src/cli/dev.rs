@@ -10,11 +10,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use futures_util::StreamExt as _;
 use metrics_exporter_prometheus::PrometheusHandle;
+use redis::RedisResult;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::addresses::Addresses;
 use super::mail_mock::{self, MockArgs};
@@ -131,6 +133,7 @@ impl Parts {
     async fn serve(self, stop: &CancellationToken) -> Result<(), CliError> {
         let Self { api, mail, ops, addresses, mock, metrics, service, config, env_file } = self;
         let env = addresses.environment(&service);
+        let prefix = config.redis.prefix.clone();
         let app = App::with_listeners(config, api.listener, ops.listener, move || metrics.render())?;
         let app = async {
             let ended = app.run(stop.clone()).await;
@@ -154,9 +157,42 @@ impl Parts {
             }
             announced
         };
-        let (app, (), announced) = tokio::join!(app, mail_mock::serve(mail.listener, &mock, stop.clone()), announce);
+        let expiries = async {
+            tokio::select! {
+                () = tell_expiries(&addresses.redis_url, &prefix) => {}
+                () = stop.cancelled() => {}
+            }
+        };
+        let mock = mail_mock::serve(mail.listener, &mock, stop.clone());
+        let (app, (), (), announced) = tokio::join!(app, mock, expiries, announce);
         app?;
         announced
+    }
+}
+
+/// Says when a code dies, which nothing else here notices: Redis lets it die by itself.
+async fn tell_expiries(redis_url: &str, prefix: &str) {
+    let codes = format!("{prefix}:code:");
+    let listen = async || -> RedisResult<()> {
+        let client = redis::Client::open(redis_url)?;
+        let mut redis = client.get_multiplexed_async_connection().await?;
+        // Redis is our own here; one that others use would not be configured so lightly.
+        let () = redis::cmd("CONFIG").arg(&["SET", "notify-keyspace-events", "Ex"]).query_async(&mut redis).await?;
+        let mut events = client.get_async_pubsub().await?;
+        events.subscribe("__keyevent@0__:expired").await?;
+        let mut events = events.on_message();
+        while let Some(event) = events.next().await {
+            let key: String = event.get_payload()?;
+            if let Some(user) = key.strip_prefix(&codes) {
+                info!(user.id = user.trim_matches(['{', '}']), "a code expired");
+            }
+        }
+        Ok(())
+    };
+    loop {
+        // Redis may have been killed, and may come back.
+        let _ = listen().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
