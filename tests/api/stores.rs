@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sixty::accounts::contract::{self, CodesUnderTest, UsersUnderTest};
-use sixty::accounts::ports::GrantedCode;
-use sixty::domain::code::{CodeLength, CodeSecret, Grant, Nonce};
+use sixty::accounts::ports::{Codes as _, GrantedCode};
+use sixty::domain::code::{Code, CodeLength, CodeSecret, Grant, Nonce};
 use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
+use sixty::entropy::Entropy;
 use sixty::store::postgres::outbox::Outbox;
 use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
@@ -165,6 +168,26 @@ async fn a_redis_cluster_keeps_the_contract() {
     for _ in 0..4 {
         contract::codes(&codes).await;
     }
+
+    // A node that freezes takes only its own users along.
+    let entropy = Entropy::from_system();
+    let user = loop {
+        let user = entropy.user_id();
+        let slot: u16 = first.ask(&["CLUSTER", "KEYSLOT", &format!("{{{user}}}")]).await.unwrap();
+        if slot <= 8191 {
+            break user;
+        }
+    };
+    let code = Code::parse("0042").unwrap();
+    second.signal(Signal::SIGSTOP);
+    kit::eventually("the node that lives", async || codes.codes().redeem(user, &code).await.ok()).await;
+    second.signal(Signal::SIGCONT);
+    kit::eventually("both", async || {
+        let of_both = [entropy.user_id(), entropy.user_id(), entropy.user_id(), entropy.user_id()];
+        let asked = of_both.map(|user| codes.codes().redeem(user, &code));
+        futures_util::future::try_join_all(asked).await.ok()
+    })
+    .await;
 }
 
 /// A node of a cluster, which ends with the thread that started it.
@@ -203,6 +226,10 @@ impl Node {
         let () = node.ask(&["CLUSTER", "ADDSLOTSRANGE", first_slot, last_slot]).await.unwrap();
         std::fs::remove_file(nodes).unwrap();
         node
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().try_into().unwrap()), signal).unwrap();
     }
 
     async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {

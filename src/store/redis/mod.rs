@@ -3,12 +3,16 @@
 pub mod codes;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_redis::redis::aio::ConnectionLike;
+use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
+use deadpool_redis::redis::cluster_async::ClusterConnection;
 use deadpool_redis::redis::{self, AsyncConnectionConfig, Cmd, Pipeline, RedisFuture, RedisResult, Value};
-use deadpool_redis::{Manager, Pool, PoolError, Runtime, cluster};
+use deadpool_redis::{Manager, Pool, PoolError, Runtime};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
 
 use crate::accounts::ports::StoreError;
 
@@ -36,12 +40,18 @@ pub struct Redis {
 #[derive(Clone)]
 enum Nodes {
     One(Pool),
-    Cluster(cluster::Pool),
+    Cluster(Arc<Cluster>),
+}
+
+/// One connection serves all calls: it holds one to each node, and makes lost ones anew by itself.
+struct Cluster {
+    client: ClusterClient,
+    connection: OnceCell<ClusterConnection>,
 }
 
 enum Connection {
     One(deadpool_redis::Connection),
-    Cluster(cluster::Connection),
+    Cluster(ClusterConnection),
 }
 
 impl Redis {
@@ -49,16 +59,18 @@ impl Redis {
     /// When the URL is none of Redis's.
     pub fn new(config: &RedisConfig) -> RedisResult<Self> {
         let urls: Vec<&str> = config.url.expose_secret().split(',').map(str::trim).collect();
-        let sized = "a runtime for the timeouts is given";
         let nodes = if let [url] = urls[..] {
             let limits = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(config.timeout))
                 .set_response_timeout(Some(config.timeout));
             let pool = Pool::builder(Manager::new_with_config(url, limits)?).max_size(config.max_connections);
-            Nodes::One(pool.runtime(Runtime::Tokio1).build().expect(sized))
+            Nodes::One(pool.runtime(Runtime::Tokio1).build().expect("a runtime for the timeouts is given"))
         } else {
-            let pool = cluster::Pool::builder(cluster::Manager::new(urls, false)?).max_size(config.max_connections);
-            Nodes::Cluster(pool.runtime(Runtime::Tokio1).build().expect(sized))
+            // The driver must give up on a dead node before a caller gives up on the driver, or it never learns.
+            let patience = config.timeout / 3;
+            let client =
+                ClusterClientBuilder::new(urls).connection_timeout(patience).response_timeout(patience).build()?;
+            Nodes::Cluster(Arc::new(Cluster { client, connection: OnceCell::new() }))
         };
         Ok(Self { nodes, timeout: config.timeout, prefix: config.prefix.clone() })
     }
@@ -66,7 +78,14 @@ impl Redis {
     async fn connection(&self) -> Result<Connection, PoolError> {
         Ok(match &self.nodes {
             Nodes::One(pool) => Connection::One(pool.get().await?),
-            Nodes::Cluster(pool) => Connection::Cluster(pool.get().await?),
+            Nodes::Cluster(cluster) => {
+                let cluster = Arc::clone(cluster);
+                // In a task of its own: the first caller's patience must not cut short what all others wait for.
+                let connected = tokio::spawn(async move {
+                    cluster.connection.get_or_try_init(|| cluster.client.get_async_connection()).await.cloned()
+                });
+                Connection::Cluster(connected.await.expect("connecting does not panic")?)
+            }
         })
     }
 
