@@ -1,7 +1,7 @@
 //! The hasher: argon2id on threads of its own.
 //!
 //! Hashing takes tens of milliseconds and 19 MiB, so it runs beside the event loop, on a fixed number of threads that
-//! each keep their memory: the most it can ever take is threads × m. Work that would have to wait longer than a limit
+//! each keep their memory: threads × m in all (an address hashed at a greater m takes that for the moment). Work that would have to wait longer than a limit
 //! is refused at once, because a client that gives up and tries again makes an overload worse.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -194,11 +194,12 @@ impl Hasher {
         let (jobs, queue) = mpsc::sync_channel(1024);
         let queue = Arc::new(Mutex::new(queue));
         let load = Arc::new(Load { threads, waiting: AtomicUsize::new(0), evaluation: AtomicU64::new(20_000_000) });
+        let blocks = cost.params().expect("checked by new").block_count();
         for n in 0..threads {
             let (queue, load) = (Arc::clone(&queue), Arc::clone(&load));
             std::thread::Builder::new()
                 .name(format!("hasher-{n}"))
-                .spawn(move || work(&queue, &load))
+                .spawn(move || work(&queue, &load, blocks))
                 .expect("the operating system gives a thread");
         }
         Self { jobs, load, cost, max_wait }
@@ -229,16 +230,16 @@ impl Hasher {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>, load: &Load) {
+fn work(queue: &Mutex<Receiver<Job>>, load: &Load, blocks: usize) {
     let mut memory = Vec::new();
-    loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { password, recipe, answer }) = job else { return };
+    while let Some(Job { password, recipe, answer }) = next(queue, &mut memory) {
         let start = Instant::now();
         // A panic here would take the thread for good; its message goes to the log by way of the panic hook.
         let digest = catch_unwind(AssertUnwindSafe(|| recipe.evaluate(&password, &mut memory)));
-        memory.iter_mut().for_each(|block| block.zeroize());
         let took = start.elapsed().as_nanos() as u64;
+        // An address from before the cost was lowered needs more than is kept.
+        memory.truncate(blocks);
+        memory.shrink_to(blocks);
         let average = load.evaluation.load(Ordering::Relaxed);
         load.evaluation.store((average * 7 + took) / 8, Ordering::Relaxed);
         load.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -247,6 +248,17 @@ fn work(queue: &Mutex<Receiver<Job>>, load: &Load) {
             let _ = answer.send(digest);
         }
     }
+}
+
+/// The next job; `None` when nobody can ask any more. The memory is wiped before a wait for it: a job that is there
+/// already overwrites it anyhow, and wiping costs a twentieth of a hash.
+fn next(queue: &Mutex<Receiver<Job>>, memory: &mut [Block]) -> Option<Job> {
+    // Who holds the lock for long is another idle thread, so there is no job either.
+    if let Ok(Ok(job)) = queue.try_lock().map(|queue| queue.try_recv()) {
+        return Some(job);
+    }
+    memory.iter_mut().for_each(|block| block.zeroize());
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
 #[cfg(test)]
