@@ -130,7 +130,7 @@ pub struct CodeArgs {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Passwords")]
 pub struct HashArgs {
-    /// argon2id's m, in KiB
+    /// argon2id's m, in KiB, for addresses that were not seen before; others keep the cost they had
     #[arg(long, env, value_name = "KIB", default_value_t = 19456)]
     pub argon2_memory_kib: u32,
     /// argon2id's t
@@ -170,7 +170,7 @@ pub struct MailArgs {
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub mail_timeout: Duration,
     /// How long a worker holds a mail; after that another takes it over
-    #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = time)]
+    #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub mail_lease: Duration,
     /// Age at which a mail that could not be delivered is given up
     #[arg(long, env, value_name = "TIME", default_value = "15m", value_parser = time)]
@@ -275,8 +275,11 @@ impl Config {
         if codes.code_wait_max < codes.code_wait {
             return Err(bad("CODE_WAIT_MAX", "must not be shorter than CODE_WAIT"));
         }
-        if mail.mail_lease <= mail.mail_timeout + 2 * limits.redis_timeout {
-            let reason = "must be longer than MAIL_TIMEOUT and twice REDIS_TIMEOUT, or a mail would be sent twice";
+        let mail_timeout = mail.mail_timeout.min(codes.code_ttl);
+        // An attempt: the claim's answer, a put, the mail, a note in the database, another put.
+        if mail.mail_lease <= mail_timeout + 2 * limits.redis_timeout + 2 * limits.database_timeout {
+            let reason = "must be longer than MAIL_TIMEOUT and twice REDIS_TIMEOUT and DATABASE_TIMEOUT together, or a \
+                          mail would be sent twice";
             return Err(bad("MAIL_LEASE", reason));
         }
         // Wrong guesses are remembered for an hour; a code must not outlive them, nor be sent again without them.
@@ -324,7 +327,7 @@ impl Config {
             hash_max_wait: hash.hash_max_wait,
             mail_url: provider.mail_url,
             mail_from: Sender { email: mail.mail_from, name: mail.mail_from_name },
-            mail_timeout: mail.mail_timeout.min(codes.code_ttl),
+            mail_timeout,
             mail_lease: mail.mail_lease,
             mail_give_up: mail.mail_give_up,
             mail_concurrency: usize::from(mail.mail_concurrency),

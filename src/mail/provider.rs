@@ -23,7 +23,13 @@ pub struct Sender {
 pub enum SendError {
     /// May be tried again, under the same key.
     #[error("{reason}")]
-    Temporary { reason: String, retry_after: Option<Duration> },
+    Temporary {
+        reason: String,
+        /// What the provider asked for.
+        retry_after: Option<Duration>,
+        /// Whether the mail may be on its way all the same: the answer was lost, or made no sense.
+        maybe_taken: bool,
+    },
     /// The provider will never take this mail.
     #[error("{reason}")]
     Permanent { reason: String },
@@ -72,13 +78,16 @@ impl Provider {
             .post(self.url.clone())
             .header("Idempotency-Key", key.to_string())
             .json(&mailpit::body(&self.from, message));
-        let temporary = |reason: &str| SendError::Temporary { reason: reason.to_owned(), retry_after: None };
-        let response = request.send().await.map_err(|error| temporary(kind(&error)))?;
+        let lost = |reason: &str, maybe_taken| {
+            let reason = reason.to_owned();
+            SendError::Temporary { reason, retry_after: None, maybe_taken }
+        };
+        let response = request.send().await.map_err(|error| lost(kind(&error), !error.is_connect()))?;
         if !response.status().is_success() {
             return Err(refusal(response.status(), retry_after(&response)));
         }
-        let body = read(response).await.map_err(|error| temporary(kind(&error)))?;
-        if mailpit::accepted(&body) { Ok(()) } else { Err(temporary("answered 2xx without accepting the mail")) }
+        let body = read(response).await.map_err(|error| lost(kind(&error), true))?;
+        if mailpit::accepted(&body) { Ok(()) } else { Err(lost("answered 2xx without accepting the mail", true)) }
     }
 }
 
@@ -100,7 +109,7 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>) -> SendError {
     if status.is_client_error() && !passing.contains(&status) {
         SendError::Permanent { reason }
     } else {
-        SendError::Temporary { reason, retry_after }
+        SendError::Temporary { reason, retry_after, maybe_taken: false }
     }
 }
 

@@ -135,16 +135,20 @@ impl<C: Codes> Worker<C> {
             Err(error) => return later(error),
         }
         let begun = Instant::now();
-        match self.provider.send(&message, claim.idempotency_key).await {
-            Ok(()) => {}
-            Err(SendError::Temporary { reason, retry_after }) => return Outcome::Retry { reason, after: retry_after },
-            Err(SendError::Permanent { reason }) => return Outcome::GiveUp { reason },
-        }
-        if begun.elapsed() + claim.age > LATE {
+        let sent = self.provider.send(&message, claim.idempotency_key).await;
+        let maybe_taken = matches!(&sent, Ok(()) | Err(SendError::Temporary { maybe_taken: true, .. }));
+        if maybe_taken && begun.elapsed() + claim.age > LATE {
             // Before the minute begins, so that there is no gap in which it could be cut short.
             if let Err(error) = self.outbox.restart_wait(claim).await {
                 return later(error);
             }
+        }
+        match sent {
+            Ok(()) => {}
+            Err(SendError::Temporary { reason, retry_after, .. }) => {
+                return Outcome::Retry { reason, after: retry_after };
+            }
+            Err(SendError::Permanent { reason }) => return Outcome::GiveUp { reason },
         }
         match put().await {
             // Used or destroyed while the provider was answering: the mail has done its work.
