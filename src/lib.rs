@@ -16,7 +16,7 @@
 //!
 //! `POST /v1/users` enters by the accept loop ([`http::server`]), passes what happens around every request
 //! ([`http::routes`], [`http::limits`]), and is parsed into [`Email`] and [`Password`] by [`http::users`]. Then
-//! [`Accounts::register`] reads straight down: [`Users::standing`] gives the address's salt, the [`Hasher`] evaluates
+//! [`Accounts::register`] reads straight down: [`Users::standing`] gives the address's recipe (salt and cost), the [`Hasher`] evaluates
 //! argon2id on a thread of its own, and [`Users::register`] writes the grant, the pending user and the mail to be sent in
 //! one transaction. The answer is 201, and nobody has looked whether the address has an account.
 //!
@@ -29,7 +29,7 @@
 //! # One activation
 //!
 //! `POST /v1/users/me/activation` brings credentials ([`http::auth`]) and a code. [`Accounts::authenticate`] evaluates
-//! argon2id once, because all rows of an address share their salt, and finds the row that the password fits.
+//! argon2id once, because all rows of an address share their recipe, and finds the row that the password fits.
 //! [`Accounts::activate`] then asks Redis ([`Codes::redeem`]: one script that compares, counts, and destroys on the third
 //! miss), and PostgreSQL ([`Users::activate`]: an `UPDATE` of this row, if it is still pending), whose word is final; and
 //! drops the code ([`Codes::discard`]). A crash at any point leaves nobody active twice, and no account lost.

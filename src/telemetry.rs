@@ -52,7 +52,8 @@ where
         write!(line, "{}{dim}{}", parts.message, parts.rest)?;
         for span in context.event_scope().into_iter().flatten() {
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
-                write!(line, "  {fields}")?;
+                // Of a request its id, which comes first.
+                write!(line, "  {}", fields.split(' ').next().unwrap_or_default())?;
             }
         }
         writeln!(line, "{plain}")
@@ -75,6 +76,8 @@ impl Visit for Parts {
         let written = match field.name() {
             "message" => write!(self.message, "{value:?}"),
             "method" | "route" | "status" | "ms" => Ok(()),
+            // What the crate log knows of its own events.
+            name if name.starts_with("log.") => Ok(()),
             name => write!(self.rest, "  {name}={value:?}"),
         };
         written.expect("writing to a string does not fail");

@@ -79,7 +79,9 @@ pub fn run() -> ExitCode {
         Subcommands::Guardian(args) => return guardian::run(&args),
         Subcommands::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut self::command(), "sixty", &mut script);
+            let visible = self::command();
+            let visible = visible.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+            clap_complete::generate(shell, &mut Command::new("sixty").subcommands(visible), "sixty", &mut script);
             print(&String::from_utf8_lossy(&script))
         }
         Subcommands::Dev(args) => in_runtime(dev::run(args)),

@@ -132,16 +132,16 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
     let path = paths.iter().find(|path| path.fits(request.uri().path())).cloned();
     // The template, not the path: a path may hold anything, and a log is no place for it.
     let route = path.as_ref().map_or("-", |path| path.template.as_str());
-    let span = info_span!("request", id = %id);
+    let span = info_span!("request", id = %id, %method, route);
     let mut response = async {
         let answered = endpoint.call(request).await;
         let response = answered.map_or_else(|error| as_problem(error, path.as_ref()), IntoResponse::into_response);
         let (status, ms) = (response.status().as_u16(), start.elapsed().as_millis() as u64);
         // Orchestrators ask every few seconds; that would drown the rest.
         if ["/livez", "/readyz"].contains(&route) {
-            debug!(%method, route, status, ms, "{method} {route} {status} in {ms} ms");
+            debug!(status, ms, "{method} {route} {status} in {ms} ms");
         } else {
-            info!(%method, route, status, ms, "{method} {route} {status} in {ms} ms");
+            info!(status, ms, "{method} {route} {status} in {ms} ms");
         }
         response
     }

@@ -214,11 +214,11 @@ fn store_error(error: sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
-            // Connection exceptions, transaction rollbacks, lack of resources, operator intervention, system errors,
-            // and a read-only replica (PostgreSQL, appendix A).
             if code == "42P01" {
                 return unavailable("the migrations are not applied".to_owned());
             }
+            // Connection exceptions, transaction rollbacks, lack of resources, operator intervention, system errors,
+            // and a read-only replica (PostgreSQL, appendix A).
             if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006" {
                 unavailable(format!("SQLSTATE {code}"))
             } else {
