@@ -274,6 +274,18 @@ pub async fn codes(store: &impl CodesUnderTest) {
     assert!(matches!(redeem(user, &code).await, Redeemed::NoCode(_)));
     assert_eq!(put(user, 1, Some(&code)).await, Put::Spent);
 
+    // A code whose mail was not sent is no code, until it is put again; misses stay.
+    let user = entropy.user_id();
+    put(user, 2, Some(&code)).await;
+    redeem(user, &wrong).await;
+    codes.withdraw(user, Grant(1)).await.expect("the store answers");
+    assert_eq!(redeem(user, &code).await, Redeemed::Match, "an earlier grant takes nothing back");
+    codes.withdraw(user, Grant(2)).await.expect("the store answers");
+    assert_eq!(redeem(user, &code).await, Redeemed::NoCode(NoCode::NotMailed));
+    assert_eq!(put(user, 2, Some(&code)).await, Put::Armed);
+    assert_eq!(redeem(user, &wrong).await, Redeemed::Miss { remaining: 1 });
+    codes.withdraw(entropy.user_id(), Grant(1)).await.expect("withdrawing nothing is no error");
+
     // A decoy matches nothing and counts like a code.
     let user = entropy.user_id();
     assert_eq!(put(user, 1, None).await, Put::Armed);

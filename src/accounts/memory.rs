@@ -188,7 +188,15 @@ pub struct MemoryCodes {
 #[derive(Default)]
 struct Keys {
     codes: HashMap<UserId, (Option<Code>, OffsetDateTime)>,
-    tries: HashMap<UserId, (Grant, u8, OffsetDateTime)>,
+    tries: HashMap<UserId, Tries>,
+}
+
+#[derive(Clone, Copy)]
+struct Tries {
+    grant: Grant,
+    misses: u8,
+    withdrawn: bool,
+    dies: OffsetDateTime,
 }
 
 /// How long misses are remembered: far longer than a mail is retried.
@@ -203,7 +211,7 @@ impl MemoryCodes {
         let now = self.clock.now();
         let mut keys = lock(&self.keys);
         keys.codes.retain(|_, (_, dies)| *dies > now);
-        keys.tries.retain(|_, (.., dies)| *dies > now);
+        keys.tries.retain(|_, tries| tries.dies > now);
         keys
     }
 }
@@ -212,20 +220,30 @@ impl Codes for MemoryCodes {
     async fn put(&self, user: UserId, grant: Grant, code: Option<&Code>) -> Result<Put, StoreError> {
         let mut keys = self.live();
         let mut misses = 0;
-        if let Some((latest, counted, _)) = keys.tries.get(&user) {
-            if *latest > grant {
+        if let Some(latest) = keys.tries.get(&user) {
+            if latest.grant > grant {
                 return Ok(Put::Overtaken);
             }
-            if *latest == grant {
-                misses = *counted;
+            if latest.grant == grant {
+                misses = latest.misses;
             }
         }
         if misses >= MAX_MISSES {
             return Ok(Put::Spent);
         }
-        keys.tries.insert(user, (grant, misses, self.clock.now() + TRIES_TTL));
+        let dies = self.clock.now() + TRIES_TTL;
+        keys.tries.insert(user, Tries { grant, misses, withdrawn: false, dies });
         keys.codes.insert(user, (code.cloned(), self.clock.now() + self.ttl));
         Ok(Put::Armed)
+    }
+
+    async fn withdraw(&self, user: UserId, grant: Grant) -> Result<(), StoreError> {
+        let mut keys = self.live();
+        if let Some(tries) = keys.tries.get_mut(&user).filter(|tries| tries.grant == grant) {
+            tries.withdrawn = true;
+            keys.codes.remove(&user);
+        }
+        Ok(())
     }
 
     async fn redeem(&self, user: UserId, code: &Code) -> Result<Redeemed, StoreError> {
@@ -233,14 +251,15 @@ impl Codes for MemoryCodes {
         let Some((live, _)) = keys.codes.get(&user) else {
             return Ok(Redeemed::NoCode(match keys.tries.get(&user) {
                 None => NoCode::NotMailed,
-                Some((_, misses, _)) if *misses >= MAX_MISSES => NoCode::Destroyed,
+                Some(tries) if tries.misses >= MAX_MISSES => NoCode::Destroyed,
+                Some(tries) if tries.withdrawn => NoCode::NotMailed,
                 Some(_) => NoCode::Expired,
             }));
         };
         if live.as_ref() == Some(code) {
             return Ok(Redeemed::Match);
         }
-        let Some((_, misses, _)) = keys.tries.get_mut(&user) else {
+        let Some(Tries { misses, .. }) = keys.tries.get_mut(&user) else {
             // The misses outlive the code; without them nothing bounds the guesses.
             keys.codes.remove(&user);
             return Ok(Redeemed::NoCode(NoCode::Expired));
@@ -256,8 +275,8 @@ impl Codes for MemoryCodes {
     async fn discard(&self, user: UserId) -> Result<(), StoreError> {
         let mut keys = self.live();
         keys.codes.remove(&user);
-        if let Some((_, misses, _)) = keys.tries.get_mut(&user) {
-            *misses = MAX_MISSES;
+        if let Some(tries) = keys.tries.get_mut(&user) {
+            tries.misses = MAX_MISSES;
         }
         Ok(())
     }

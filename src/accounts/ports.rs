@@ -119,7 +119,7 @@ pub enum Redeemed {
 /// Why there is no live code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoCode {
-    /// None was mailed lately.
+    /// None was mailed lately, or its mail could not be sent yet.
     NotMailed,
     /// It was mailed; its minute is over.
     Expired,
@@ -137,6 +137,9 @@ pub trait Codes: Send + Sync + 'static {
         grant: Grant,
         code: Option<&Code>,
     ) -> impl Future<Output = Result<Put, StoreError>> + Send;
+
+    /// Takes the grant's code back until it is put again, because its mail was not sent. Misses stay.
+    fn withdraw(&self, user: UserId, grant: Grant) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Compares and counts in one step. A match changes nothing: PostgreSQL decides what it is worth.
     fn redeem(&self, user: UserId, code: &Code) -> impl Future<Output = Result<Redeemed, StoreError>> + Send;

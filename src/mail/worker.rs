@@ -143,6 +143,12 @@ impl<C: Codes> Worker<C> {
                 return later(error);
             }
         }
+        if !maybe_taken {
+            // Nobody has the code, so nobody should lose a guess at it. It expires by itself if this fails.
+            if let Err(error) = self.codes.withdraw(claim.user, claim.grant).await {
+                debug!(%error, user.id = %claim.user, "a code that was not mailed was not withdrawn");
+            }
+        }
         match sent {
             Ok(()) => {}
             Err(SendError::Temporary { reason, retry_after, .. }) => {

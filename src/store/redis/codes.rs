@@ -1,7 +1,8 @@
 //! The live codes: two keys a user, under one hash tag, so that one script may touch both on a cluster too.
 //!
 //! - `sixty:code:{<user id>}` lives for `CODE_TTL`. Fields: `code` (with `CODE_STORAGE=plain`) or `mac`, and `grant`.
-//! - `sixty:tries:{<user id>}` lives for an hour. Fields: `grant` (the latest) and `misses` (of that grant).
+//! - `sixty:tries:{<user id>}` lives for an hour. Fields: `grant` (the latest) and `misses` (of that grant);
+//!   `withdrawn` while its mail could not be sent.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -44,6 +45,7 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
         elseif tonumber(redis.call('HGET', KEYS[2], 'misses') or 0) >= max_misses then
             return 'spent'
         end
+        redis.call('HDEL', KEYS[2], 'withdrawn')
         redis.call('PEXPIRE', KEYS[2], tries_ttl)
         redis.call('DEL', KEYS[1])
         redis.call('HSET', KEYS[1], field, value, 'grant', grant)
@@ -62,6 +64,7 @@ static REDEEM: LazyLock<Script> = LazyLock::new(|| {
         if not live then
             if misses < 0 then return {'not mailed', 0} end
             if misses >= max_misses then return {'destroyed', 0} end
+            if redis.call('HEXISTS', KEYS[2], 'withdrawn') == 1 then return {'not mailed', 0} end
             return {'expired', 0}
         end
         if live == value then return {'match', 0} end
@@ -73,6 +76,17 @@ static REDEEM: LazyLock<Script> = LazyLock::new(|| {
         misses = redis.call('HINCRBY', KEYS[2], 'misses', 1)
         if misses >= max_misses then redis.call('DEL', KEYS[1]) end
         return {'miss', math.max(max_misses - misses, 0)}
+        ",
+    )
+});
+
+static WITHDRAW: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if redis.call('HGET', KEYS[2], 'grant') == ARGV[1] then
+            redis.call('DEL', KEYS[1])
+            redis.call('HSET', KEYS[2], 'withdrawn', 1)
+        end
         ",
     )
 });
@@ -125,6 +139,12 @@ impl Codes for RedisCodes {
             "spent" => Ok(Put::Spent),
             _ => Err(broken()),
         }
+    }
+
+    async fn withdraw(&self, user: UserId, grant: Grant) -> Result<(), StoreError> {
+        let mut withdraw = WITHDRAW.prepare_invoke();
+        withdraw.key(&self.keys(user)[..]).arg(grant.0);
+        self.redis.call(async |mut redis| withdraw.invoke_async(&mut redis).await).await
     }
 
     async fn redeem(&self, user: UserId, code: &Code) -> Result<Redeemed, StoreError> {
