@@ -20,7 +20,7 @@ use super::folder::Folder;
 use super::server::Server;
 use super::{postgres, redis};
 
-/// `sixty guardian`: not for people, it is started by [`Stack::start`](super::Stack::start).
+/// Parent of the private PostgreSQL and Redis of dev and the tests; not for people
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Where the data live

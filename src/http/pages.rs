@@ -41,5 +41,5 @@ pub fn problem(request: &Request) -> Response {
         };
     }
     let about = json!({ "name": kind.name(), "status": status, "title": title, "advice": advice });
-    Response::builder().content_type("application/json").body(about.to_string())
+    Response::builder().content_type("application/json").body(format!("{about}\n"))
 }

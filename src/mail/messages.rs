@@ -58,7 +58,7 @@ impl Message {
 
     fn new(to: &Email, subject: &'static str, text: &impl Template, html: &impl Template) -> Self {
         let render = "templates only format strings";
-        let (text, html) = (text.render().expect(render), html.render().expect(render));
+        let (text, html) = (text.render().expect(render) + "\n", html.render().expect(render));
         Self { to: to.mailbox(), subject, text, html }
     }
 }
