@@ -152,7 +152,7 @@ pub struct HashArgs {
 #[command(next_help_heading = "Mail")]
 pub struct ProviderArgs {
     /// Base of the provider's API, which speaks Mailpit's dialect
-    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = http_url)]
     pub mail_url: Url,
 }
 
@@ -226,6 +226,11 @@ fn time(text: &str) -> Result<Duration, String> {
         Ok(duration) if !duration.is_zero() && duration < Duration::from_secs(10 * 365 * 86_400) => Ok(duration),
         _ => Err("must be a time such as 250ms, 60s or 4h".to_owned()),
     }
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url = text.parse().ok().filter(|url: &Url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+    url.ok_or_else(|| "must begin with http:// or https:// and name a host".to_owned())
 }
 
 /// All that the service needs to know, checked. It cannot be printed, nor can the sections: URLs may hold passwords.

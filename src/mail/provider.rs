@@ -56,9 +56,6 @@ impl Provider {
             .map_err(|()| "cannot be the base of a path")?
             .pop_if_empty()
             .extend(mailpit::PATH.split('/'));
-        if !["http", "https"].contains(&base.scheme()) {
-            return Err("must begin with http:// or https://".to_owned());
-        }
         // A mail API that redirects is not the one that was configured.
         let mut http = Client::builder().timeout(timeout).redirect(redirect::Policy::none());
         let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
