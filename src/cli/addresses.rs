@@ -56,10 +56,10 @@ impl Addresses {
             ("REDIS_PREFIX", service.limits.redis_prefix.clone()),
             ("CODE_SECRET", secret.to_owned()),
             ("CODE_STORAGE", storage.to_owned()),
-            ("CODE_TTL", millis(codes.code_ttl)),
-            ("CODE_WAIT", millis(codes.code_wait)),
-            ("CODE_WAIT_MAX", millis(codes.code_wait_max)),
-            ("CODE_WAIT_RESET", millis(codes.code_wait_reset)),
+            ("CODE_TTL", time(codes.code_ttl)),
+            ("CODE_WAIT", time(codes.code_wait)),
+            ("CODE_WAIT_MAX", time(codes.code_wait_max)),
+            ("CODE_WAIT_RESET", time(codes.code_wait_reset)),
             ("SHORT_CODES_PER_YEAR", codes.short_codes_per_year.to_string()),
             ("ARGON2_MEMORY_KIB", service.hash.argon2_memory_kib.to_string()),
             ("ARGON2_PASSES", service.hash.argon2_passes.to_string()),
@@ -110,6 +110,10 @@ fn quoted(value: &str) -> String {
     if value.bytes().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
 }
 
-fn millis(duration: Duration) -> String {
-    format!("{}ms", duration.as_millis())
+fn time(duration: Duration) -> String {
+    if duration.subsec_nanos() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
 }
