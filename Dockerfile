@@ -1,0 +1,63 @@
+# The service:  docker build -t sixty .
+# The tests:    docker build -t sixty-tests --target tests . && docker run --rm --init sixty-tests
+#
+# Dependencies are layers of their own, which only Cargo.toml and Cargo.lock change. BuildKit is not needed. Without
+# it every stage up to the wanted one is built, so the tests come after the service.
+
+# --- what is compiled of --------------------------------------------------------------------------------------------
+
+FROM rust:1.95-bookworm AS crates
+WORKDIR /src
+# It would only make the layers larger: nothing is compiled twice in one of them.
+ENV CARGO_INCREMENTAL=0
+COPY .cargo .cargo
+COPY Cargo.toml Cargo.lock ./
+# An empty program stands in for ours while its dependencies are compiled.
+RUN mkdir -p src tests/api \
+    && touch src/lib.rs \
+    && echo 'fn main() {}' | tee src/main.rs >tests/api/main.rs \
+    && cargo fetch --locked
+
+# --- the service ----------------------------------------------------------------------------------------------------
+
+FROM crates AS build
+# What was made of the empty program has to go: cargo compares times, and our files may be older than that.
+RUN cargo build --release --locked --offline && cargo clean --release --offline --package sixty
+COPY build.rs askama.toml ./
+COPY .sqlx .sqlx
+COPY sql sql
+COPY src src
+RUN cargo build --release --locked --offline
+
+FROM debian:bookworm-slim AS service
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /src/target/release/sixty /usr/local/bin/sixty
+# As a number, so that an orchestrator can tell that it is not root.
+USER 10001:10001
+# A container is reached from outside it; what is published is decided where it is run. `docker stop` kills after 10 s, so
+# what is under way gets a little less.
+ENV API_ADDR=0.0.0.0:8000 \
+    OPS_ADDR=0.0.0.0:9000 \
+    MAIL_MOCK_ADDR=0.0.0.0:8025 \
+    SHUTDOWN_GRACE=8s
+EXPOSE 8000 9000
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s CMD ["sixty", "healthcheck"]
+ENTRYPOINT ["sixty"]
+CMD ["serve"]
+
+# --- the tests ------------------------------------------------------------------------------------------------------
+
+FROM crates AS tests
+# The tests start their own servers, of which they need the programs.
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends postgresql redis-server redis-tools \
+    && rm -rf /var/lib/apt/lists/*
+RUN cargo test --no-run --locked --offline && cargo clean --offline --package sixty
+COPY . .
+RUN cargo test --no-run --locked --offline
+CMD ["cargo", "test", "--locked", "--offline"]
+
+# Without --target one gets the service.
+FROM service
