@@ -15,6 +15,14 @@ default:
 dev *args:
     cargo run -- dev "$@"
 
+# Run everything in containers until Ctrl-C
+up *args:
+    docker compose up --build "$@"
+
+# Remove the containers; the users stay, but for `just down -v`
+down *args:
+    docker compose down "$@"
+
 # Run all tests
 test *args:
     cargo test --locked "$@"
