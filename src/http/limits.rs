@@ -6,7 +6,8 @@ use std::time::Duration;
 use poem::{Body, Endpoint, Request};
 use tokio::io::AsyncReadExt;
 
-use super::problem::{Kind, Problem};
+use super::kind::Kind;
+use super::problem::Problem;
 
 /// Several times what the largest valid body needs.
 pub const MAX_BODY: usize = 16 * 1024;

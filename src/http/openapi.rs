@@ -7,7 +7,8 @@ use poem::http::Method;
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
 use serde_json::{Map, Value, json};
 
-use super::problem::{Kind, MEDIA_TYPE, Problem};
+use super::kind::Kind;
+use super::problem::{MEDIA_TYPE, Problem};
 use super::routes::Path;
 
 /// What any operation that takes a body can answer, besides its own.

@@ -7,8 +7,9 @@ use poem::{IntoResponse, Request, Response};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::json;
 
+use super::kind::Kind;
 use super::openapi::Document;
-use super::problem::{Kind, Problem};
+use super::problem::Problem;
 
 /// Swagger UI, with everything that it needs in one page: it works without the internet.
 pub fn docs<T: OpenApi>(service: &OpenApiService<T, ()>, document: &Document) -> String {

@@ -10,7 +10,8 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::problem::{FieldError, Kind, Problem};
+use super::kind::Kind;
+use super::problem::{FieldError, Problem};
 
 /// A body that an operation takes: its schema, and how its members become domain types.
 pub trait RequestSchema: Type {

@@ -12,8 +12,9 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
 use tracing::{Instrument as _, debug, info, info_span};
 
 use super::health::Health;
+use super::kind::Kind;
 use super::openapi::{self, Document};
-use super::problem::{Kind, Problem};
+use super::problem::Problem;
 use super::users::UsersApi;
 use super::{limits, pages};
 use crate::accounts::Accounts;

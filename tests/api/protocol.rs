@@ -126,7 +126,7 @@ async fn pages_and_documents_are_served() {
     assert!(content_type.starts_with("text/html") && docs.contains("registerUser"));
     let outside = docs.match_indices("src=\"http").count() + docs.match_indices("href=\"http").count();
     assert_eq!(outside, 0, "the page needs nothing from elsewhere");
-    for kind in sixty::http::problem::Kind::ALL {
+    for kind in sixty::http::kind::Kind::ALL {
         let path = format!("/problems/{}", kind.name());
         assert!(get(&path, "text/html,*/*").await.0.starts_with("text/html"));
         assert_eq!(serde_json::from_str::<Value>(&get(&path, "*/*").await.1).unwrap()["name"], kind.name());
