@@ -215,6 +215,19 @@ pub struct ServiceArgs {
     pub log: LogArgs,
 }
 
+/// All settings of `sixty serve`.
+#[derive(Clone, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    #[command(flatten)]
+    pub stores: StoreArgs,
+    #[command(flatten)]
+    pub provider: ProviderArgs,
+    #[command(flatten)]
+    pub service: ServiceArgs,
+}
+
 /// A setting of time: `250ms`, `60s`, `4h`, or seconds as a bare number. Never zero.
 fn time(text: &str) -> Result<Duration, String> {
     let duration = match text.parse() {
@@ -261,12 +274,8 @@ pub struct Config {
 
 impl Config {
     /// Puts the sections together and checks what one alone cannot know.
-    pub fn new(
-        listen: ListenArgs,
-        stores: StoreArgs,
-        provider: ProviderArgs,
-        service: ServiceArgs,
-    ) -> Result<Self, BadSetting> {
+    pub fn new(settings: ServeArgs) -> Result<Self, BadSetting> {
+        let ServeArgs { listen, stores, provider, service } = settings;
         let ServiceArgs { codes, hash, mail, limits, log: _ } = service;
         let code_secret = codes.code_secret.as_ref().ok_or_else(|| bad("CODE_SECRET", "must be set"))?;
         let code_secret = parse_secret(code_secret)?;
@@ -353,13 +362,7 @@ mod tests {
     #[derive(Parser)]
     struct All {
         #[command(flatten)]
-        listen: ListenArgs,
-        #[command(flatten)]
-        stores: StoreArgs,
-        #[command(flatten)]
-        provider: ProviderArgs,
-        #[command(flatten)]
-        service: ServiceArgs,
+        settings: ServeArgs,
     }
 
     const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -367,7 +370,7 @@ mod tests {
     fn config(flags: &[&str]) -> Result<Config, BadSetting> {
         let stores = ["--database-url=postgres://db", "--redis-url=redis://redis", "--mail-url=http://mail"];
         let all = All::parse_from(["sixty"].iter().chain(&stores).chain(flags));
-        Config::new(all.listen, all.stores, all.provider, all.service)
+        Config::new(all.settings)
     }
 
     #[test]

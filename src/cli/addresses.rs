@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 
 use super::CliError;
-use crate::config::{Config, ListenArgs, ProviderArgs, ServiceArgs, StorageChoice, StoreArgs};
+use crate::config::{Config, ListenArgs, ProviderArgs, ServeArgs, ServiceArgs, StorageChoice, StoreArgs};
 use crate::entropy::Entropy;
 
 pub(super) struct Addresses {
@@ -36,7 +36,7 @@ impl Addresses {
         };
         let mail_url = self.mail_url().parse().expect("an address is the authority of a URL");
         let listen = ListenArgs { api_addr: self.api, ops_addr: self.ops };
-        Ok(Config::new(listen, stores, ProviderArgs { mail_url }, service)?)
+        Ok(Config::new(ServeArgs { listen, stores, provider: ProviderArgs { mail_url }, service })?)
     }
 
     /// Shell assignments: where everything is, and every setting by which a second `sixty serve` joins.

@@ -34,7 +34,7 @@ enum Subcommands {
     /// Run everything on this machine: PostgreSQL, Redis, a mock mail provider and the API
     Dev(dev::DevArgs),
     /// Run the API and the mail worker against existing stores
-    Serve(serve::ServeArgs),
+    Serve(crate::config::ServeArgs),
     /// Run the mock mail provider alone
     MailMock(mail_mock::MailMockArgs),
     /// Apply, revert or list the database's migrations

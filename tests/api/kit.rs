@@ -9,7 +9,7 @@ use clap::Parser;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sixty::app::App;
-use sixty::config::{Config, ListenArgs, ProviderArgs, ServiceArgs, StoreArgs};
+use sixty::config::{Config, ServeArgs};
 use sixty::dev::{Stack, StackOptions};
 use sixty::http::server::{self, ServerLimits};
 use sixty::mail_mock::{MailMock, Options};
@@ -64,13 +64,7 @@ pub async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>
 #[derive(Parser)]
 struct Flags {
     #[command(flatten)]
-    listen: ListenArgs,
-    #[command(flatten)]
-    stores: StoreArgs,
-    #[command(flatten)]
-    provider: ProviderArgs,
-    #[command(flatten)]
-    service: ServiceArgs,
+    settings: ServeArgs,
 }
 
 pub struct Service {
@@ -162,7 +156,7 @@ pub async fn run(flags: &[&str], stop: CancellationToken) -> String {
     args.extend(["--code-secret=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]);
     args.extend(flags);
     let flags = Flags::parse_from(args);
-    let config = Config::new(flags.listen, flags.stores, flags.provider, flags.service).unwrap();
+    let config = Config::new(flags.settings).unwrap();
     let app = App::bind(config, String::new).await.unwrap();
     let url = format!("http://{}", app.api_addr());
     tokio::spawn(async move { app.run(stop).await.unwrap() });
