@@ -12,6 +12,9 @@ CREATE TABLE outbox (
     idempotency_key uuid NOT NULL DEFAULT gen_random_uuid(),
     created_at      timestamptz NOT NULL DEFAULT now(),
     attempts        integer NOT NULL DEFAULT 0,
+    -- Whether no attempt can have reached the provider. A claim clears it and a refused attempt restores it, so that of a
+    -- worker that died it is assumed that its mail is out.
+    unsent          boolean NOT NULL DEFAULT true,
     -- When the next attempt may begin. A claim moves it to the end of the lease, so the row of a worker that died comes
     -- up again by itself.
     due_at          timestamptz NOT NULL DEFAULT now(),

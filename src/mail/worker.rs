@@ -52,6 +52,8 @@ enum Outcome {
     Retry {
         reason: String,
         after: Option<Duration>,
+        /// Whether still no attempt can have reached the provider.
+        unsent: bool,
     },
     GiveUp {
         reason: String,
@@ -127,12 +129,12 @@ impl<C: Codes> Worker<C> {
             (Message::code(&recipient, &code, self.code_ttl), Some(code))
         };
         let put = || self.codes.put(claim.user, claim.grant, code.as_ref());
-        let later = |error: StoreError| Outcome::Retry { reason: error.to_string(), after: None };
+        let later = |error: StoreError, unsent| Outcome::Retry { reason: error.to_string(), after: None, unsent };
         match put().await {
             Ok(Put::Armed) => {}
             Ok(Put::Overtaken | Put::Spent) => return Outcome::NotWanted,
             // A code that is not live must not be mailed.
-            Err(error) => return later(error),
+            Err(error) => return later(error, claim.unsent),
         }
         let begun = Instant::now();
         let sent = self.provider.send(&message, claim.idempotency_key).await;
@@ -140,10 +142,11 @@ impl<C: Codes> Worker<C> {
         if maybe_taken && begun.elapsed() + claim.age > LATE {
             // Before the minute begins, so that there is no gap in which it could be cut short.
             if let Err(error) = self.outbox.restart_wait(claim).await {
-                return later(error);
+                return later(error, false);
             }
         }
-        if !maybe_taken {
+        let unsent = claim.unsent && !maybe_taken;
+        if unsent {
             // Nobody has the code, so nobody should lose a guess at it. It expires by itself if this fails.
             if let Err(error) = self.codes.withdraw(claim.user, claim.grant).await {
                 debug!(%error, user.id = %claim.user, "a code that was not mailed was not withdrawn");
@@ -152,7 +155,7 @@ impl<C: Codes> Worker<C> {
         match sent {
             Ok(()) => {}
             Err(SendError::Temporary { reason, retry_after, .. }) => {
-                return Outcome::Retry { reason, after: retry_after };
+                return Outcome::Retry { reason, after: retry_after, unsent };
             }
             Err(SendError::Permanent { reason }) => return Outcome::GiveUp { reason },
         }
@@ -160,19 +163,19 @@ impl<C: Codes> Worker<C> {
             // Used or destroyed while the provider was answering: the mail has done its work.
             Ok(Put::Armed | Put::Overtaken | Put::Spent) => Outcome::Sent,
             // The mail is out but its code may be gone: the same mail again is better than a code that does not work.
-            Err(error) => later(error),
+            Err(error) => later(error, false),
         }
     }
 
     async fn settle(&self, claim: &Claim, outcome: Outcome) -> Result<(), StoreError> {
         let (user, attempts) = (claim.user, claim.attempts);
         let outcome = match outcome {
-            Outcome::Retry { reason, after } => {
+            Outcome::Retry { reason, after, unsent } => {
                 match retry::delay(attempts, claim.age, after, self.give_up_after, self.entropy.fraction()) {
                     Some(delay) => {
                         warn!(%reason, user.id = %user, attempts, ?delay, "a mail was not accepted; it will be tried again");
                         counter!("sixty_mail_attempts_total", "outcome" => "retry").increment(1);
-                        self.outbox.retry(claim, delay).await?;
+                        self.outbox.retry(claim, delay, unsent).await?;
                         return Ok(());
                     }
                     None => Outcome::GiveUp { reason },

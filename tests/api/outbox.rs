@@ -37,6 +37,27 @@ async fn a_mail_whose_acceptance_was_lost_is_sent_again_as_the_same() {
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
 }
 
+/// Who has the mail can use its code, whatever becomes of the provider before it says so.
+#[tokio::test]
+async fn a_code_that_may_have_been_mailed_is_not_taken_back() {
+    let service = Service::start().await;
+    service.faults(json!({ "drop_rate": 1 })).await;
+    service.registered(ADA).await;
+    let code = service.code(ADA, 1).await;
+    let attempts =
+        async || -> i32 { sqlx::query_scalar("SELECT attempts FROM outbox").fetch_one(&service.db).await.unwrap() };
+    service.faults(json!({ "fail_rate": 1, "status": 503 })).await;
+    let before = attempts().await;
+    // The second of these attempts cannot have begun under the former faults; its end is noted when it is given back.
+    eventually("refused attempts", async || {
+        let noted = "SELECT lease IS NULL FROM outbox";
+        let noted: bool = sqlx::query_scalar(noted).fetch_one(&service.db).await.unwrap();
+        (attempts().await >= before + 2 && noted).then_some(())
+    })
+    .await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_mail_that_was_refused_for_good_is_given_up() {
     let service = Service::start().await;

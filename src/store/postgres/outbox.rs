@@ -31,6 +31,8 @@ pub struct Claim {
     pub account_email: Option<String>,
     /// Attempts including this one.
     pub attempts: u32,
+    /// Whether no earlier attempt can have reached the provider.
+    pub unsent: bool,
     /// Since the mail was granted.
     pub age: Duration,
     lease: Uuid,
@@ -53,17 +55,18 @@ impl Outbox {
                 sqlx::query!(
                     r#"
                     WITH due AS MATERIALIZED (
-                        SELECT id FROM outbox WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+                        SELECT id, unsent FROM outbox
+                        WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
                     ), claimed AS (
                         UPDATE outbox
-                        SET lease = gen_random_uuid(), attempts = attempts + 1,
+                        SET lease = gen_random_uuid(), attempts = attempts + 1, unsent = false,
                             due_at = now() + make_interval(secs => $2)
                         FROM due WHERE outbox.id = due.id
-                        RETURNING outbox.*
+                        RETURNING outbox.*, due.unsent AS was_unsent
                     )
                     SELECT claimed.id AS "id!", claimed.user_id AS "user_id!", claimed.nonce AS "nonce!",
                         claimed.digits AS "digits!", claimed.idempotency_key AS "idempotency_key!",
-                        claimed.attempts AS "attempts!", claimed.lease AS "lease!",
+                        claimed.attempts AS "attempts!", claimed.was_unsent AS "unsent!", claimed.lease AS "lease!",
                         extract(epoch FROM now() - claimed.created_at)::float8 AS "age!",
                         registered.email AS "email!", registered.status = 'pending' AS "wanted!",
                         account.email AS "account_email?"
@@ -87,6 +90,7 @@ impl Outbox {
                     idempotency_key: row.idempotency_key,
                     email: row.email,
                     wanted: row.wanted,
+                    unsent: row.unsent,
                     account_email: row.account_email,
                     attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
                     age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
@@ -113,13 +117,18 @@ impl Outbox {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives the mail back, to be tried again after `delay`. `false`: this claim no longer held it.
-    pub async fn retry(&self, claim: &Claim, delay: Duration) -> Result<bool, StoreError> {
+    /// Gives the mail back, to be tried again after `delay`; `unsent` says whether still no attempt can have reached the
+    /// provider. `false`: this claim no longer held it.
+    pub async fn retry(&self, claim: &Claim, delay: Duration, unsent: bool) -> Result<bool, StoreError> {
         let back = sqlx::query!(
-            "UPDATE outbox SET lease = NULL, due_at = now() + make_interval(secs => $3) WHERE id = $1 AND lease = $2",
+            "
+            UPDATE outbox SET lease = NULL, due_at = now() + make_interval(secs => $3), unsent = $4
+            WHERE id = $1 AND lease = $2
+            ",
             claim.grant.0,
             claim.lease,
             delay.as_secs_f64(),
+            unsent,
         );
         let back = self.postgres.bounded(back.execute(self.postgres.pool())).await?;
         Ok(back.rows_affected() == 1)

@@ -173,7 +173,7 @@ impl PgUsers {
             INSERT INTO outbox (user_id, kind, nonce, digits) VALUES ($1, 'code', $2, $3)
             ON CONFLICT (user_id) WHERE kind = 'code' DO UPDATE SET
                 id = DEFAULT, nonce = EXCLUDED.nonce, digits = EXCLUDED.digits, idempotency_key = DEFAULT,
-                created_at = DEFAULT, attempts = DEFAULT, due_at = DEFAULT, lease = DEFAULT
+                created_at = DEFAULT, attempts = DEFAULT, unsent = DEFAULT, due_at = DEFAULT, lease = DEFAULT
             ",
             id.0,
             &nonce.0[..],
