@@ -130,7 +130,7 @@ pub struct CodeArgs {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Passwords")]
 pub struct HashArgs {
-    /// argon2id's m, in KiB, for addresses that were not seen before; others keep the cost they had
+    /// argon2id's m, in KiB. When m × t rises, an account's hash is made anew at its next login
     #[arg(long, env, value_name = "KIB", default_value_t = 19456)]
     pub argon2_memory_kib: u32,
     /// argon2id's t

@@ -73,6 +73,16 @@ impl HashCost {
         cost.params().filter(|_| sane).map(|_| cost).ok_or(HashCostError::OutOfRange)
     }
 
+    /// Whether an evaluation does less work than another's.
+    pub fn is_below(self, other: Self) -> bool {
+        self.work() < other.work()
+    }
+
+    /// What the time of an evaluation is proportional to. Lanes only divide it.
+    fn work(self) -> u64 {
+        u64::from(self.memory_kib) * u64::from(self.passes)
+    }
+
     fn params(self) -> Option<Params> {
         Params::new(self.memory_kib, self.passes, self.lanes, Some(32)).ok()
     }
@@ -208,6 +218,11 @@ impl Hasher {
     /// The recipe of an address that has none yet.
     pub fn recipe(&self, salt: Salt) -> Recipe {
         Recipe { salt, cost: self.cost }
+    }
+
+    /// What hashes cost that are made now.
+    pub fn cost(&self) -> HashCost {
+        self.cost
     }
 
     pub async fn hash(&self, password: Password, recipe: Recipe) -> Result<PasswordHash, Overloaded> {

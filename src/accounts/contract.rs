@@ -96,6 +96,7 @@ pub async fn users(store: &impl UsersUnderTest) {
     registering_again_replaces_row_and_mail(&hand).await;
     waits_double_and_short_codes_run_out(&hand).await;
     a_recipe_is_kept_for_good(&hand).await;
+    an_accounts_hash_is_made_anew_if_it_is_alone_and_still_the_old_one(&hand).await;
     a_resend_takes_the_mails_place(&hand).await;
     activation_happens_once_and_only_to_this_row(&hand).await;
     an_account_and_a_pending_row_stand_side_by_side(&hand).await;
@@ -176,6 +177,35 @@ async fn a_recipe_is_kept_for_good<T: UsersUnderTest>(hand: &Hand<'_, T>) {
         assert!(matches!(stale, Registration::TooSoon { .. }), "a hash by another recipe is not written: {stale:?}");
     }
     assert_eq!(hand.standing("recipe@example.com").await, Standing { recipe: Some(first), wait: None });
+}
+
+async fn an_accounts_hash_is_made_anew_if_it_is_alone_and_still_the_old_one<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let dearer = HashCost::new(8, 2, 1).expect("above argon2's least");
+    let user = hand.registered("rehash@example.com").await;
+    let old = hand.rows("rehash@example.com").await[0].hash.clone();
+    let new = hand.hash(Recipe { cost: dearer, ..old.recipe }).await;
+    let rehash = async |old, new| hand.store.users().rehash(user.id, old, new).await.expect("the store answers");
+    assert!(!rehash(&old, &new).await, "a pending row may shadow an account, and must not tell");
+    hand.activate(&user).await.expect("pending till now");
+    hand.store.advance(Duration::from_secs(60)).await;
+    let shadow = hand.registered("rehash@example.com").await;
+    assert!(!rehash(&old, &new).await, "the shadow's hash would no longer fit the recipe");
+    assert_eq!(hand.standing("rehash@example.com").await.recipe, Some(old.recipe));
+
+    let user = hand.registered("rehash2@example.com").await;
+    let old = hand.rows("rehash2@example.com").await[0].hash.clone();
+    let new = hand.hash(Recipe { cost: dearer, ..old.recipe }).await;
+    let rehash = async |old, new| hand.store.users().rehash(user.id, old, new).await.expect("the store answers");
+    hand.activate(&user).await.expect("pending till now");
+    assert!(!rehash(&new, &old).await, "the password was changed meanwhile");
+    assert!(rehash(&old, &new).await);
+    assert!(!rehash(&old, &new).await, "somebody else was faster");
+    assert_eq!(hand.rows("rehash2@example.com").await[0].hash.to_phc(), new.to_phc());
+    assert_eq!(hand.standing("rehash2@example.com").await.recipe, Some(new.recipe));
+    hand.store.advance(Duration::from_secs(60)).await;
+    hand.registered("rehash2@example.com").await;
+    let shadowed = hand.store.users().rehash(shadow.id, &old, &new).await.expect("the store answers");
+    assert!(!shadowed, "nobody else's hash is touched");
 }
 
 async fn a_resend_takes_the_mails_place<T: UsersUnderTest>(hand: &Hand<'_, T>) {

@@ -156,6 +156,22 @@ impl Users for MemoryUsers {
         Ok(of_address.map(|(_, user, hash)| Row { user: user.clone(), hash: hash.clone() }).collect())
     }
 
+    async fn rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
+        let mut tables = lock(&self.tables);
+        let Some(at) = tables.users.iter().position(|(_, user, _)| user.id == id) else {
+            return Ok(false);
+        };
+        let (address, user, hash) = &tables.users[at];
+        let alone = tables.users.iter().filter(|(of, ..)| of == address).count() == 1;
+        if !alone || user.status == Status::Pending || hash.to_phc() != old.to_phc() {
+            return Ok(false);
+        }
+        let address = address.clone();
+        tables.users[at].2 = new.clone();
+        tables.addresses.entry(address).and_modify(|(recipe, _)| *recipe = new.recipe);
+        Ok(true)
+    }
+
     async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
         Ok(lock(&self.tables).users.iter().find(|(_, user, _)| user.id == id).map(|(_, user, _)| user.clone()))
     }
@@ -304,11 +320,24 @@ impl Twins {
         let users = Arc::new(MemoryUsers::new(clock.clone(), Pacing::default()));
         let codes = Arc::new(MemoryCodes::new(clock.clone(), Duration::from_secs(60)));
         let cheap = HashCost::new(8, 1, 1).expect("argon2's least");
-        let hasher = Hasher::start(cheap, 1, Duration::from_secs(10));
-        let queued = Arc::new(Notify::new());
-        let accounts = Accounts::new(Arc::clone(&users), Arc::clone(&codes), hasher, Entropy::seeded(60), queued);
+        let accounts = Self::accounts(&users, &codes, cheap);
         let secret = CodeSecret::new(vec![60; 32]).expect("long enough");
         Self { clock, users, codes, accounts, secret, grants: Mutex::default() }
+    }
+
+    fn accounts(
+        users: &Arc<MemoryUsers>,
+        codes: &Arc<MemoryCodes>,
+        cost: HashCost,
+    ) -> Accounts<MemoryUsers, MemoryCodes> {
+        let hasher = Hasher::start(cost, 1, Duration::from_secs(10));
+        let queued = Arc::new(Notify::new());
+        Accounts::new(Arc::clone(users), Arc::clone(codes), hasher, Entropy::seeded(60), queued)
+    }
+
+    /// What a restart with another cost of hashing would do.
+    pub fn hash_at(&mut self, cost: HashCost) {
+        self.accounts = Self::accounts(&self.users, &self.codes, cost);
     }
 
     pub async fn register(&self, email: &str, password: &str) -> Result<User, RegisterError> {

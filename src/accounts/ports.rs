@@ -81,6 +81,16 @@ pub trait Users: Send + Sync + 'static {
     /// All rows of an address: at most one account and one pending.
     fn rows(&self, address: &Address) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
 
+    /// Replaces an account's hash by one of another cost, and the address's cost with it, so that its next rows share it.
+    /// `false`, and nothing has changed: the hash is no longer `old` (the password was changed meanwhile), or a pending row
+    /// shadows the account, whose hash cannot be made anew without its password.
+    fn rehash(
+        &self,
+        id: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     fn find(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
     /// Turns this very row from pending to active, and drops a mail of it that was not sent yet. `None`: the row is

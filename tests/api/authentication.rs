@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
-use crate::kit::{Answer, PASSWORD, Service};
+use crate::kit::{Answer, PASSWORD, Service, at_once};
 
 #[tokio::test]
 async fn a_wrong_user_and_a_wrong_password_are_the_same() {
@@ -47,6 +47,34 @@ async fn fields_that_are_not_basic_are_refused() {
         assert_eq!(answer.outcome(), (401, "unauthenticated"), "{}", String::from_utf8_lossy(&field));
     }
     assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_hash_is_made_anew_at_the_first_login_after_its_cost_was_raised() {
+    let service = Service::start().await;
+    service.account("ada@example.com").await;
+    let hash = async || -> String {
+        sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&service.db).await.unwrap()
+    };
+    let before = hash().await;
+    assert!(before.contains("$m=8,t=1,p=1$"), "{before}");
+
+    let raised = service.replica(&["--argon2-memory-kib=16"]).await;
+    assert_eq!(raised.me("ada@example.com", "wrong password").await.status, 401);
+    assert_eq!(hash().await, before);
+    // Two at once: one of them is later than the other, and finds the hash made anew.
+    let logins = at_once(2, |_| {
+        let request = raised.request(Method::GET, "/v1/users/me").basic_auth("ada@example.com", Some(PASSWORD));
+        Answer::of(request)
+    });
+    assert!(logins.await.iter().all(|login| login.status == 200));
+    let after = hash().await;
+    assert!(after.contains("$m=16,t=1,p=1$"), "{after}");
+    for service in [&service, &raised] {
+        assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 200);
+        assert_eq!(service.me("ada@example.com", "wrong password").await.status, 401);
+    }
+    assert_eq!(hash().await, after, "a lower cost takes nothing back");
 }
 
 #[tokio::test]

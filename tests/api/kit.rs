@@ -61,7 +61,9 @@ pub async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>
     tokio::time::timeout(PATIENCE, poll).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
+/// The last of a flag's values holds, so that a test may override what every test gets.
 #[derive(Parser)]
+#[command(args_override_self = true)]
 struct Flags {
     #[command(flatten)]
     settings: ServeArgs,

@@ -185,6 +185,41 @@ impl PgUsers {
         Ok(Regrant::Granted { wait })
     }
 
+    async fn try_rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.pool().begin().await?;
+        // First the address: from here on nobody can register a row by the old recipe.
+        let costs = sqlx::query!(
+            "
+            UPDATE addresses SET hash_cost = $3 FROM users
+            WHERE users.id = $1 AND addresses.address = users.address AND addresses.hash_cost = $2
+            ",
+            id.0,
+            old.recipe.cost.to_string(),
+            new.recipe.cost.to_string(),
+        )
+        .execute(&mut *transaction)
+        .await?;
+        let hashes = sqlx::query!(
+            "
+            UPDATE users SET password_hash = $3
+            WHERE id = $1 AND password_hash = $2 AND status <> 'pending'
+                AND NOT EXISTS (SELECT FROM users AS shadow WHERE shadow.address = users.address AND shadow.id <> $1)
+            ",
+            id.0,
+            old.to_phc(),
+            new.to_phc(),
+        )
+        .execute(&mut *transaction)
+        .await?;
+        let rehashed = costs.rows_affected() == 1 && hashes.rows_affected() == 1;
+        if rehashed {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
+        Ok(rehashed)
+    }
+
     async fn try_activate(&self, id: UserId) -> Result<Option<UserRow>, sqlx::Error> {
         let activated = sqlx::query_as!(
             UserRow,
@@ -273,6 +308,10 @@ impl Users for PgUsers {
                 Ok(Row { user: user.try_into()?, hash })
             })
             .collect()
+    }
+
+    async fn rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
+        self.postgres.bounded(self.try_rehash(id, old, new)).await
     }
 
     async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
