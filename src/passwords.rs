@@ -83,6 +83,14 @@ impl HashCost {
         u64::from(self.memory_kib) * u64::from(self.passes)
     }
 
+    /// What is missing from an evaluation to as much work as another's, within the other's memory. `None`: too little to
+    /// be an evaluation.
+    fn up_to(self, other: Self) -> Option<Self> {
+        let missing = other.work().saturating_sub(self.work());
+        let passes = missing.div_ceil(u64::from(other.memory_kib)).max(1);
+        Self::new((missing / passes).try_into().ok()?, passes.try_into().ok()?, other.lanes).ok()
+    }
+
     fn params(self) -> Option<Params> {
         Params::new(self.memory_kib, self.passes, self.lanes, Some(32)).ok()
     }
@@ -204,12 +212,11 @@ impl Hasher {
         let (jobs, queue) = mpsc::sync_channel(1024);
         let queue = Arc::new(Mutex::new(queue));
         let load = Arc::new(Load { threads, waiting: AtomicUsize::new(0), evaluation: AtomicU64::new(20_000_000) });
-        let blocks = cost.params().expect("checked by new").block_count();
         for n in 0..threads {
             let (queue, load) = (Arc::clone(&queue), Arc::clone(&load));
             std::thread::Builder::new()
                 .name(format!("hasher-{n}"))
-                .spawn(move || work(&queue, &load, blocks))
+                .spawn(move || work(&queue, &load, cost))
                 .expect("the operating system gives a thread");
         }
         Self { jobs, load, cost, max_wait }
@@ -230,6 +237,8 @@ impl Hasher {
         Ok(PasswordHash { recipe, digest })
     }
 
+    /// Does no less work than an evaluation at today's cost: an address that is still hashed at a lower one takes as long
+    /// as an unknown one.
     pub async fn evaluate(&self, password: Password, recipe: Recipe) -> Result<Digest, Overloaded> {
         let wait = self.load.predicted_wait();
         if wait > self.max_wait {
@@ -245,12 +254,18 @@ impl Hasher {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>, load: &Load, blocks: usize) {
+fn work(queue: &Mutex<Receiver<Job>>, load: &Load, cost: HashCost) {
+    let blocks = cost.params().expect("checked by new").block_count();
     let mut memory = Vec::new();
     while let Some(Job { password, recipe, answer }) = next(queue, &mut memory) {
         let start = Instant::now();
         // A panic here would take the thread for good; its message goes to the log by way of the panic hook.
-        let digest = catch_unwind(AssertUnwindSafe(|| recipe.evaluate(&password, &mut memory)));
+        let digest = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(missing) = recipe.cost.up_to(cost) {
+                Recipe { cost: missing, ..recipe }.evaluate(&password, &mut memory);
+            }
+            recipe.evaluate(&password, &mut memory)
+        }));
         let took = start.elapsed().as_nanos() as u64;
         // An address from before the cost was lowered needs more than is kept.
         memory.truncate(blocks);
@@ -316,6 +331,22 @@ mod tests {
     fn what_is_no_hash_of_ours_is_refused() {
         for phc in ["", "$argon2i$v=19$m=8,t=1,p=1$AA$AA", "$argon2id$v=19$m=99999999,t=1,p=1$AA$AA", "$2b$12$x"] {
             assert!(PasswordHash::from_phc(phc).is_err());
+        }
+    }
+
+    #[test]
+    fn a_lower_cost_is_made_up_for() {
+        let cost = |m, t| HashCost::new(m, t, 1).unwrap();
+        for (low, high) in [((19456, 2), (47104, 1)), ((8, 1), (19456, 2)), ((19456, 1), (19456, 3)), ((8, 1), (17, 3))]
+        {
+            let (low, high) = (cost(low.0, low.1), cost(high.0, high.1));
+            let missing = low.up_to(high).unwrap();
+            assert!(missing.memory_kib <= high.memory_kib);
+            let made_up = low.work() + missing.work();
+            assert!(made_up <= high.work() && made_up + u64::from(missing.passes) > high.work(), "{low}, {missing}");
+        }
+        for (high, low) in [((47104, 1), (19456, 2)), ((8, 1), (8, 1))] {
+            assert_eq!(cost(high.0, high.1).up_to(cost(low.0, low.1)), None);
         }
     }
 
