@@ -45,8 +45,9 @@
 //!
 //! - [`domain`] knows nobody: no I/O, no clock, no randomness.
 //! - [`accounts`] knows [`domain`], [`passwords`], [`entropy`], and its stores by their traits alone. `memory.rs` has
-//!   twins of them for tests in milliseconds, and `contract.rs` what twins and real stores must both pass; these two are
-//!   there with the feature `testing`, which the tests switch on.
+//!   twins of them for tests in milliseconds, `contract.rs` what twins and real stores must both pass, and `model.rs` a
+//!   model that predicts the use cases' answers to any story; these three are there with the feature `testing`, which the
+//!   tests switch on.
 //! - [`store`] implements the traits. [`mail`] uses the [`Codes`] trait and, concretely, the [`Outbox`]: a trait for it
 //!   would have one implementor. The mailer's seam is the provider's URL.
 //! - [`app`] alone knows everyone. [`config`] knows the types that it fills.

@@ -6,6 +6,8 @@ pub mod authenticate;
 pub mod contract;
 #[cfg(feature = "testing")]
 pub mod memory;
+#[cfg(feature = "testing")]
+pub mod model;
 pub mod ports;
 pub mod register;
 pub mod resend;

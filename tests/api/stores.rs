@@ -1,28 +1,52 @@
 //! The real stores keep the contract that their twins keep.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use sixty::accounts::Accounts;
 use sixty::accounts::contract::{self, CodesUnderTest, UsersUnderTest};
+use sixty::accounts::model::{self, Step, World};
 use sixty::accounts::ports::{Codes as _, GrantedCode};
 use sixty::domain::code::{Code, CodeLength, CodeSecret, Grant, Nonce};
 use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
 use sixty::entropy::Entropy;
+use sixty::passwords::{HashCost, Hasher};
 use sixty::store::postgres::outbox::Outbox;
 use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::codes::{CodeStorage, RedisCodes};
 use sixty::store::redis::{Redis, RedisConfig};
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::kit;
 
 struct RealUsers {
-    users: PgUsers,
+    users: Arc<PgUsers>,
     db: PgPool,
+}
+
+impl RealUsers {
+    async fn new() -> Self {
+        let postgres = postgres().await;
+        let db = postgres.pool().clone();
+        Self { users: Arc::new(PgUsers::new(postgres, Pacing::default())), db }
+    }
+}
+
+/// An empty database with its tables.
+async fn postgres() -> Postgres {
+    let url = kit::database().await;
+    let config = PostgresConfig { url: url.as_str().into(), max_connections: 4, timeout: Duration::from_secs(5) };
+    let postgres = Postgres::new(&config).unwrap();
+    postgres.migrate().await.unwrap();
+    postgres
 }
 
 impl UsersUnderTest for RealUsers {
@@ -54,22 +78,14 @@ impl UsersUnderTest for RealUsers {
 
 #[tokio::test]
 async fn postgresql_keeps_the_contract() {
-    let url = kit::database().await;
-    let config = PostgresConfig { url: url.as_str().into(), max_connections: 4, timeout: Duration::from_secs(5) };
-    let postgres = Postgres::new(&config).unwrap();
-    postgres.migrate().await.unwrap();
-    let db = postgres.pool().clone();
-    contract::users(&RealUsers { users: PgUsers::new(postgres, Pacing::default()), db }).await;
+    contract::users(&RealUsers::new().await).await;
 }
 
 /// With the statistics of an outbox that is empty as a rule, PostgreSQL may choose a plan in which a careless claim takes
 /// everything.
 #[tokio::test]
 async fn a_claim_takes_no_more_than_it_asked_for() {
-    let url = kit::database().await;
-    let config = PostgresConfig { url: url.as_str().into(), max_connections: 4, timeout: Duration::from_secs(5) };
-    let postgres = Postgres::new(&config).unwrap();
-    postgres.migrate().await.unwrap();
+    let postgres = postgres().await;
     let db = postgres.pool().clone();
     sqlx::query("ANALYZE outbox").execute(&db).await.unwrap();
     sqlx::raw_sql(
@@ -92,7 +108,7 @@ async fn a_claim_takes_no_more_than_it_asked_for() {
 }
 
 struct RealCodes {
-    codes: RedisCodes,
+    codes: Arc<RedisCodes>,
     /// All nodes.
     urls: Vec<String>,
     prefix: String,
@@ -108,7 +124,7 @@ impl RealCodes {
             prefix: prefix.clone(),
         };
         let codes = RedisCodes::new(Redis::new(&config).unwrap(), storage, Duration::from_secs(60));
-        Self { codes, urls: urls.iter().map(ToString::to_string).collect(), prefix }
+        Self { codes: Arc::new(codes), urls: urls.iter().map(ToString::to_string).collect(), prefix }
     }
 }
 
@@ -146,6 +162,62 @@ async fn redis_keeps_the_contract_with_macs() {
 async fn redis_keeps_the_contract_with_plain_codes() {
     let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
     contract::codes(&RealCodes::new(&[stack.redis_url()], CodeStorage::Plain)).await;
+}
+
+/// The use cases over the real stores, with `CODE_SECRET` of [`SECRET`].
+struct RealWorld {
+    users: RealUsers,
+    codes: RealCodes,
+    accounts: Accounts<PgUsers, RedisCodes>,
+}
+
+const SECRET: [u8; 32] = [60; 32];
+
+impl World for RealWorld {
+    type Users = PgUsers;
+    type Codes = RedisCodes;
+
+    fn accounts(&self) -> &Accounts<PgUsers, RedisCodes> {
+        &self.accounts
+    }
+
+    fn codes(&self) -> &RedisCodes {
+        &self.codes.codes
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.users.advance(by).await;
+        self.codes.advance(by).await;
+    }
+
+    async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
+        self.users.queued().await
+    }
+}
+
+#[test]
+fn whatever_the_order_the_stores_answer_as_the_model_says() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let secret = CodeSecret::new(SECRET.to_vec()).unwrap();
+    let stack = kit::stack();
+    let world = runtime.block_on(async {
+        let users = RealUsers::new().await;
+        let codes = RealCodes::new(&[stack.redis_url()], CodeStorage::Hmac(secret.clone()));
+        let hasher = Hasher::start(HashCost::new(8, 1, 1).unwrap(), 1, Duration::from_secs(10));
+        let (entropy, queued) = (Entropy::from_system(), Arc::new(Notify::new()));
+        let accounts = Accounts::new(Arc::clone(&users.users), Arc::clone(&codes.codes), hasher, entropy, queued);
+        RealWorld { users, codes, accounts }
+    });
+    let config = ProptestConfig { cases: 24, ..ProptestConfig::default() };
+    let stories = prop::collection::vec(any::<u32>(), 1..200);
+    let outcome = TestRunner::new(config).run(&stories, |story| {
+        let story: Vec<Step> = story.into_iter().map(Step::from_number).collect();
+        // Addresses of its own for every story.
+        let domain = format!("{}.example", kit::unique());
+        runtime.block_on(model::play(&world, &secret, &domain, &story));
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 /// A cluster of two, each with half of the slots.
