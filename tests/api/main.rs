@@ -13,6 +13,7 @@ mod process;
 mod protocol;
 mod registration;
 mod resend;
+mod secrets;
 mod serve;
 mod stack;
 mod stores;
