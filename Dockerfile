@@ -50,9 +50,10 @@ CMD ["serve"]
 # --- the tests ------------------------------------------------------------------------------------------------------
 
 FROM crates AS tests
-# The tests start their own servers, of which they need the programs.
+# The tests start their own servers, of which they need the programs, and type the README's tour.
 RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends postgresql redis-server redis-tools \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        curl postgresql postgresql-client redis-server redis-tools \
     && rm -rf /var/lib/apt/lists/*
 RUN cargo test --no-run --locked --offline && cargo clean --offline --package sixty
 COPY . .

@@ -16,18 +16,24 @@ use super::kit::{Answer, PASSWORD, Service, eventually};
 use super::process::{CHEAP_HASHES, Folder, Running, all_end, complaint, family, output, send, shell, sixty};
 
 /// `sixty dev` on free ports.
-fn command(folder: &Folder) -> Command {
+pub fn on_free_ports() -> Command {
     let mut command = sixty(&["dev"]);
     command.envs(["API_ADDR", "MAIL_MOCK_ADDR", "OPS_ADDR"].map(|name| (name, "127.0.0.1:0")));
-    command.args(CHEAP_HASHES).arg("--dev-folder").arg(&folder.0);
+    command.args(CHEAP_HASHES);
     command
 }
 
-struct Dev {
+fn command(folder: &Folder) -> Command {
+    let mut command = on_free_ports();
+    command.arg("--dev-folder").arg(&folder.0);
+    command
+}
+
+pub struct Dev {
     running: Running,
     env_file: PathBuf,
     /// What the file holds once a shell has read it.
-    env: HashMap<String, String>,
+    pub env: HashMap<String, String>,
 }
 
 impl Dev {
@@ -35,7 +41,7 @@ impl Dev {
         Dev::run(&mut command(folder), folder.join("env")).await
     }
 
-    async fn run(command: &mut Command, env_file: PathBuf) -> Dev {
+    pub async fn run(command: &mut Command, env_file: PathBuf) -> Dev {
         let mut running = Running::start(command);
         running.until("the file env", async |_| env_file.exists().then_some(())).await;
         let env = source(&env_file).await;
@@ -55,11 +61,11 @@ impl Dev {
         Service::reach(api.to_owned(), mail, database, prefix, CancellationToken::new()).await
     }
 
-    async fn own_service(&self) -> Service {
+    pub async fn own_service(&self) -> Service {
         self.service(&self.env["API_URL"]).await
     }
 
-    async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         let family = self.family();
         assert!(self.running.end(Signal::SIGTERM).await.success(), "{}", self.running.stderr());
         // At once: when the command ends, everything it started has ended.

@@ -11,6 +11,7 @@ mod migrate;
 mod outbox;
 mod process;
 mod protocol;
+mod readme;
 mod registration;
 mod resend;
 mod secrets;

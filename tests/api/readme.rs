@@ -1,0 +1,239 @@
+//! The README's tour, typed into a shell as it stands: what it shows is what happens.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use regex::{Captures, Regex};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::timeout;
+
+use super::dev::{Dev, on_free_ports};
+use super::process::{Folder, shell};
+
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+/// A command of the tour sleeps for a minute.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Written after each command's output; nothing else writes it.
+const END: u8 = 0x1e;
+
+/// Colours and links, which curl gives a terminal.
+const UNSEEN: &str = r"\x1b\[[0-9;]*m|\x1b\]8;[^\x1b]*\x1b\\";
+
+/// What the tour types, and Debian's package of it.
+const PROGRAMS: [(&str, &str); 4] =
+    [("bash", "bash"), ("curl", "curl"), ("psql", "postgresql-client"), ("redis-cli", "redis-tools")];
+
+/// What differs from run to run.
+const VARYING: &str = r#"(?x)
+    (?<id>      [0-9a-f]{8} (-[0-9a-f]{4}){3} -[0-9a-f]{12} )
+  | (?<time>    \d{4}-\d\d-\d\dT[\d:.]+Z )
+  | (?<code>    \b\d{4}\b )
+  | (?<date>    \w{3},\ \d\d\ \w{3}\ \d{4}\ [\d:]+\ GMT )
+  | (?<link>    http://127\.0\.0\.1:\d+\S* )
+  | (?<length>  content-length:\ \d+ )
+    # What is left of the minute depends on the machine; neither a zero nor two minutes do.
+  | (?<seconds> (\(integer\)\ |\ in\ |"retry_after":) ([2-9]|[1-5]\d|60)\b )"#;
+/// Those of them that say the same of the same thing: the code in Redis is that of the mail.
+const LASTING: [&str; 3] = ["id", "time", "code"];
+
+#[tokio::test]
+async fn the_tour_shows_what_happens_within_sixty_seconds_and_after() {
+    assert_installed().await;
+    let readme = fs::read_to_string(README).unwrap();
+    let shown = steps(&readme);
+    assert!(!shown.is_empty(), "the README has no ```console blocks");
+
+    let home = Folder::new("readme");
+    fs::create_dir_all(&home.0).unwrap();
+    let mut dev = Dev::run(on_free_ports().current_dir(&home.0), home.join("target/dev/env")).await;
+    let service = dev.own_service().await;
+    let mut terminal = Terminal::open(&home.0);
+    let mut happened = Vec::new();
+    for Step { command, .. } in &shown {
+        // Mails are faster than fingers.
+        service.outbox_is_empty().await;
+        let output = terminal.type_in(command).await;
+        happened.push(Step { command: command.clone(), output });
+    }
+    drop(terminal);
+    dev.stop().await;
+
+    if std::env::var_os("UPDATE_README").is_some() {
+        fs::write(README, rewritten(&readme, &happened)).unwrap();
+        return;
+    }
+    let differences = differences(&shown, &happened);
+    assert!(
+        differences.is_empty(),
+        "README.md shows what does not happen.\n{differences}\n\
+         To accept what happened: just readme, or UPDATE_README=1 cargo test --test api readme::\n"
+    );
+}
+
+/// A command of the tour, and what the README shows below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Step {
+    command: String,
+    output: String,
+}
+
+/// The commands in the ```console blocks.
+fn steps(readme: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for line in readme.lines() {
+        if line.starts_with("```") {
+            inside = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| inside) {
+            steps.push(Step { command: command.to_owned(), output: String::new() });
+        } else if let Some(step) = steps.last_mut().filter(|_| inside) {
+            writeln!(step.output, "{line}").unwrap();
+        }
+    }
+    steps
+}
+
+/// The README with these outputs in place of its own.
+fn rewritten(readme: &str, happened: &[Step]) -> String {
+    let (mut text, mut happened) = (String::new(), happened.iter());
+    let mut inside = false;
+    for line in readme.lines() {
+        if line.starts_with("```") {
+            inside = line == "```console";
+        }
+        if inside && line.starts_with("$ ") {
+            let output = &happened.next().expect("a step for each command").output;
+            write!(text, "{line}\n{output}").unwrap();
+        } else if !inside || line.starts_with("```") {
+            writeln!(text, "{line}").unwrap();
+        }
+    }
+    text
+}
+
+/// Where they differ in more than differs from run to run, for people.
+fn differences(shown: &[Step], happened: &[Step]) -> String {
+    let varying = Regex::new(VARYING).unwrap();
+    let mut known = HashMap::new();
+    let mut differences = String::new();
+    for (shown, happened) in shown.iter().zip(happened) {
+        let expected = in_terms_of(&happened.output, &shown.output, &varying, &mut known);
+        if expected == happened.output {
+            continue;
+        }
+        writeln!(differences, "\n$ {}", shown.command).unwrap();
+        for (side, text) in [("README", &expected), ("now", &happened.output)] {
+            text.lines().for_each(|line| writeln!(differences, "{side:>6} | {line}").unwrap());
+        }
+    }
+    differences
+}
+
+/// What the README shows, with each value that differs from run to run replaced by that of this run. What a lasting value
+/// became once, it stays.
+fn in_terms_of(happened: &str, shown: &str, varying: &Regex, known: &mut HashMap<String, String>) -> String {
+    let kind = |found: &Captures| varying.capture_names().flatten().find(|name| found.name(name).is_some()).unwrap();
+    let mut values = varying.captures_iter(happened);
+    let translated = varying.replace_all(shown, |found: &Captures| match values.next() {
+        Some(value) if kind(&value) != kind(found) => found[0].to_owned(),
+        Some(value) if LASTING.contains(&kind(found)) => {
+            known.entry(found[0].to_owned()).or_insert_with(|| value[0].to_owned()).clone()
+        }
+        Some(value) => value[0].to_owned(),
+        None => found[0].to_owned(),
+    });
+    translated.into_owned()
+}
+
+async fn assert_installed() {
+    for (program, package) in PROGRAMS {
+        let found = shell(r#"command -v "$1""#).arg(program).output().await.unwrap();
+        assert!(found.status.success(), "the README's tour needs {program}: apt-get install {package}");
+    }
+}
+
+/// A shell whose output goes to a terminal: `redis-cli`, for one, writes otherwise into a pipe.
+struct Terminal {
+    input: ChildStdin,
+    screen: BufReader<tokio::fs::File>,
+    _shell: Child,
+}
+
+impl Terminal {
+    fn open(folder: &Path) -> Terminal {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let mut command = Command::new("bash");
+        // Of the person's own settings for psql and curl nothing is known.
+        command.arg("--norc").current_dir(folder).env_clear().env("HOME", folder);
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command.stdin(Stdio::piped()).stdout(pty.slave.try_clone().unwrap()).stderr(pty.slave);
+        let mut shell = command.kill_on_drop(true).spawn().unwrap();
+        let screen = tokio::fs::File::from_std(pty.master.into());
+        Terminal { input: shell.stdin.take().unwrap(), screen: BufReader::new(screen), _shell: shell }
+    }
+
+    /// What the command shows, without what nobody sees of it: colours, links, blanks at the end of lines.
+    async fn type_in(&mut self, command: &str) -> String {
+        let typed = format!("{command}\nprintf '\\{END:03o}'\n");
+        self.input.write_all(typed.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        let reading = self.screen.read_until(END, &mut bytes);
+        timeout(PATIENCE, reading).await.unwrap_or_else(|_| panic!("does not end: {command}")).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let text = Regex::new(UNSEEN).unwrap().replace_all(&text, "");
+        let lines = text.trim_end_matches(char::from(END)).trim_end().lines();
+        lines.fold(String::new(), |text, line| text + line.trim_end() + "\n")
+    }
+}
+
+const SAMPLE: &str = "\
+Text
+```console
+$ echo a; date
+a
+
+2026-11-20T23:21:11.785631Z
+$ true
+```
+$ none
+```sh
+$ none either
+```
+";
+
+#[test]
+fn only_what_is_in_console_blocks_is_typed_and_rewritten() {
+    let shown = steps(SAMPLE);
+    let step = |command: &str, output: &str| Step { command: command.to_owned(), output: output.to_owned() };
+    assert_eq!(shown, [step("echo a; date", "a\n\n2026-11-20T23:21:11.785631Z\n"), step("true", "")]);
+    assert_eq!(rewritten(SAMPLE, &shown), SAMPLE);
+    let happened = [step("echo a; date", "b\n"), step("true", "c\n")];
+    assert_eq!(steps(&rewritten(SAMPLE, &happened)), happened);
+}
+
+#[test]
+fn values_may_differ_and_nothing_else() {
+    let step = |output: &str| [Step { command: "say".to_owned(), output: output.to_owned() }];
+    for (shown, happened) in [
+        ("code is 9054\n2) \"9054\"", "code is 0042\n2) \"0042\""),
+        (r#""created_at":"2026-11-20T23:21:11.785631Z""#, r#""created_at":"2027-01-02T03:04:05Z""#),
+        ("(integer) 60", "(integer) 58"),
+        ("see http://127.0.0.1:8000/docs", "see http://127.0.0.1:8001/docs"),
+        (r#"asked for in 60 s.","retry_after":60"#, r#"asked for in 59 s.","retry_after":59"#),
+    ] {
+        assert_eq!(differences(&step(shown), &step(happened)), "", "{shown}");
+    }
+    for (shown, happened) in [
+        ("code is 9054\n2) \"9054\"", "code is 0042\n2) \"0043\""),
+        ("(integer) 0", "(integer) 1"),
+        (r#"{"retry_after":120}"#, r#"{"retry_after":60}"#),
+        (r#""status":422"#, r#""status":410"#),
+    ] {
+        assert_ne!(differences(&step(shown), &step(happened)), "", "{shown}");
+    }
+}
