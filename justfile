@@ -15,6 +15,10 @@ default:
 dev *args:
     cargo run -- dev "$@"
 
+# Play the whole story in the terminal; starts `dev` for as long if it does not run
+demo *args:
+    bash docs/demo.sh "$@"
+
 # Run everything in containers until Ctrl-C
 up *args:
     docker compose up --build "$@"

@@ -23,7 +23,7 @@ pub fn on_free_ports() -> Command {
     command
 }
 
-fn command(folder: &Folder) -> Command {
+pub fn command(folder: &Folder) -> Command {
     let mut command = on_free_ports();
     command.arg("--dev-folder").arg(&folder.0);
     command

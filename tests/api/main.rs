@@ -4,6 +4,7 @@
 mod activation;
 mod authentication;
 mod commands;
+mod demo;
 mod dev;
 mod document;
 mod kit;
