@@ -97,6 +97,10 @@ prepare:
 readme:
     UPDATE_README=1 cargo test --test api readme::
 
+# Take the README's picture, docs/demo.png
+screenshots:
+    bash docs/screenshots.sh
+
 # Draw architecture.png
 diagram:
     dot -Tpng docs/architecture.dot -o architecture.png
