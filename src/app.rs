@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::accounts::Accounts;
 use crate::accounts::ports::Codes;
+use crate::accounts::register::ExistingAccount;
 use crate::config::Config;
 use crate::domain::pacing::Pacing;
 use crate::entropy::Entropy;
@@ -86,7 +87,14 @@ impl App {
         let (migrated, is_migrated) = watch::channel(!config.migrate);
         let health = health(&postgres, &redis, is_migrated, stop.clone());
 
-        let accounts = Accounts::new(users, Arc::clone(&codes), hasher, entropy.clone(), Arc::clone(&mail_queued));
+        let accounts = Accounts::new(
+            users,
+            Arc::clone(&codes),
+            hasher,
+            entropy.clone(),
+            Arc::clone(&mail_queued),
+            config.existing_account,
+        );
         let api_routes = routes::api(accounts, health, entropy.clone(), config.body_timeout);
         let ops_routes = routes::ops(move || metrics(), entropy.clone(), config.body_timeout);
         let worker = Worker {
@@ -156,8 +164,8 @@ pub fn document() -> Document {
     let users = PgUsers::new(Postgres::new(&postgres).expect(nowhere), Pacing::default());
     let codes = RedisCodes::new(Redis::new(&redis).expect(nowhere), CodeStorage::Plain, Duration::ZERO);
     let hasher = Hasher::start(HashCost::default(), 0, Duration::ZERO);
-    let accounts =
-        Accounts::new(Arc::new(users), Arc::new(codes), hasher, Entropy::from_system(), Arc::new(Notify::new()));
+    let (entropy, queued) = (Entropy::from_system(), Arc::new(Notify::new()));
+    let accounts = Accounts::new(Arc::new(users), Arc::new(codes), hasher, entropy, queued, ExistingAccount::Hide);
     Document::of(&openapi::service(UsersApi::new(accounts)))
 }
 

@@ -11,6 +11,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
+use crate::accounts::register::ExistingAccount;
 use crate::domain::code::CodeSecret;
 use crate::domain::email::Email;
 use crate::domain::pacing::Pacing;
@@ -126,6 +127,24 @@ pub struct CodeArgs {
     pub short_codes_per_year: u16,
 }
 
+/// What whoever registers an address learns of its account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExistingChoice {
+    /// Nothing: the answer is that of a new address, and the owner is told by mail
+    Hide,
+    /// That there is one: 409 email-taken
+    Reveal,
+}
+
+/// Registrations.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Registrations")]
+pub struct RegistrationArgs {
+    /// What whoever registers an address learns of its account
+    #[arg(long, env, value_name = "KIND", default_value = "hide")]
+    pub existing_account: ExistingChoice,
+}
+
 /// The hasher.
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Passwords")]
@@ -206,6 +225,8 @@ pub struct ServiceArgs {
     #[command(flatten)]
     pub codes: CodeArgs,
     #[command(flatten)]
+    pub registrations: RegistrationArgs,
+    #[command(flatten)]
     pub hash: HashArgs,
     #[command(flatten)]
     pub mail: MailArgs,
@@ -261,6 +282,7 @@ pub struct Config {
     pub code_storage: CodeStorage,
     pub code_ttl: Duration,
     pub pacing: Pacing,
+    pub existing_account: ExistingAccount,
     pub hash_cost: HashCost,
     pub hash_threads: usize,
     pub hash_max_wait: Duration,
@@ -276,7 +298,7 @@ impl Config {
     /// Puts the sections together and checks what one alone cannot know.
     pub fn new(settings: ServeArgs) -> Result<Self, BadSetting> {
         let ServeArgs { listen, stores, provider, service } = settings;
-        let ServiceArgs { codes, hash, mail, limits, log: _ } = service;
+        let ServiceArgs { codes, registrations, hash, mail, limits, log: _ } = service;
         let code_secret = codes.code_secret.as_ref().ok_or_else(|| bad("CODE_SECRET", "must be set"))?;
         let code_secret = parse_secret(code_secret)?;
         let code_storage = match codes.code_storage {
@@ -336,6 +358,10 @@ impl Config {
                 quiet: codes.code_wait_reset,
                 short_codes: codes.short_codes_per_year,
             },
+            existing_account: match registrations.existing_account {
+                ExistingChoice::Hide => ExistingAccount::Hide,
+                ExistingChoice::Reveal => ExistingAccount::Reveal,
+            },
             hash_cost,
             hash_threads: if hash.hash_threads == 0 { cores } else { usize::from(hash.hash_threads) },
             hash_max_wait: hash.hash_max_wait,
@@ -380,6 +406,7 @@ mod tests {
         assert_eq!(config.hash_cost, HashCost::default());
         assert_eq!(config.code_ttl, Duration::from_secs(60));
         assert!(matches!(config.code_storage, CodeStorage::Hmac(_)));
+        assert_eq!(config.existing_account, ExistingAccount::Hide);
     }
 
     #[test]

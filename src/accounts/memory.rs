@@ -12,7 +12,7 @@ use super::Accounts;
 use super::activate::ActivateError;
 use super::authenticate::AuthenticateError;
 use super::ports::*;
-use super::register::RegisterError;
+use super::register::{ExistingAccount, RegisterError};
 use crate::domain::code::{Code, CodeSecret, Grant, MAX_MISSES, Nonce};
 use crate::domain::email::{Address, Email};
 use crate::domain::pacing::{History, Pacing};
@@ -316,11 +316,15 @@ impl Default for Twins {
 
 impl Twins {
     pub fn new() -> Self {
+        Self::with(ExistingAccount::Hide)
+    }
+
+    pub fn with(existing_account: ExistingAccount) -> Self {
         let clock = ManualClock::default();
         let users = Arc::new(MemoryUsers::new(clock.clone(), Pacing::default()));
         let codes = Arc::new(MemoryCodes::new(clock.clone(), Duration::from_secs(60)));
         let cheap = HashCost::new(8, 1, 1).expect("argon2's least");
-        let accounts = Self::accounts(&users, &codes, cheap);
+        let accounts = Self::accounts(&users, &codes, cheap, existing_account);
         let secret = CodeSecret::new(vec![60; 32]).expect("long enough");
         Self { clock, users, codes, accounts, secret, grants: Mutex::default() }
     }
@@ -329,15 +333,16 @@ impl Twins {
         users: &Arc<MemoryUsers>,
         codes: &Arc<MemoryCodes>,
         cost: HashCost,
+        existing_account: ExistingAccount,
     ) -> Accounts<MemoryUsers, MemoryCodes> {
         let hasher = Hasher::start(cost, 1, Duration::from_secs(10));
-        let queued = Arc::new(Notify::new());
-        Accounts::new(Arc::clone(users), Arc::clone(codes), hasher, Entropy::seeded(60), queued)
+        let (entropy, queued) = (Entropy::seeded(60), Arc::new(Notify::new()));
+        Accounts::new(Arc::clone(users), Arc::clone(codes), hasher, entropy, queued, existing_account)
     }
 
     /// What a restart with another cost of hashing would do.
     pub fn hash_at(&mut self, cost: HashCost) {
-        self.accounts = Self::accounts(&self.users, &self.codes, cost);
+        self.accounts = Self::accounts(&self.users, &self.codes, cost, ExistingAccount::Hide);
     }
 
     pub async fn register(&self, email: &str, password: &str) -> Result<User, RegisterError> {

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::entropy::Entropy;
 use crate::passwords::Hasher;
 use ports::{Codes, Users};
+use register::ExistingAccount;
 
 /// The use cases' common ground. Cheap to clone.
 pub struct Accounts<U, C> {
@@ -28,11 +29,19 @@ pub struct Accounts<U, C> {
     entropy: Entropy,
     /// Wakes this process's mail worker; others find the row by polling.
     mail_queued: Arc<Notify>,
+    existing_account: ExistingAccount,
 }
 
 impl<U: Users, C: Codes> Accounts<U, C> {
-    pub fn new(users: Arc<U>, codes: Arc<C>, hasher: Hasher, entropy: Entropy, mail_queued: Arc<Notify>) -> Self {
-        Self { users, codes, hasher, entropy, mail_queued }
+    pub fn new(
+        users: Arc<U>,
+        codes: Arc<C>,
+        hasher: Hasher,
+        entropy: Entropy,
+        mail_queued: Arc<Notify>,
+        existing_account: ExistingAccount,
+    ) -> Self {
+        Self { users, codes, hasher, entropy, mail_queued, existing_account }
     }
 }
 
@@ -44,6 +53,7 @@ impl<U, C> Clone for Accounts<U, C> {
             hasher: self.hasher.clone(),
             entropy: self.entropy.clone(),
             mail_queued: Arc::clone(&self.mail_queued),
+            existing_account: self.existing_account,
         }
     }
 }

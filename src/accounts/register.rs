@@ -9,11 +9,23 @@ use super::Accounts;
 use super::ports::{Codes, NewUser, Registration, StoreError, Users};
 use crate::domain::email::Email;
 use crate::domain::password::Password;
-use crate::domain::user::User;
+use crate::domain::user::{Status, User};
 use crate::passwords::{Overloaded, Salt};
+
+/// What whoever registers an address learns of its account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExistingAccount {
+    /// Nothing: the answer is that of a new address, and the owner is told by mail.
+    Hide,
+    /// That there is one.
+    Reveal,
+}
 
 #[derive(Debug, Error)]
 pub enum RegisterError {
+    /// Only with [`ExistingAccount::Reveal`].
+    #[error("the address has an account")]
+    Taken,
     #[error("the address was granted a code too short a time ago")]
     TooSoon { left: Duration },
     #[error(transparent)]
@@ -26,6 +38,13 @@ impl<U: Users, C: Codes> Accounts<U, C> {
     /// Writes the address's pending row and queues its mail. Whether the address has an account already is not asked
     /// here, so that nothing about the answer can tell; the mail worker asks.
     pub async fn register(&self, email: &Email, password: Password) -> Result<User, RegisterError> {
+        // A look is enough: an account that comes into being after it is hidden once more, and its owner told.
+        if self.existing_account == ExistingAccount::Reveal {
+            let rows = self.users.rows(email.address()).await?;
+            if rows.iter().any(|row| row.user.status != Status::Pending) {
+                return Err(RegisterError::Taken);
+            }
+        }
         let standing = self.users.standing(email.address()).await?;
         // Only to spare the hash: the transaction decides.
         if let Some(left) = standing.wait {
@@ -89,5 +108,20 @@ mod tests {
         assert_eq!(shadow.status, Status::Pending);
         assert_eq!(twins.authenticate("ada@example.com", "correct horse").await.unwrap().id, ada.id);
         assert_eq!(twins.authenticate("ada@example.com", "battery staple").await.unwrap().id, shadow.id);
+    }
+
+    #[tokio::test]
+    async fn an_account_shows_if_that_is_wanted() {
+        let twins = Twins::with(ExistingAccount::Reveal);
+        let ada = twins.register("ada@example.com", "correct horse").await.unwrap();
+        twins.activate(&ada).await.unwrap();
+        for later in [0, 60] {
+            twins.clock.advance(Duration::from_secs(later));
+            let again = twins.register("ADA@example.com", "battery staple").await;
+            assert!(matches!(again, Err(RegisterError::Taken)));
+        }
+        twins.users.disable(ada.id);
+        assert!(matches!(twins.register("ada@example.com", "battery staple").await, Err(RegisterError::Taken)));
+        assert!(twins.users.queued().is_empty());
     }
 }

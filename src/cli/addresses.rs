@@ -8,7 +8,9 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 
 use super::CliError;
-use crate::config::{Config, ListenArgs, ProviderArgs, ServeArgs, ServiceArgs, StorageChoice, StoreArgs};
+use crate::config::{
+    Config, ExistingChoice, ListenArgs, ProviderArgs, ServeArgs, ServiceArgs, StorageChoice, StoreArgs,
+};
 use crate::entropy::Entropy;
 
 pub(super) struct Addresses {
@@ -47,6 +49,10 @@ impl Addresses {
             StorageChoice::Plain => "plain",
             StorageChoice::Hmac => "hmac",
         };
+        let existing_account = match service.registrations.existing_account {
+            ExistingChoice::Hide => "hide",
+            ExistingChoice::Reveal => "reveal",
+        };
         let assignments = [
             ("API_URL", self.api_url()),
             ("MAIL_URL", self.mail_url()),
@@ -61,6 +67,7 @@ impl Addresses {
             ("CODE_WAIT_MAX", time(codes.code_wait_max)),
             ("CODE_WAIT_RESET", time(codes.code_wait_reset)),
             ("SHORT_CODES_PER_YEAR", codes.short_codes_per_year.to_string()),
+            ("EXISTING_ACCOUNT", existing_account.to_owned()),
             ("ARGON2_MEMORY_KIB", service.hash.argon2_memory_kib.to_string()),
             ("ARGON2_PASSES", service.hash.argon2_passes.to_string()),
             ("ARGON2_LANES", service.hash.argon2_lanes.to_string()),

@@ -9,6 +9,7 @@ pub enum Kind {
     AccountDisabled,
     NotFound,
     MethodNotAllowed,
+    EmailTaken,
     AlreadyActive,
     CodeExpired,
     PayloadTooLarge,
@@ -21,12 +22,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::AccountDisabled,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::EmailTaken,
         Self::AlreadyActive,
         Self::CodeExpired,
         Self::PayloadTooLarge,
@@ -92,6 +94,12 @@ impl Kind {
                 StatusCode::METHOD_NOT_ALLOWED,
                 "The method does not fit this path",
                 "The Allow field names the methods that do.",
+            ),
+            Self::EmailTaken => (
+                "email-taken",
+                StatusCode::CONFLICT,
+                "The address has an account already",
+                "Use the account with the password that it was registered with. Nothing was changed, and no mail is sent.",
             ),
             Self::AlreadyActive => (
                 "already-active",

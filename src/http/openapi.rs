@@ -22,7 +22,7 @@ const NO_BODY: [Kind; 2] = [Kind::MalformedRequest, Kind::PayloadTooLarge];
 
 fn problems(operation_id: &str) -> Vec<Kind> {
     let groups: &[&[Kind]] = match operation_id {
-        "registerUser" => &[&BODY, &[Kind::TooManyCodes]],
+        "registerUser" => &[&BODY, &[Kind::EmailTaken, Kind::TooManyCodes]],
         "activateUser" => &[&BODY, &AUTH, &[Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode]],
         "resendCode" => &[&NO_BODY, &AUTH, &[Kind::AlreadyActive, Kind::TooManyCodes]],
         "getCurrentUser" => &[&NO_BODY, &AUTH],

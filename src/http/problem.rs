@@ -66,6 +66,10 @@ impl Problem {
         Self::new(Kind::Internal, "The error was logged under the id in X-Request-Id.")
     }
 
+    fn email_taken() -> Self {
+        Self::new(Kind::EmailTaken, "This address belongs to an account; nothing was changed.")
+    }
+
     fn already_active() -> Self {
         Self::new(Kind::AlreadyActive, "The account was activated before; no code is needed.")
     }
@@ -111,6 +115,7 @@ impl Problem {
             Kind::AccountDisabled => AuthenticateError::Disabled.into(),
             Kind::NotFound => detail("There is nothing at this path."),
             Kind::MethodNotAllowed => Self::method_not_allowed("GET, HEAD".to_owned()),
+            Kind::EmailTaken => Self::email_taken(),
             Kind::AlreadyActive => Self::already_active(),
             Kind::CodeExpired => Self::no_code(NoCode::Expired),
             Kind::PayloadTooLarge => detail("The body is larger than 16384 octets."),
@@ -206,6 +211,7 @@ impl From<Overloaded> for Problem {
 impl From<RegisterError> for Problem {
     fn from(error: RegisterError) -> Self {
         match error {
+            RegisterError::Taken => Self::email_taken(),
             RegisterError::TooSoon { left } => Self::too_many_codes(left),
             RegisterError::Overloaded(error) => error.into(),
             RegisterError::Store(error) => error.into(),

@@ -157,8 +157,9 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
 impl<U: Users, C: Codes> UsersApi<U, C> {
     /// Register an address
     ///
-    /// Answers the same for an address that has an account already; its owner is told by mail. A registration that was
-    /// not activated is replaced by a later one.
+    /// Answers the same for an address that has an account already; its owner is told by mail. (Unless the service is
+    /// configured to say so: then it answers `email-taken`.) A registration that was not activated is replaced by a later
+    /// one.
     #[oai(path = "/v1/users", method = "post", operation_id = "registerUser")]
     async fn register_user(&self, body: Body<RegisterUser>) -> poem::Result<Registered> {
         let Body((email, password)) = body;

@@ -116,7 +116,8 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
         .env("REDIS_URL", format!("redis://127.0.0.1:{port}"))
         .env("PGHOST", "127.0.0.1")
         .env("PGPORT", port.to_string())
-        .env("REDIS_PREFIX", "it's a $prefix");
+        .env("REDIS_PREFIX", "it's a $prefix")
+        .env("EXISTING_ACCOUNT", "reveal");
     let mut dev = Dev::run(&mut first, folder.join("env")).await;
     assert_eq!(fs::metadata(&dev.env_file).unwrap().permissions().mode() & 0o777, 0o600);
     for name in ["API_URL", "MAIL_URL", "OPS_URL", "DATABASE_URL", "REDIS_URL", "CODE_SECRET"] {
@@ -131,6 +132,7 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
         let code = registers.code(email, 1).await;
         assert_eq!(activates.activate(email, PASSWORD, &code).await.status, 200);
         assert_is_active(registers, email).await;
+        assert_eq!(activates.register(email, PASSWORD).await.outcome(), (409, "email-taken"), "both reveal it");
     }
 
     assert!(second.end(Signal::SIGTERM).await.success());

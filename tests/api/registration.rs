@@ -120,6 +120,32 @@ async fn an_account_does_not_show() {
 }
 
 #[tokio::test]
+async fn an_account_shows_where_it_is_configured_so() {
+    let service = Service::start_with(&["--existing-account=reveal"]).await;
+    let account = service.account("ada@example.com").await;
+    let taken = async || {
+        let answer = service.register("ADA@example.com", "another password").await;
+        assert_eq!(answer.outcome(), (409, "email-taken"));
+        let rows = "SELECT count(*) FROM users WHERE address = 'ada@example.com'";
+        assert_eq!(sqlx::query_scalar::<_, i64>(rows).fetch_one(&service.db).await.unwrap(), 1);
+    };
+    // Inside the wait, after it, and when it was closed.
+    taken().await;
+    service.let_waits_pass(Duration::from_secs(60)).await;
+    taken().await;
+    sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
+    taken().await;
+    sqlx::query("UPDATE users SET status = 'active'").execute(&service.db).await.unwrap();
+    assert_eq!(service.me("ada@example.com", PASSWORD).await.body["id"], account.as_str());
+    assert_eq!(service.mails("ada@example.com").await.len(), 1, "the first code's");
+
+    // A pending registration is no account.
+    service.registered("new@example.com").await;
+    service.let_waits_pass(Duration::from_secs(60)).await;
+    assert_eq!(service.register("new@example.com", "another password").await.status, 201);
+}
+
+#[tokio::test]
 async fn every_field_at_fault_is_named_and_none_repeated() {
     let service = Service::start().await;
     let answer = service.register("secret-address", "secret").await;

@@ -11,6 +11,7 @@ use sixty::accounts::Accounts;
 use sixty::accounts::contract::{self, CodesUnderTest, UsersUnderTest};
 use sixty::accounts::model::{self, Step, World};
 use sixty::accounts::ports::{Codes as _, GrantedCode};
+use sixty::accounts::register::ExistingAccount;
 use sixty::domain::code::{Code, CodeLength, CodeSecret, Grant, Nonce};
 use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
@@ -205,7 +206,8 @@ fn whatever_the_order_the_stores_answer_as_the_model_says() {
         let codes = RealCodes::new(&[stack.redis_url()], CodeStorage::Hmac(secret.clone()));
         let hasher = Hasher::start(HashCost::new(8, 1, 1).unwrap(), 1, Duration::from_secs(10));
         let (entropy, queued) = (Entropy::from_system(), Arc::new(Notify::new()));
-        let accounts = Accounts::new(Arc::clone(&users.users), Arc::clone(&codes.codes), hasher, entropy, queued);
+        let (users_port, codes_port) = (Arc::clone(&users.users), Arc::clone(&codes.codes));
+        let accounts = Accounts::new(users_port, codes_port, hasher, entropy, queued, ExistingAccount::Hide);
         RealWorld { users, codes, accounts }
     });
     let config = ProptestConfig { cases: 24, ..ProptestConfig::default() };
