@@ -42,9 +42,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             return Err(self.no_longer_pending(user).await?.unwrap_or(ActivateError::Gone));
         };
         // The account is active whatever becomes of the code, which nobody can use twice.
-        if let Err(error) = self.codes.discard(user.id).await {
-            tracing::warn!(%error, user.id = %user.id, "the used code was not discarded; it expires by itself");
-        }
+        self.forget_code(user.id).await;
         counter!("sixty_activations_total").increment(1);
         Ok(active)
     }

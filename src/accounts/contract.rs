@@ -22,6 +22,8 @@ pub trait UsersUnderTest {
     fn advance(&self, by: Duration) -> impl Future<Output = ()>;
     /// The mails that wait to be sent, oldest first.
     fn queued(&self) -> impl Future<Output = Vec<(UserId, GrantedCode)>>;
+    /// What an operator does to an account.
+    fn disable(&self, user: UserId) -> impl Future<Output = ()>;
 }
 
 /// A store of codes under test, with a `CODE_TTL` of 60 s.
@@ -100,6 +102,8 @@ pub async fn users(store: &impl UsersUnderTest) {
     a_resend_takes_the_mails_place(&hand).await;
     activation_happens_once_and_only_to_this_row(&hand).await;
     an_account_and_a_pending_row_stand_side_by_side(&hand).await;
+    a_deleted_row_takes_its_mail_along_and_nothing_else(&hand).await;
+    a_disabled_account_stays(&hand).await;
 }
 
 async fn a_registration_is_pending_and_queues_one_mail<T: UsersUnderTest>(hand: &Hand<'_, T>) {
@@ -247,6 +251,35 @@ async fn an_account_and_a_pending_row_stand_side_by_side<T: UsersUnderTest>(hand
     );
 }
 
+async fn a_deleted_row_takes_its_mail_along_and_nothing_else<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let delete = async |user: &User| hand.store.users().delete(user.id).await.expect("an answer");
+    let account = hand.registered("leaves@example.com").await;
+    hand.activate(&account).await.expect("pending till now");
+    hand.store.advance(Duration::from_secs(60)).await;
+    let shadow = hand.registered("leaves@example.com").await;
+    assert!(delete(&shadow).await);
+    assert!(hand.mails_of(&shadow).await.is_empty());
+    assert!(!delete(&shadow).await, "it is gone");
+    let left = hand.rows("leaves@example.com").await;
+    assert_eq!(left.iter().map(|row| row.user.id).collect::<Vec<_>>(), [account.id]);
+    assert!(delete(&account).await);
+    assert!(hand.rows("leaves@example.com").await.is_empty());
+    let standing = hand.standing("leaves@example.com").await;
+    assert!(standing.recipe.is_some() && standing.wait.is_some(), "what it was granted is remembered");
+}
+
+async fn a_disabled_account_stays<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let account = hand.registered("closed@example.com").await;
+    hand.activate(&account).await.expect("pending till now");
+    hand.store.disable(account.id).await;
+    assert!(!hand.store.users().delete(account.id).await.expect("an answer"));
+    hand.store.advance(Duration::from_secs(60)).await;
+    let shadow = hand.registered("closed@example.com").await;
+    assert_eq!(hand.activate(&shadow).await, None, "its address does not escape by registering again");
+    let status = hand.store.users().find(account.id).await.expect("an answer").map(|user| user.status);
+    assert_eq!(status, Some(Status::Disabled));
+}
+
 /// All that [`Codes`] promises.
 pub async fn codes(store: &impl CodesUnderTest) {
     let entropy = Entropy::from_system();
@@ -343,6 +376,9 @@ mod twins {
         }
         async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
             self.1.queued().into_iter().map(|mail| (mail.user, mail.code)).collect()
+        }
+        async fn disable(&self, user: UserId) {
+            self.1.disable(user);
         }
     }
 

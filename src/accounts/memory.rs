@@ -85,6 +85,15 @@ impl MemoryUsers {
 }
 
 impl Tables {
+    /// With what refers to them, as ON DELETE CASCADE does. Returns how many.
+    fn delete(&mut self, which: impl Fn(&Address, &User) -> bool) -> usize {
+        let before = self.users.len();
+        self.users.retain(|(of, user, _)| !which(of, user));
+        let left = &self.users;
+        self.outbox.retain(|mail| left.iter().any(|(_, user, _)| user.id == mail.user));
+        before - self.users.len()
+    }
+
     fn queue(&mut self, user: UserId, nonce: Nonce, length: crate::domain::code::CodeLength) {
         self.outbox.retain(|mail| mail.user != user);
         self.grants += 1;
@@ -114,10 +123,7 @@ impl Users for MemoryUsers {
             Err(too_soon) => return Ok(Registration::TooSoon { left: too_soon.left }),
         };
         tables.addresses.insert(address.clone(), (recipe, history));
-        let replaced = |(of, user, _): &(Address, User, _)| *of == address && user.status == Status::Pending;
-        let gone: Vec<_> = tables.users.iter().filter(|row| replaced(row)).map(|(_, user, _)| user.id).collect();
-        tables.users.retain(|row| !replaced(row));
-        tables.outbox.retain(|mail| !gone.contains(&mail.user));
+        tables.delete(|of, user| *of == address && user.status == Status::Pending);
         let user = User {
             id: new.id,
             email: new.email.as_typed().to_owned(),
@@ -191,6 +197,10 @@ impl Users for MemoryUsers {
         let user = &mut tables.users[at].1;
         (user.status, user.activated_at) = (Status::Active, Some(now));
         Ok(Some(user.clone()))
+    }
+
+    async fn delete(&self, id: UserId) -> Result<bool, StoreError> {
+        Ok(lock(&self.tables).delete(|_, user| user.id == id && user.status != Status::Disabled) > 0)
     }
 }
 

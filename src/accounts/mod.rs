@@ -4,6 +4,7 @@ pub mod activate;
 pub mod authenticate;
 #[cfg(feature = "testing")]
 pub mod contract;
+pub mod delete;
 #[cfg(feature = "testing")]
 pub mod memory;
 #[cfg(feature = "testing")]
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::domain::user::UserId;
 use crate::entropy::Entropy;
 use crate::passwords::Hasher;
 use ports::{Codes, Users};
@@ -42,6 +44,14 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         existing_account: ExistingAccount,
     ) -> Self {
         Self { users, codes, hasher, entropy, mail_queued, existing_account }
+    }
+
+    /// Drops the code of a user who needs none any more. If it cannot be dropped it expires by itself, and until then
+    /// there is nobody whom it activates.
+    async fn forget_code(&self, user: UserId) {
+        if let Err(error) = self.codes.discard(user).await {
+            tracing::warn!(%error, user.id = %user, "a code was not discarded; it expires by itself");
+        }
     }
 }
 

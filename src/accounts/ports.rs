@@ -96,6 +96,10 @@ pub trait Users: Send + Sync + 'static {
     /// Turns this very row from pending to active, and drops a mail of it that was not sent yet. `None`: the row is
     /// gone, no longer pending, or its address has got an account otherwise.
     fn activate(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+
+    /// Deletes this very row, unless it is disabled: nobody gets rid of that by registering again. A mail that was not
+    /// sent yet goes with it; what its address was granted stays. `false`: there is no such row, or it is disabled.
+    fn delete(&self, id: UserId) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// What a queued mail's code is made of, for who looks into a store: the contract, and the twins.

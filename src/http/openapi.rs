@@ -25,7 +25,7 @@ fn problems(operation_id: &str) -> Vec<Kind> {
         "registerUser" => &[&BODY, &[Kind::EmailTaken, Kind::TooManyCodes]],
         "activateUser" => &[&BODY, &AUTH, &[Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode]],
         "resendCode" => &[&NO_BODY, &AUTH, &[Kind::AlreadyActive, Kind::TooManyCodes]],
-        "getCurrentUser" => &[&NO_BODY, &AUTH],
+        "getCurrentUser" | "deleteCurrentUser" => &[&NO_BODY, &AUTH],
         other => unreachable!("the problems of {other} are not in the table"),
     };
     groups.iter().copied().chain([&ANY[..]]).flatten().copied().collect()

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::kind::Kind;
 use crate::accounts::activate::ActivateError;
 use crate::accounts::authenticate::AuthenticateError;
+use crate::accounts::delete::DeleteError;
 use crate::accounts::ports::{NoCode, StoreError};
 use crate::accounts::register::RegisterError;
 use crate::accounts::resend::ResendError;
@@ -66,6 +67,10 @@ impl Problem {
         Self::new(Kind::Internal, "The error was logged under the id in X-Request-Id.")
     }
 
+    fn account_disabled() -> Self {
+        Self::new(Kind::AccountDisabled, "An operator has closed this account.")
+    }
+
     fn email_taken() -> Self {
         Self::new(Kind::EmailTaken, "This address belongs to an account; nothing was changed.")
     }
@@ -112,7 +117,7 @@ impl Problem {
         match kind {
             Kind::MalformedRequest => detail("The body broke off."),
             Kind::Unauthenticated => Self::unauthenticated(),
-            Kind::AccountDisabled => AuthenticateError::Disabled.into(),
+            Kind::AccountDisabled => Self::account_disabled(),
             Kind::NotFound => detail("There is nothing at this path."),
             Kind::MethodNotAllowed => Self::method_not_allowed("GET, HEAD".to_owned()),
             Kind::EmailTaken => Self::email_taken(),
@@ -235,9 +240,18 @@ impl From<AuthenticateError> for Problem {
     fn from(error: AuthenticateError) -> Self {
         match error {
             AuthenticateError::WrongCredentials => Self::unauthenticated(),
-            AuthenticateError::Disabled => Self::new(Kind::AccountDisabled, "An operator has closed this account."),
+            AuthenticateError::Disabled => Self::account_disabled(),
             AuthenticateError::Overloaded(error) => error.into(),
             AuthenticateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeleteError> for Problem {
+    fn from(error: DeleteError) -> Self {
+        match error {
+            DeleteError::Disabled => Self::account_disabled(),
+            DeleteError::Store(error) => error.into(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `/v1/users`: registering, activating, asking for another code, looking at oneself.
+//! `/v1/users`: registering, activating, asking for another code, looking at oneself, leaving.
 
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Tags};
 use time::OffsetDateTime;
@@ -16,7 +16,7 @@ use crate::domain::user as domain;
 
 #[derive(Tags)]
 enum Tag {
-    /// Registering an address, proving it with the mailed code, and looking at the result.
+    /// Registering an address, proving it with the mailed code, and looking at the result; and leaving.
     Registration,
 }
 
@@ -132,6 +132,13 @@ enum Found {
 }
 
 #[derive(ApiResponse)]
+enum Deleted {
+    /// The user is gone.
+    #[oai(status = 204)]
+    NoContent,
+}
+
+#[derive(ApiResponse)]
 enum Queued {
     /// A new code is on its way by mail; it takes the place of the earlier one.
     #[oai(status = 202)]
@@ -174,6 +181,17 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     async fn get_current_user(&self, credentials: Credentials) -> poem::Result<Found> {
         let user = self.authenticate(credentials).await?;
         Ok(Found::Ok(Reply(user.into())))
+    }
+
+    /// Delete oneself
+    ///
+    /// For good, and pending users too. Another registration of the same address is not touched, and how long the address
+    /// has to wait for its next code does not change.
+    #[oai(path = "/v1/users/me", method = "delete", operation_id = "deleteCurrentUser")]
+    async fn delete_current_user(&self, credentials: Credentials) -> poem::Result<Deleted> {
+        let user = self.authenticate(credentials).await?;
+        self.accounts.delete(&user).await.map_err(Problem::from)?;
+        Ok(Deleted::NoContent)
     }
 
     /// Activate the account with the mailed code

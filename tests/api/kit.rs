@@ -247,6 +247,10 @@ impl Service {
         Answer::of(self.request(Method::GET, "/v1/users/me").basic_auth(email, Some(password))).await
     }
 
+    pub async fn delete(&self, email: &str, password: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, "/v1/users/me").basic_auth(email, Some(password))).await
+    }
+
     /// The mails to an address, newest first, as the provider shows them.
     pub async fn mails(&self, email: &str) -> Vec<Value> {
         let url = format!("{}/api/v1/search", self.mail_url);

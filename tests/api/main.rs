@@ -4,6 +4,7 @@
 mod activation;
 mod authentication;
 mod commands;
+mod deletion;
 mod demo;
 mod dev;
 mod document;

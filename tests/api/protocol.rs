@@ -87,7 +87,7 @@ async fn wrong_paths_and_methods_are_problems_too() {
     }
     for (method, path, allow) in [
         (Method::GET, "/v1/users", "POST"),
-        (Method::DELETE, "/v1/users/me", "GET, HEAD"),
+        (Method::PUT, "/v1/users/me", "DELETE, GET, HEAD"),
         (Method::PUT, "/v1/users/me/activation", "POST"),
         (Method::OPTIONS, "/v1/users", "POST"),
         (Method::POST, "/livez", "GET, HEAD"),

@@ -75,6 +75,11 @@ impl UsersUnderTest for RealUsers {
             })
             .collect()
     }
+
+    async fn disable(&self, user: UserId) {
+        let disable = sqlx::query("UPDATE users SET status = 'disabled' WHERE id = $1").bind(user.0);
+        disable.execute(&self.db).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -332,4 +332,9 @@ impl Users for PgUsers {
     async fn activate(&self, id: UserId) -> Result<Option<User>, StoreError> {
         self.postgres.bounded(self.try_activate(id)).await?.map(User::try_from).transpose()
     }
+
+    async fn delete(&self, id: UserId) -> Result<bool, StoreError> {
+        let delete = sqlx::query!("DELETE FROM users WHERE id = $1 AND status <> 'disabled'", id.0);
+        Ok(self.postgres.bounded(delete.execute(self.pool())).await?.rows_affected() == 1)
+    }
 }
