@@ -8,6 +8,7 @@ use super::memory::other_than;
 use super::ports::*;
 use crate::domain::code::{Code, CodeLength, Grant};
 use crate::domain::email::Email;
+use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
 use crate::domain::user::{Status, User, UserId};
@@ -22,6 +23,8 @@ pub trait UsersUnderTest {
     fn advance(&self, by: Duration) -> impl Future<Output = ()>;
     /// The mails that wait to be sent, oldest first.
     fn queued(&self) -> impl Future<Output = Vec<(UserId, GrantedCode)>>;
+    /// Notes the link of a mail to the user; whether there is such a pending user.
+    fn link(&self, user: UserId, link: NotMeHash) -> impl Future<Output = bool>;
     /// What an operator does to an account.
     fn disable(&self, user: UserId) -> impl Future<Output = ()>;
 }
@@ -82,6 +85,17 @@ impl<T: UsersUnderTest> Hand<'_, T> {
         self.store.users().activate(user.id).await.expect("the store answers")
     }
 
+    /// Notes a link for the user.
+    async fn link(&self, user: &User) -> NotMeHash {
+        let link = NotMeHash(self.entropy.bytes());
+        assert!(self.store.link(user.id, link).await, "the user is pending");
+        link
+    }
+
+    async fn disown(&self, link: NotMeHash) -> Option<UserId> {
+        self.store.users().disown(&link).await.expect("the store answers")
+    }
+
     async fn mails_of(&self, user: &User) -> Vec<GrantedCode> {
         let queued = self.store.queued().await;
         queued.into_iter().filter(|(id, _)| *id == user.id).map(|(_, code)| code).collect()
@@ -104,6 +118,9 @@ pub async fn users(store: &impl UsersUnderTest) {
     an_account_and_a_pending_row_stand_side_by_side(&hand).await;
     a_deleted_row_takes_its_mail_along_and_nothing_else(&hand).await;
     a_disabled_account_stays(&hand).await;
+    a_link_deletes_its_registration_once_and_ends_the_wait(&hand).await;
+    a_link_gives_no_short_code_back(&hand).await;
+    a_link_that_is_over_changes_nothing(&hand).await;
 }
 
 async fn a_registration_is_pending_and_queues_one_mail<T: UsersUnderTest>(hand: &Hand<'_, T>) {
@@ -280,6 +297,77 @@ async fn a_disabled_account_stays<T: UsersUnderTest>(hand: &Hand<'_, T>) {
     assert_eq!(status, Some(Status::Disabled));
 }
 
+async fn a_link_deletes_its_registration_once_and_ends_the_wait<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let account = hand.registered("stranger@example.com").await;
+    hand.activate(&account).await.expect("pending till now");
+    hand.store.advance(Duration::from_secs(60)).await;
+    let shadow = hand.registered("stranger@example.com").await;
+    let link = hand.link(&shadow).await;
+    assert_eq!(hand.disown(link).await, Some(shadow.id));
+    assert!(hand.mails_of(&shadow).await.is_empty());
+    let left = hand.rows("stranger@example.com").await;
+    assert_eq!(left.iter().map(|row| row.user.id).collect::<Vec<_>>(), [account.id]);
+    assert_eq!(hand.standing("stranger@example.com").await.wait, None);
+    let next = hand.registered("stranger@example.com").await;
+    let wait = hand.standing("stranger@example.com").await.wait.expect("a wait");
+    assert!(wait > Duration::from_secs(120), "it doubles all the same: {wait:?}");
+    assert_eq!(hand.disown(link).await, None, "it works once");
+    assert!(hand.standing("stranger@example.com").await.wait > Some(Duration::from_secs(120)));
+    assert!(!hand.store.link(shadow.id, link).await, "there is nobody for whom it could work");
+
+    // A mail that is sent again carries the same link; and each mail's works.
+    let first = hand.link(&next).await;
+    assert!(hand.store.link(next.id, first).await);
+    hand.store.advance(Duration::from_secs(240)).await;
+    hand.grant_again(&next).await;
+    let second = hand.link(&next).await;
+    hand.store.advance(Duration::from_secs(600)).await;
+    assert_eq!(hand.disown(first).await, Some(next.id));
+    assert_eq!(hand.disown(second).await, None);
+    let quiet = Pacing::default().quiet - Duration::from_secs(600);
+    hand.store.advance(quiet).await;
+    hand.registered("stranger@example.com").await;
+    let wait = hand.standing("stranger@example.com").await.wait.expect("a wait");
+    assert!(wait <= Duration::from_secs(60), "a wait that was over began long ago: {wait:?}");
+}
+
+async fn a_link_gives_no_short_code_back<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let short_codes = usize::from(Pacing::default().short_codes);
+    for n in 0..short_codes + 2 {
+        let user = hand.registered("refilled@example.com").await;
+        let length = if n < short_codes { CodeLength::Four } else { CodeLength::Ten };
+        assert_eq!(hand.mails_of(&user).await[0].length, length, "grant {n}");
+        let link = hand.link(&user).await;
+        assert_eq!(hand.disown(link).await, Some(user.id));
+    }
+}
+
+async fn a_link_that_is_over_changes_nothing<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    assert_eq!(hand.disown(NotMeHash(hand.entropy.bytes())).await, None);
+
+    let active = hand.registered("mine@example.com").await;
+    let link = hand.link(&active).await;
+    hand.activate(&active).await.expect("pending till now");
+    assert!(!hand.store.link(active.id, NotMeHash(hand.entropy.bytes())).await, "an account needs none");
+    assert_eq!(hand.disown(link).await, None);
+    hand.store.disable(active.id).await;
+    assert_eq!(hand.disown(link).await, None);
+    assert!(hand.store.users().find(active.id).await.expect("an answer").is_some());
+    assert!(hand.standing("mine@example.com").await.wait.is_some());
+
+    let replaced = hand.registered("mine-again@example.com").await;
+    let link = hand.link(&replaced).await;
+    hand.store.advance(Duration::from_secs(60)).await;
+    let later = hand.registered("mine-again@example.com").await;
+    assert_eq!(hand.disown(link).await, None);
+    assert!(hand.standing("mine-again@example.com").await.wait.is_some());
+
+    let link = hand.link(&later).await;
+    hand.store.advance(not_me::LIFETIME).await;
+    assert_eq!(hand.disown(link).await, None);
+    assert_eq!(hand.store.users().find(later.id).await.expect("an answer"), Some(later));
+}
+
 /// All that [`Codes`] promises.
 pub async fn codes(store: &impl CodesUnderTest) {
     let entropy = Entropy::from_system();
@@ -376,6 +464,9 @@ mod twins {
         }
         async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
             self.1.queued().into_iter().map(|mail| (mail.user, mail.code)).collect()
+        }
+        async fn link(&self, user: UserId, link: NotMeHash) -> bool {
+            self.1.link(user, link)
         }
         async fn disable(&self, user: UserId) {
             self.1.disable(user);

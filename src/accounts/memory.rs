@@ -15,6 +15,7 @@ use super::ports::*;
 use super::register::{ExistingAccount, RegisterError};
 use crate::domain::code::{Code, CodeSecret, Grant, MAX_MISSES, Nonce};
 use crate::domain::email::{Address, Email};
+use crate::domain::not_me::{self, NotMeHash, NotMeToken};
 use crate::domain::pacing::{History, Pacing};
 use crate::domain::password::Password;
 use crate::domain::user::{Role, Status, User, UserId};
@@ -57,6 +58,7 @@ struct Tables {
     addresses: HashMap<Address, (Recipe, History)>,
     users: Vec<(Address, User, PasswordHash)>,
     outbox: Vec<QueuedMail>,
+    links: HashMap<NotMeHash, (UserId, OffsetDateTime)>,
     grants: i64,
 }
 
@@ -76,6 +78,16 @@ impl MemoryUsers {
         lock(&self.tables).outbox.clone()
     }
 
+    /// What the worker does before it sends a mail. `false`: there is no such pending row.
+    pub fn link(&self, user: UserId, link: NotMeHash) -> bool {
+        let mut tables = lock(&self.tables);
+        let pending = tables.users.iter().any(|(_, of, _)| of.id == user && of.status == Status::Pending);
+        if pending {
+            tables.links.insert(link, (user, self.clock.now() + not_me::LIFETIME));
+        }
+        pending
+    }
+
     /// What an operator would do.
     pub fn disable(&self, id: UserId) {
         if let Some((_, user, _)) = lock(&self.tables).users.iter_mut().find(|(_, user, _)| user.id == id) {
@@ -91,6 +103,7 @@ impl Tables {
         self.users.retain(|(of, user, _)| !which(of, user));
         let left = &self.users;
         self.outbox.retain(|mail| left.iter().any(|(_, user, _)| user.id == mail.user));
+        self.links.retain(|_, (of, _)| left.iter().any(|(_, user, _)| user.id == *of));
         before - self.users.len()
     }
 
@@ -201,6 +214,24 @@ impl Users for MemoryUsers {
 
     async fn delete(&self, id: UserId) -> Result<bool, StoreError> {
         Ok(lock(&self.tables).delete(|_, user| user.id == id && user.status != Status::Disabled) > 0)
+    }
+
+    async fn disown(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {
+        let mut tables = lock(&self.tables);
+        let now = self.clock.now();
+        let Some(&(id, _)) = tables.links.get(link).filter(|(_, expires_at)| *expires_at > now) else {
+            return Ok(None);
+        };
+        let pending = |(_, user, _): &&(Address, User, _)| user.id == id && user.status == Status::Pending;
+        let Some((address, ..)) = tables.users.iter().find(pending) else {
+            return Ok(None);
+        };
+        let address = address.clone();
+        if let Some((_, history)) = tables.addresses.get_mut(&address) {
+            history.granted_at = history.granted_at.min(now - history.wait);
+        }
+        tables.delete(|_, user| user.id == id);
+        Ok(Some(id))
     }
 }
 
@@ -376,6 +407,15 @@ impl Twins {
         let code = self.secret.code(&granted.nonce, granted.length);
         self.codes.put(user.id, granted.grant, Some(&code)).await.expect("the twin answers");
         code
+    }
+
+    /// The link in the user's latest mail.
+    pub fn link(&self, user: &User) -> NotMeToken {
+        let queued = self.users.queued();
+        let mail = queued.iter().find(|mail| mail.user == user.id).expect("a queued mail");
+        let token = self.secret.not_me(&mail.code.nonce);
+        assert!(self.users.link(user.id, token.hash()));
+        token
     }
 
     pub async fn activate(&self, user: &User) -> Result<User, ActivateError> {

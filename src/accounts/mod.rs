@@ -5,6 +5,7 @@ pub mod authenticate;
 #[cfg(feature = "testing")]
 pub mod contract;
 pub mod delete;
+pub mod disown;
 #[cfg(feature = "testing")]
 pub mod memory;
 #[cfg(feature = "testing")]

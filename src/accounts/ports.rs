@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::domain::code::{Code, CodeLength, Grant, Nonce};
 use crate::domain::email::{Address, Email};
+use crate::domain::not_me::NotMeHash;
 use crate::domain::user::{User, UserId};
 use crate::passwords::{PasswordHash, Recipe};
 
@@ -100,6 +101,10 @@ pub trait Users: Send + Sync + 'static {
     /// Deletes this very row, unless it is disabled: nobody gets rid of that by registering again. A mail that was not
     /// sent yet goes with it; what its address was granted stays. `false`: there is no such row, or it is disabled.
     fn delete(&self, id: UserId) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Deletes the registration of a link that still works, if it is still pending, and ends its address's wait, in one
+    /// transaction. The next wait doubles all the same, and no short code is given back. `None`: nothing has changed.
+    fn disown(&self, link: &NotMeHash) -> impl Future<Output = Result<Option<UserId>, StoreError>> + Send;
 }
 
 /// What a queued mail's code is made of, for who looks into a store: the contract, and the twins.

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 use thiserror::Error;
 
+use super::not_me::NotMeToken;
 use super::user::UserId;
 
 /// The wrong guesses after which a code is destroyed.
@@ -118,6 +119,12 @@ impl CodeSecret {
         self.hmac(&[b"sixty decoy:", user.0.as_bytes()])
     }
 
+    /// The link in the mail that carries the nonce's code. Derived like it, so that every retry carries the same.
+    pub fn not_me(&self, nonce: &Nonce) -> NotMeToken {
+        let mac = self.hmac(&[b"sixty not me:", &nonce.0]);
+        NotMeToken::new(*mac.first_chunk().expect("a MAC is longer than a token"))
+    }
+
     fn hmac(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("HMAC takes keys of any length");
         for part in parts {
@@ -184,6 +191,19 @@ mod tests {
         assert_eq!(secret().verifier(ada, &code), secret().verifier(ada, &code));
         assert_ne!(secret().verifier(ada, &code), secret().verifier(eve, &code));
         assert_ne!(secret().verifier(ada, &code), secret().verifier(ada, &Code::parse("0043").unwrap()));
+    }
+
+    #[test]
+    fn a_nonce_gives_the_same_link_every_time_and_it_does_not_give_the_code_away() {
+        assert_eq!(secret().not_me(&nonce(1)), secret().not_me(&nonce(1)));
+        assert_ne!(secret().not_me(&nonce(1)), secret().not_me(&nonce(2)));
+        let other = CodeSecret::new(vec![8; 32]).unwrap();
+        assert_ne!(secret().not_me(&nonce(1)), other.not_me(&nonce(1)));
+        // The code is made of the bare nonce's MAC, word by word.
+        let mac = secret().hmac(&[&nonce(1).0]);
+        assert!(
+            mac.windows(16).all(|octets| NotMeToken::new(octets.try_into().unwrap()) != secret().not_me(&nonce(1)))
+        );
     }
 
     #[test]

@@ -327,6 +327,11 @@ pub async fn age(db: &PgPool, by: Duration) {
     .execute(db)
     .await
     .unwrap();
+    sqlx::query("UPDATE not_me_links SET expires_at = expires_at - make_interval(secs => $1)")
+        .bind(by.as_secs_f64())
+        .execute(db)
+        .await
+        .unwrap();
 }
 
 /// A code of the same length that is not this one.

@@ -13,6 +13,7 @@ use sixty::accounts::model::{self, Step, World};
 use sixty::accounts::ports::{Codes as _, GrantedCode};
 use sixty::accounts::register::ExistingAccount;
 use sixty::domain::code::{Code, CodeLength, CodeSecret, Grant, Nonce};
+use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
 use sixty::entropy::Entropy;
@@ -30,6 +31,7 @@ use crate::kit;
 
 struct RealUsers {
     users: Arc<PgUsers>,
+    outbox: Outbox,
     db: PgPool,
 }
 
@@ -37,7 +39,8 @@ impl RealUsers {
     async fn new() -> Self {
         let postgres = postgres().await;
         let db = postgres.pool().clone();
-        Self { users: Arc::new(PgUsers::new(postgres, Pacing::default())), db }
+        let outbox = Outbox::new(postgres.clone(), Duration::from_secs(30));
+        Self { users: Arc::new(PgUsers::new(postgres, Pacing::default())), outbox, db }
     }
 }
 
@@ -74,6 +77,10 @@ impl UsersUnderTest for RealUsers {
                 (UserId(user), GrantedCode { grant: Grant(id), nonce, length })
             })
             .collect()
+    }
+
+    async fn link(&self, user: UserId, link: NotMeHash) -> bool {
+        self.outbox.link(user, &link).await.unwrap()
     }
 
     async fn disable(&self, user: UserId) {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{Postgres, broken};
 use crate::accounts::ports::StoreError;
 use crate::domain::code::{CodeLength, Grant, Nonce};
+use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::user::UserId;
 
 #[derive(Clone)]
@@ -98,6 +99,24 @@ impl Outbox {
                 })
             })
             .collect()
+    }
+
+    /// Makes the link of a mail to the user work, from now on: who gets a late mail should have as long as others.
+    /// `false`: the registration is gone or no longer pending, and needs no mail either.
+    pub async fn link(&self, user: UserId, link: &NotMeHash) -> Result<bool, StoreError> {
+        // The lock waits for who is just deleting the row; without it, its key might be gone when it is referred to.
+        let link = sqlx::query!(
+            "
+            INSERT INTO not_me_links (token_hash, user_id, expires_at)
+            SELECT $1, id, now() + make_interval(secs => $3)
+            FROM users WHERE id = $2 AND status = 'pending' FOR KEY SHARE
+            ON CONFLICT (token_hash) DO UPDATE SET expires_at = EXCLUDED.expires_at
+            ",
+            &link.0[..],
+            user.0,
+            not_me::LIFETIME.as_secs_f64(),
+        );
+        Ok(self.postgres.bounded(link.execute(self.postgres.pool())).await?.rows_affected() == 1)
     }
 
     /// Lets the wait for the next grant begin now. A provider that took its time to accept a mail would otherwise leave
