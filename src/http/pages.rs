@@ -1,7 +1,7 @@
-//! Pages for people: the interactive documentation, and what a problem means.
+//! Pages for people: the interactive documentation, what a problem means, and where the link in a mail leads.
 
 use askama::Template;
-use poem::http::StatusCode;
+use poem::http::{StatusCode, header};
 use poem::web::Html;
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::{OpenApi, OpenApiService};
@@ -10,6 +10,9 @@ use serde_json::json;
 use super::kind::Kind;
 use super::openapi::Document;
 use super::problem::Problem;
+use crate::accounts::Accounts;
+use crate::accounts::ports::{Codes, Users};
+use crate::domain::not_me::NotMeToken;
 
 /// Swagger UI, with everything that it needs in one page: it works without the internet.
 pub fn docs<T: OpenApi>(service: &OpenApiService<T, ()>, document: &Document) -> String {
@@ -43,4 +46,92 @@ pub fn problem(request: &Request) -> Response {
     }
     let about = json!({ "name": kind.name(), "status": status, "title": title, "advice": advice });
     Response::builder().content_type("application/json").body(format!("{about}\n"))
+}
+
+/// What the link "this was not me" leads to.
+#[derive(Template)]
+#[template(path = "not_me.html")]
+struct NotMePage {
+    title: &'static str,
+    text: &'static [&'static str],
+    button: bool,
+}
+
+const NOT_ME: NotMePage = NotMePage {
+    title: "Was it not you?",
+    text: &[
+        "Somebody registered at Sixty with your address. If that was you, close this page: nothing has happened.",
+        "If it was not you, the button deletes that registration. Its code is worthless then, and you can register with \
+         your address at once. An account that you have already stays as it is.",
+    ],
+    button: true,
+};
+
+const DISOWNED: NotMePage = NotMePage {
+    title: "The registration is deleted",
+    text: &["Its code is worthless. If you want an account, you can register with your address now."],
+    button: false,
+};
+
+/// The same whatever the reason is: a stranger who tries links learns nothing of registrations.
+const LINK_IS_OVER: NotMePage = NotMePage {
+    title: "This link works no more",
+    text: &[
+        "It works once, for a day, and only as long as the registration waits for its code. Nothing has changed.",
+        "If you got another mail after the one with this link, use the link in that one.",
+    ],
+    button: false,
+};
+
+const NO_LINK: NotMePage = NotMePage {
+    title: "This link is not complete",
+    text: &["Open the link in the mail again, or copy the whole of it, up to the last letter."],
+    button: false,
+};
+
+const NOT_NOW: NotMePage = NotMePage {
+    title: "That could not be done just now",
+    text: &["The registration may still be there. Wait for a moment, and press the button again."],
+    button: true,
+};
+
+impl NotMePage {
+    fn with_status(&self, status: StatusCode) -> Response {
+        match self.render() {
+            Ok(page) => Html(page).with_status(status).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into(),
+        }
+    }
+}
+
+fn token(request: &Request) -> Option<NotMeToken> {
+    NotMeToken::parse(request.uri().path().rsplit('/').next()?)
+}
+
+/// `GET /not-me/{token}`: says what the button does, and looks nothing up. Programs follow the links in mails before
+/// people do.
+pub fn not_me(request: &Request) -> Response {
+    match token(request) {
+        Some(_) => NOT_ME.with_status(StatusCode::OK),
+        None => NO_LINK.with_status(StatusCode::NOT_FOUND),
+    }
+}
+
+/// `POST /not-me/{token}`: the button was pressed.
+pub async fn disown<U: Users, C: Codes>(request: &Request, accounts: &Accounts<U, C>) -> Response {
+    let Some(token) = token(request) else {
+        return NO_LINK.with_status(StatusCode::NOT_FOUND);
+    };
+    match accounts.disown(&token).await {
+        Ok(true) => DISOWNED.with_status(StatusCode::OK),
+        Ok(false) => LINK_IS_OVER.with_status(StatusCode::GONE),
+        Err(error) => {
+            let problem = Problem::from(error).into_response();
+            let mut response = NOT_NOW.with_status(problem.status());
+            if let Some(seconds) = problem.headers().get(header::RETRY_AFTER) {
+                response.headers_mut().insert(header::RETRY_AFTER, seconds.clone());
+            }
+            response
+        }
+    }
 }

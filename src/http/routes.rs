@@ -21,6 +21,8 @@ use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::entropy::Entropy;
 
+/// Where the link "this was not me" leads: `mail/messages.rs` writes it.
+const NOT_ME: &str = "/not-me/{token}";
 const REQUEST_ID: &str = "x-request-id";
 
 /// The whole public API.
@@ -30,7 +32,7 @@ pub fn api<U: Users, C: Codes>(
     entropy: Entropy,
     body_timeout: Duration,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let service = openapi::service(UsersApi::new(accounts));
+    let service = openapi::service(UsersApi::new(accounts.clone()));
     let document = Document::of(&service);
     let fixed = |content_type: &'static str, text: String| {
         let text = Bytes::from(text);
@@ -40,11 +42,17 @@ pub fn api<U: Users, C: Codes>(
     for path in ["/openapi.json", "/openapi.yaml", "/docs", "/problems/{name}", "/livez", "/readyz"] {
         paths.push(Path::new(path, vec![Method::GET]));
     }
+    paths.push(Path::new(NOT_ME, vec![Method::GET, Method::POST]));
+    let disown = poem::endpoint::make(move |request| {
+        let accounts = accounts.clone();
+        async move { pages::disown(&request, &accounts).await }
+    });
     let route = Route::new()
         .at("/openapi.json", get(fixed("application/json", document.json())))
         .at("/openapi.yaml", get(fixed("application/yaml", document.yaml())))
         .at("/docs", get(fixed("text/html; charset=utf-8", pages::docs(&service, &document))))
         .at("/problems/:name", get(make_sync(|request| pages::problem(&request))))
+        .at("/not-me/:token", get(make_sync(|request| pages::not_me(&request))).post(disown))
         .at("/livez", get(make_sync(|_| Health::live())))
         .at(
             "/readyz",
@@ -152,7 +160,11 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(REQUEST_ID, id);
     }
-    if route.starts_with("/v1/") {
+    if route == NOT_ME {
+        // Who has the path can press the button: it is told to nobody.
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    }
+    if route.starts_with("/v1/") || route == NOT_ME {
         // Answers about accounts belong in no cache, on the way or in the browser (RFC 9111, section 5.2.2.5).
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
