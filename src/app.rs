@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Url;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -78,6 +79,7 @@ impl App {
 
     /// Serves until `stop`, then lets what is under way finish, for `SHUTDOWN_GRACE` at the most.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
+        let public_url = self.config.public_url.clone().unwrap_or_else(|| public_url(self.api_addr()));
         let Self { config, clients: Clients { postgres, redis, provider }, api, ops, metrics } = self;
         let entropy = Entropy::from_system();
         let users = Arc::new(PgUsers::new(postgres.clone(), config.pacing));
@@ -103,6 +105,7 @@ impl App {
             provider,
             secret: config.code_secret.clone(),
             code_ttl: config.code_ttl,
+            public_url,
             give_up_after: config.mail_give_up,
             concurrency: config.mail_concurrency,
             entropy,
@@ -193,6 +196,16 @@ async fn listen(setting: &'static str, addr: std::net::SocketAddr) -> Result<Tcp
     TcpListener::bind(addr).await.map_err(|source| AppError::Listen { setting, addr, source })
 }
 
+/// Where people reach an API that listens there, if nobody says otherwise: on this machine.
+fn public_url(listening: std::net::SocketAddr) -> Url {
+    let url = if listening.ip().is_unspecified() {
+        format!("http://localhost:{}", listening.port())
+    } else {
+        format!("http://{listening}")
+    };
+    url.parse().expect("an address is the authority of a URL")
+}
+
 /// How long a dependency may take to say that it is there.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -226,4 +239,21 @@ fn health(postgres: &Postgres, redis: &Redis, migrated: watch::Receiver<bool>, s
         ],
         stop,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_that_listens_everywhere_is_reached_on_this_machine() {
+        for (listening, expected) in [
+            ("127.0.0.1:8000", "http://127.0.0.1:8000/"),
+            ("0.0.0.0:8000", "http://localhost:8000/"),
+            ("[::]:8000", "http://localhost:8000/"),
+            ("[::1]:8000", "http://[::1]:8000/"),
+        ] {
+            assert_eq!(public_url(listening.parse().unwrap()).as_str(), expected);
+        }
+    }
 }

@@ -44,6 +44,9 @@ pub struct ListenArgs {
     /// Address of the operators' own port: /metrics
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     pub ops_addr: SocketAddr,
+    /// Where people reach the API, for the links in mails; without it http:// and API_ADDR
+    #[arg(long, env, value_name = "URL", value_parser = public_url)]
+    pub public_url: Option<Url>,
 }
 
 /// The stores.
@@ -267,11 +270,21 @@ fn http_url(text: &str) -> Result<Url, String> {
     url.ok_or_else(|| "must begin with http:// or https:// and name a host".to_owned())
 }
 
+/// The base of links in mails, which everybody may read.
+fn public_url(text: &str) -> Result<Url, String> {
+    let url = http_url(text)?;
+    let bare =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    if bare { Ok(url) } else { Err("must have neither a user nor a password, ? or #".to_owned()) }
+}
+
 /// All that the service needs to know, checked. It cannot be printed, nor can the sections: URLs may hold passwords.
 #[derive(Clone)]
 pub struct Config {
     pub api_addr: SocketAddr,
     pub ops_addr: SocketAddr,
+    /// None: where the API listens.
+    pub public_url: Option<Url>,
     pub server: ServerLimits,
     pub body_timeout: Duration,
     pub shutdown_grace: Duration,
@@ -312,10 +325,10 @@ impl Config {
             return Err(bad("CODE_WAIT_MAX", "must not be shorter than CODE_WAIT"));
         }
         let mail_timeout = mail.mail_timeout.min(codes.code_ttl);
-        // An attempt: the claim's answer, a put, the mail, a note in the database, another put.
-        if mail.mail_lease <= mail_timeout + 2 * limits.redis_timeout + 2 * limits.database_timeout {
-            let reason = "must be longer than MAIL_TIMEOUT and twice REDIS_TIMEOUT and DATABASE_TIMEOUT together, or a \
-                          mail would be sent twice";
+        // An attempt: the claim's answer, its link, a put, the mail, a note in the database, another put.
+        if mail.mail_lease <= mail_timeout + 2 * limits.redis_timeout + 3 * limits.database_timeout {
+            let reason = "must be longer than MAIL_TIMEOUT, twice REDIS_TIMEOUT and three times DATABASE_TIMEOUT \
+                          together, or a mail would be sent twice";
             return Err(bad("MAIL_LEASE", reason));
         }
         // Wrong guesses are remembered for an hour; a code must not outlive them, nor be sent again without them.
@@ -331,6 +344,7 @@ impl Config {
         Ok(Self {
             api_addr: listen.api_addr,
             ops_addr: listen.ops_addr,
+            public_url: listen.public_url,
             server: ServerLimits {
                 max_connections: limits.max_connections as usize,
                 stall_timeout: limits.request_timeout,
@@ -419,6 +433,18 @@ mod tests {
         assert_eq!(name(&["--code-secret", SECRET, "--mail-timeout=20s"]), "MAIL_LEASE");
         assert_eq!(name(&["--code-secret", SECRET, "--mail-from=nobody"]), "MAIL_FROM");
         assert_eq!(name(&["--code-secret", SECRET, "--argon2-memory-kib=1"]), "ARGON2_MEMORY_KIB");
+    }
+
+    #[test]
+    fn a_public_url_is_a_base_that_everybody_may_read() {
+        for good in ["http://localhost:8000", "https://sixty.example/accounts/"] {
+            assert!(public_url(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["sixty.example", "ftp://sixty.example", "https://user@h", "https://:pw@h", "https://h?x", "https://h#x"]
+        {
+            assert!(public_url(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

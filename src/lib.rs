@@ -34,6 +34,12 @@
 //! miss), and PostgreSQL ([`Users::activate`]: an `UPDATE` of this row, if it is still pending), whose word is final; and
 //! drops the code ([`Codes::discard`]). A crash at any point leaves nobody active twice, and no account lost.
 //!
+//! # Who did not register
+//!
+//! Each mail ends with a link, which [`Worker::run`] derives like the code ([`CodeSecret::not_me`]) and notes by its hash
+//! ([`Outbox::link`]). [`http::pages`] shows a page there; its button calls [`Accounts::disown`], and [`Users::disown`]
+//! deletes the pending registration and ends its address's wait. [`Accounts::delete`] is for those who did.
+//!
 //! # Which arrows exist
 //!
 //! They point inward, and nothing of the product points at [`http`]:
@@ -71,19 +77,24 @@
 //!
 //! [`Accounts::activate`]: accounts::Accounts::activate
 //! [`Accounts::authenticate`]: accounts::Accounts::authenticate
+//! [`Accounts::delete`]: accounts::Accounts::delete
+//! [`Accounts::disown`]: accounts::Accounts::disown
 //! [`Accounts::register`]: accounts::Accounts::register
 //! [`Codes`]: accounts::ports::Codes
 //! [`Codes::discard`]: accounts::ports::Codes::discard
 //! [`Codes::put`]: accounts::ports::Codes::put
 //! [`Codes::redeem`]: accounts::ports::Codes::redeem
 //! [`CodeSecret::code`]: domain::code::CodeSecret::code
+//! [`CodeSecret::not_me`]: domain::code::CodeSecret::not_me
 //! [`Email`]: domain::email::Email
 //! [`Hasher`]: passwords::Hasher
 //! [`Outbox`]: store::postgres::outbox::Outbox
+//! [`Outbox::link`]: store::postgres::outbox::Outbox::link
 //! [`Password`]: domain::password::Password
 //! [`Provider::send`]: mail::provider::Provider::send
 //! [`Users`]: accounts::ports::Users
 //! [`Users::activate`]: accounts::ports::Users::activate
+//! [`Users::disown`]: accounts::ports::Users::disown
 //! [`Users::register`]: accounts::ports::Users::register
 //! [`Users::standing`]: accounts::ports::Users::standing
 //! [`Worker::run`]: mail::worker::Worker::run

@@ -37,7 +37,9 @@ impl Addresses {
             migrate: true,
         };
         let mail_url = self.mail_url().parse().expect("an address is the authority of a URL");
-        let listen = ListenArgs { api_addr: self.api, ops_addr: self.ops };
+        // Mails lead here, whatever the environment says of another service.
+        let public_url = Some(self.api_url().parse().expect("an address is the authority of a URL"));
+        let listen = ListenArgs { api_addr: self.api, ops_addr: self.ops, public_url };
         Ok(Config::new(ServeArgs { listen, stores, provider: ProviderArgs { mail_url }, service })?)
     }
 
@@ -57,6 +59,7 @@ impl Addresses {
             ("API_URL", self.api_url()),
             ("MAIL_URL", self.mail_url()),
             ("OPS_URL", format!("http://{}", self.ops)),
+            ("PUBLIC_URL", self.api_url()),
             ("DATABASE_URL", self.database_url.clone()),
             ("REDIS_URL", self.redis_url.clone()),
             ("REDIS_PREFIX", service.limits.redis_prefix.clone()),

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use askama::Template;
+use reqwest::Url;
 
 use crate::domain::code::Code;
 use crate::domain::email::Email;
+use crate::domain::not_me::NotMeToken;
 
 /// A mail, ready to be handed to a provider in any dialect.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +25,7 @@ pub struct Message {
 struct CodeText<'a> {
     code: &'a str,
     ttl: &'a str,
+    link: &'a str,
 }
 
 #[derive(Template)]
@@ -31,29 +34,33 @@ struct CodeHtml<'a> {
     subject: &'a str,
     code: &'a str,
     ttl: &'a str,
+    link: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "existing_account.txt")]
-struct ExistingAccountText;
+struct ExistingAccountText<'a> {
+    link: &'a str,
+}
 
 #[derive(Template)]
 #[template(path = "existing_account.html")]
 struct ExistingAccountHtml<'a> {
     subject: &'a str,
+    link: &'a str,
 }
 
 impl Message {
-    /// The code, and how long it lives.
-    pub fn code(to: &Email, code: &Code, ttl: Duration) -> Self {
-        let (subject, code, ttl) = ("Your Sixty code", code.expose(), &in_words(ttl));
-        Self::new(to, subject, &CodeText { code, ttl }, &CodeHtml { subject, code, ttl })
+    /// The code, how long it lives, and a link for those who did not ask for it.
+    pub fn code(to: &Email, code: &Code, ttl: Duration, not_me: &Url) -> Self {
+        let (subject, code, ttl, link) = ("Your Sixty code", code.expose(), &in_words(ttl), not_me.as_str());
+        Self::new(to, subject, &CodeText { code, ttl, link }, &CodeHtml { subject, code, ttl, link })
     }
 
     /// To the owner of an account, when somebody registers its address again.
-    pub fn existing_account(to: &Email) -> Self {
-        let subject = "You already have a Sixty account";
-        Self::new(to, subject, &ExistingAccountText, &ExistingAccountHtml { subject })
+    pub fn existing_account(to: &Email, not_me: &Url) -> Self {
+        let (subject, link) = ("You already have a Sixty account", not_me.as_str());
+        Self::new(to, subject, &ExistingAccountText { link }, &ExistingAccountHtml { subject, link })
     }
 
     fn new(to: &Email, subject: &'static str, text: &impl Template, html: &impl Template) -> Self {
@@ -61,6 +68,15 @@ impl Message {
         let (text, html) = (text.render().expect(render) + "\n", html.render().expect(render));
         Self { to: to.mailbox(), subject, text, html }
     }
+}
+
+/// The link "this was not me", under the base where people reach the API.
+pub fn not_me(public_url: &Url, token: &NotMeToken) -> Url {
+    let mut link = public_url.clone();
+    let mut path = link.path_segments_mut().expect("an http URL is the base of paths");
+    path.pop_if_empty().push("not-me").push(&token.letters());
+    drop(path);
+    link
 }
 
 /// "one minute", "2 minutes", "90 seconds".
@@ -81,9 +97,17 @@ mod tests {
         Email::parse("Ada@Example.com").unwrap()
     }
 
+    fn link() -> Url {
+        not_me(&"http://127.0.0.1:8000".parse().unwrap(), &NotMeToken::new([0x1f; 16]))
+    }
+
+    fn code_mail() -> Message {
+        Message::code(&ada(), &Code::parse("0042").unwrap(), Duration::from_secs(60), &link())
+    }
+
     #[test]
     fn the_code_mail() {
-        let mail = Message::code(&ada(), &Code::parse("0042").unwrap(), Duration::from_secs(60));
+        let mail = code_mail();
         insta::assert_snapshot!(format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text), @r"
         To: Ada@example.com
         Subject: Your Sixty code
@@ -95,13 +119,17 @@ mod tests {
 
         You get this mail because somebody registered at Sixty with your address. If
         that was not you, you need do nothing: without the code there is no account.
+        To delete the registration, open this link within a day and press the button:
+
+        http://127.0.0.1:8000/not-me/bpbpbpbpbpbpbpbpbpbpbpbpbpbpbpbp
         ");
         assert!(mail.html.contains(r#"<p class="code">0042</p>"#));
+        assert!(mail.html.contains(&format!(r#"<a href="{}">This was not me</a>"#, link())));
     }
 
     #[test]
     fn the_notice_to_an_accounts_owner() {
-        let mail = Message::existing_account(&ada());
+        let mail = Message::existing_account(&ada(), &link());
         insta::assert_snapshot!(format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text), @r"
         To: Ada@example.com
         Subject: You already have a Sixty account
@@ -109,19 +137,35 @@ mod tests {
         You already have an account at Sixty
 
         Somebody, perhaps you, just registered with your address. You have an account
-        already; it has not changed, and its password is the one that you know.
+        already; it has not changed.
 
-        You get this mail because the address belongs to an account. If it was not you
-        who registered, you need do nothing: whoever it was has learned nothing.
+        If it was you, sign in with the password that you chose for the account. If you
+        have forgotten it, registering again does not help, and Sixty cannot send you
+        another yet: ask the people who run the service that you wanted to use.
+
+        If it was not you, you need do nothing: whoever it was has learned nothing, and
+        cannot get in. To delete their registration, open this link within a day and
+        press the button; your account stays as it is:
+
+        http://127.0.0.1:8000/not-me/bpbpbpbpbpbpbpbpbpbpbpbpbpbpbpbp
         ");
     }
 
     #[test]
     fn the_code_is_the_only_number_that_could_be_one() {
-        let mail = Message::code(&ada(), &Code::parse("0042").unwrap(), Duration::from_secs(60));
+        let mail = code_mail();
         for body in [mail.text, mail.html] {
             let numbers = body.split(|c: char| !c.is_ascii_digit()).filter(|run| run.len() >= 4);
-            assert_eq!(numbers.collect::<Vec<_>>(), ["0042"]);
+            // The port is the operator's choice, and comes at the end.
+            assert_eq!(numbers.collect::<Vec<_>>(), ["0042", "8000"]);
+        }
+    }
+
+    #[test]
+    fn a_link_follows_its_base() {
+        for base in ["https://sixty.example/accounts", "https://sixty.example/accounts/"] {
+            let link = not_me(&base.parse().unwrap(), &NotMeToken::new([0; 16]));
+            assert_eq!(link.as_str(), format!("https://sixty.example/accounts/not-me/{}", "a".repeat(32)));
         }
     }
 

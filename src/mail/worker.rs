@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::counter;
+use reqwest::Url;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::messages::Message;
+use super::messages::{self, Message};
 use super::provider::{Provider, SendError};
 use super::retry;
 use crate::accounts::ports::{Codes, Put, StoreError};
@@ -35,6 +36,8 @@ pub struct Worker<C> {
     pub provider: Provider,
     pub secret: CodeSecret,
     pub code_ttl: Duration,
+    /// Where people reach the API.
+    pub public_url: Url,
     /// A mail older than this is not tried any more.
     pub give_up_after: Duration,
     /// Mails under way at once.
@@ -47,7 +50,7 @@ pub struct Worker<C> {
 /// What to do with a claim after an attempt.
 enum Outcome {
     Sent,
-    /// A later grant, three wrong guesses or an activation came in between.
+    /// A later grant, three wrong guesses, an activation or the end of the registration came in between.
     NotWanted,
     Retry {
         reason: String,
@@ -122,14 +125,22 @@ impl<C: Codes> Worker<C> {
         let Ok(recipient) = recipient else {
             return Outcome::GiveUp { reason: "the stored address is none".to_owned() };
         };
+        let later = |error: StoreError, unsent| Outcome::Retry { reason: error.to_string(), after: None, unsent };
+        let not_me = self.secret.not_me(&claim.nonce);
+        match self.outbox.link(claim.user, &not_me.hash()).await {
+            Ok(true) => {}
+            Ok(false) => return Outcome::NotWanted,
+            // A link that does not work must not be mailed.
+            Err(error) => return later(error, claim.unsent),
+        }
+        let not_me = messages::not_me(&self.public_url, &not_me);
         let (message, code) = if claim.account_email.is_some() {
-            (Message::existing_account(&recipient), None)
+            (Message::existing_account(&recipient, &not_me), None)
         } else {
             let code = self.secret.code(&claim.nonce, claim.length);
-            (Message::code(&recipient, &code, self.code_ttl), Some(code))
+            (Message::code(&recipient, &code, self.code_ttl, &not_me), Some(code))
         };
         let put = || self.codes.put(claim.user, claim.grant, code.as_ref());
-        let later = |error: StoreError, unsent| Outcome::Retry { reason: error.to_string(), after: None, unsent };
         match put().await {
             Ok(Put::Armed) => {}
             Ok(Put::Overtaken | Put::Spent) => return Outcome::NotWanted,

@@ -117,6 +117,7 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
         .env("PGHOST", "127.0.0.1")
         .env("PGPORT", port.to_string())
         .env("REDIS_PREFIX", "it's a $prefix")
+        .env("PUBLIC_URL", "https://given.example")
         .env("EXISTING_ACCOUNT", "reveal");
     let mut dev = Dev::run(&mut first, folder.join("env")).await;
     assert_eq!(fs::metadata(&dev.env_file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -124,12 +125,15 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
         assert!(!dev.env[name].is_empty() && !dev.env[name].contains("given"), "{name}");
     }
     assert_eq!(dev.env["REDIS_PREFIX"], "it's a $prefix");
+    assert_eq!(dev.env["PUBLIC_URL"], dev.env["API_URL"]);
 
     let (mut second, api) = Running::serve(sixty(&["serve"]).envs(&dev.env)).await;
     let (here, there) = (dev.own_service().await, dev.service(&api).await);
     for (registers, activates, email) in [(&here, &there, "ada@example.com"), (&there, &here, "grace@example.com")] {
         registers.registered(email).await;
         let code = registers.code(email, 1).await;
+        // Whoever sent it.
+        here.not_me_link(email, 1).await;
         assert_eq!(activates.activate(email, PASSWORD, &code).await.status, 200);
         assert_is_active(registers, email).await;
         assert_eq!(activates.register(email, PASSWORD).await.outcome(), (409, "email-taken"), "both reveal it");

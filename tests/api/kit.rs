@@ -259,19 +259,32 @@ impl Service {
         found["messages"].as_array().unwrap().clone()
     }
 
-    /// Waits for the `n`-th mail to the address and reads the code in the newest.
-    pub async fn code(&self, email: &str, n: usize) -> String {
+    /// Waits for the `n`-th mail to the address and reads the newest.
+    pub async fn mail(&self, email: &str, n: usize) -> String {
         let id = eventually("a mail", async || {
             let mails = self.mails(email).await;
             (mails.len() >= n).then(|| mails[0]["ID"].as_str().unwrap().to_owned())
         })
         .await;
-        // The mail may be read before the provider's answer is; a code that is not yet armed anew is armed once.
+        // It may be read before the provider's answer is; a code that is not yet armed anew is armed once.
         let url = format!("{}/api/v1/message/{id}", self.mail_url);
         let mail: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
-        let text = mail["Text"].as_str().unwrap();
+        mail["Text"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits for the `n`-th mail to the address and takes the code from the newest.
+    pub async fn code(&self, email: &str, n: usize) -> String {
+        let text = self.mail(email, n).await;
         let digits = |word: &&str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_digit());
         text.split_whitespace().find(digits).unwrap_or_else(|| panic!("no code in {text}")).to_owned()
+    }
+
+    /// Waits for the `n`-th mail to the address and takes the link from the end of the newest.
+    pub async fn not_me_link(&self, email: &str, n: usize) -> String {
+        let text = self.mail(email, n).await;
+        let link = text.lines().last().unwrap();
+        assert!(link.starts_with(&self.at("/not-me/")), "{text}");
+        link.to_owned()
     }
 
     pub async fn faults(&self, faults: Value) {

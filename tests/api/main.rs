@@ -10,6 +10,7 @@ mod dev;
 mod document;
 mod kit;
 mod migrate;
+mod not_me;
 mod outbox;
 mod process;
 mod protocol;

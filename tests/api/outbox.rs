@@ -83,7 +83,7 @@ async fn the_mail_of_a_worker_that_died_is_taken_over() {
         "--mail-timeout=1s",
         "--mail-lease=5s",
         "--redis-timeout=400ms",
-        "--database-timeout=1500ms",
+        "--database-timeout=1s",
     ])
     .await;
     // The provider holds the request for longer than the worker waits; the row is claimed meanwhile.

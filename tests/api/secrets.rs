@@ -128,6 +128,11 @@ async fn no_log_metric_or_error_repeats_what_was_sent() {
             let answer = Answer::of(activation.json(&json!({ "code": code }))).await;
             assert_eq!(answer.status, 200, "{answer:?}");
             assert!(!format!("{answer:?}").contains(&code));
+            let mail = mock.mail(&email, 1).await;
+            let link = mail.lines().last().unwrap();
+            assert_eq!(http.get(link).send().await.unwrap().status(), 200);
+            assert_eq!(http.post(link).send().await.unwrap().status(), 410);
+            secrets.push(link.rsplit_once('/').unwrap().1.to_owned());
             secrets.extend([code, hash.rsplit_once('$').unwrap().1.to_owned(), SECRET.to_owned()]);
         } else if !has_database {
             assert!(seen.contains(&503), "{seen:?}");
