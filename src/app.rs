@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::accounts::Accounts;
 use crate::accounts::ports::Codes;
+use crate::accounts::purge;
 use crate::accounts::register::ExistingAccount;
 use crate::config::Config;
 use crate::domain::pacing::Pacing;
@@ -90,7 +91,7 @@ impl App {
         let health = health(&postgres, &redis, is_migrated, stop.clone());
 
         let accounts = Accounts::new(
-            users,
+            Arc::clone(&users),
             Arc::clone(&codes),
             hasher,
             entropy.clone(),
@@ -114,7 +115,8 @@ impl App {
         // Every part owns what it uses, so that the whole may be spawned.
         let api = server::serve(api, api_routes, config.server, stop.clone());
         let ops = server::serve(ops, ops_routes, config.server, stop.clone());
-        let jobs = jobs(postgres, config.migrate.then_some(migrated), worker, stop.clone());
+        let purge = purge::run(users, config.pending_ttl, stop.clone());
+        let jobs = jobs(postgres, config.migrate.then_some(migrated), worker, purge, stop.clone());
         let all = async move { tokio::try_join!(served(api), served(ops), jobs).map(drop) };
         let grace = config.shutdown_grace;
         let grace_over = async move {
@@ -137,11 +139,12 @@ async fn served(server: impl Future<Output = ()>) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Migrates, if that is wanted, and then sends mails until told to stop.
+/// Migrates, if that is wanted, and then sends mails and purges until told to stop.
 async fn jobs<C: Codes>(
     postgres: Postgres,
     migrate: Option<watch::Sender<bool>>,
     worker: Worker<C>,
+    purge: impl Future<Output = ()>,
     stop: CancellationToken,
 ) -> Result<(), AppError> {
     if let Some(done) = migrate {
@@ -151,7 +154,7 @@ async fn jobs<C: Codes>(
         }
         done.send_replace(true);
     }
-    worker.run(stop).await;
+    tokio::join!(worker.run(stop), purge);
     Ok(())
 }
 

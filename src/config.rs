@@ -146,6 +146,9 @@ pub struct RegistrationArgs {
     /// What whoever registers an address learns of its account
     #[arg(long, env, value_name = "KIND", default_value = "hide")]
     pub existing_account: ExistingChoice,
+    /// How long a registration waits for its activation after the last code that its address was granted
+    #[arg(long, env, value_name = "TIME", default_value = "7d", value_parser = time)]
+    pub pending_ttl: Duration,
 }
 
 /// The hasher.
@@ -296,6 +299,7 @@ pub struct Config {
     pub code_ttl: Duration,
     pub pacing: Pacing,
     pub existing_account: ExistingAccount,
+    pub pending_ttl: Duration,
     pub hash_cost: HashCost,
     pub hash_threads: usize,
     pub hash_max_wait: Duration,
@@ -337,6 +341,11 @@ impl Config {
                 return Err(bad(name, "must not be longer than 30m"));
             }
         }
+        if registrations.pending_ttl < mail.mail_give_up + codes.code_ttl {
+            let reason = "must not be shorter than MAIL_GIVE_UP and CODE_TTL together, or a registration could be deleted \
+                          under a live code";
+            return Err(bad("PENDING_TTL", reason));
+        }
         Email::parse(&mail.mail_from).map_err(|error| bad("MAIL_FROM", error))?;
         let hash_cost = HashCost::new(hash.argon2_memory_kib, hash.argon2_passes, hash.argon2_lanes)
             .map_err(|error| bad("ARGON2_MEMORY_KIB", error))?;
@@ -376,6 +385,7 @@ impl Config {
                 ExistingChoice::Hide => ExistingAccount::Hide,
                 ExistingChoice::Reveal => ExistingAccount::Reveal,
             },
+            pending_ttl: registrations.pending_ttl,
             hash_cost,
             hash_threads: if hash.hash_threads == 0 { cores } else { usize::from(hash.hash_threads) },
             hash_max_wait: hash.hash_max_wait,
@@ -421,6 +431,7 @@ mod tests {
         assert_eq!(config.code_ttl, Duration::from_secs(60));
         assert!(matches!(config.code_storage, CodeStorage::Hmac(_)));
         assert_eq!(config.existing_account, ExistingAccount::Hide);
+        assert_eq!(config.pending_ttl, Duration::from_secs(7 * 24 * 60 * 60));
     }
 
     #[test]
@@ -431,6 +442,7 @@ mod tests {
         assert_eq!(name(&["--code-secret", SECRET, "--code-ttl=2m"]), "CODE_WAIT");
         assert_eq!(name(&["--code-secret", SECRET, "--code-wait-max=59s"]), "CODE_WAIT_MAX");
         assert_eq!(name(&["--code-secret", SECRET, "--mail-timeout=20s"]), "MAIL_LEASE");
+        assert_eq!(name(&["--code-secret", SECRET, "--pending-ttl=15m"]), "PENDING_TTL");
         assert_eq!(name(&["--code-secret", SECRET, "--mail-from=nobody"]), "MAIL_FROM");
         assert_eq!(name(&["--code-secret", SECRET, "--argon2-memory-kib=1"]), "ARGON2_MEMORY_KIB");
     }

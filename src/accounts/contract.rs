@@ -121,6 +121,7 @@ pub async fn users(store: &impl UsersUnderTest) {
     a_link_deletes_its_registration_once_and_ends_the_wait(&hand).await;
     a_link_gives_no_short_code_back(&hand).await;
     a_link_that_is_over_changes_nothing(&hand).await;
+    the_purge_takes_what_was_granted_nothing_for_long(&hand).await;
 }
 
 async fn a_registration_is_pending_and_queues_one_mail<T: UsersUnderTest>(hand: &Hand<'_, T>) {
@@ -366,6 +367,30 @@ async fn a_link_that_is_over_changes_nothing<T: UsersUnderTest>(hand: &Hand<'_, 
     hand.store.advance(not_me::LIFETIME).await;
     assert_eq!(hand.disown(link).await, None);
     assert_eq!(hand.store.users().find(later.id).await.expect("an answer"), Some(later));
+}
+
+async fn the_purge_takes_what_was_granted_nothing_for_long<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let week = Duration::from_secs(7 * 24 * 60 * 60);
+    let purge = async || hand.store.users().purge(week).await.expect("the store answers");
+    // What the others have left here.
+    hand.store.advance(week).await;
+    purge().await;
+
+    let account = hand.registered("purged@example.com").await;
+    hand.activate(&account).await.expect("pending till now");
+    hand.store.advance(Duration::from_secs(60)).await;
+    let shadow = hand.registered("purged@example.com").await;
+    let patient = hand.registered("patient@example.com").await;
+    hand.store.advance(week - Duration::from_secs(60)).await;
+    assert_eq!(purge().await, 0);
+    assert!(matches!(hand.grant_again(&patient).await, Regrant::Granted { .. }));
+    hand.store.advance(Duration::from_secs(60)).await;
+    assert_eq!(purge().await, 1);
+    assert!(hand.mails_of(&shadow).await.is_empty());
+    let left = hand.rows("purged@example.com").await;
+    assert_eq!(left.iter().map(|row| row.user.id).collect::<Vec<_>>(), [account.id]);
+    assert!(hand.standing("purged@example.com").await.recipe.is_some(), "an address is not forgotten");
+    assert_eq!(hand.store.users().find(patient.id).await.expect("an answer"), Some(patient));
 }
 
 /// All that [`Codes`] promises.

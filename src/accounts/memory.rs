@@ -233,6 +233,20 @@ impl Users for MemoryUsers {
         tables.delete(|_, user| user.id == id);
         Ok(Some(id))
     }
+
+    async fn purge(&self, pending_ttl: Duration) -> Result<u64, StoreError> {
+        let mut tables = lock(&self.tables);
+        let now = self.clock.now();
+        let stale: Vec<Address> = tables
+            .addresses
+            .iter()
+            .filter(|(_, (_, history))| history.granted_at + pending_ttl <= now)
+            .map(|(address, _)| address.clone())
+            .collect();
+        let purged = tables.delete(|of, user| user.status == Status::Pending && stale.contains(of));
+        tables.links.retain(|_, (_, expires_at)| *expires_at > now);
+        Ok(purged as u64)
+    }
 }
 
 /// The twin of `store/redis/codes.rs`.

@@ -11,6 +11,7 @@ pub mod memory;
 #[cfg(feature = "testing")]
 pub mod model;
 pub mod ports;
+pub mod purge;
 pub mod register;
 pub mod resend;
 

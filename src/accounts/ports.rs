@@ -105,6 +105,10 @@ pub trait Users: Send + Sync + 'static {
     /// Deletes the registration of a link that still works, if it is still pending, and ends its address's wait, in one
     /// transaction. The next wait doubles all the same, and no short code is given back. `None`: nothing has changed.
     fn disown(&self, link: &NotMeHash) -> impl Future<Output = Result<Option<UserId>, StoreError>> + Send;
+
+    /// Deletes pending rows whose address was granted nothing for so long, and links that work no more. What addresses
+    /// were granted stays. Returns how many rows.
+    fn purge(&self, pending_ttl: Duration) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
 /// What a queued mail's code is made of, for who looks into a store: the contract, and the twins.

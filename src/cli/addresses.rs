@@ -71,6 +71,7 @@ impl Addresses {
             ("CODE_WAIT_RESET", time(codes.code_wait_reset)),
             ("SHORT_CODES_PER_YEAR", codes.short_codes_per_year.to_string()),
             ("EXISTING_ACCOUNT", existing_account.to_owned()),
+            ("PENDING_TTL", time(service.registrations.pending_ttl)),
             ("ARGON2_MEMORY_KIB", service.hash.argon2_memory_kib.to_string()),
             ("ARGON2_PASSES", service.hash.argon2_passes.to_string()),
             ("ARGON2_LANES", service.hash.argon2_lanes.to_string()),

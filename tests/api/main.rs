@@ -14,6 +14,8 @@ mod not_me;
 mod outbox;
 mod process;
 mod protocol;
+mod purge;
+mod races;
 mod readme;
 mod registration;
 mod resend;

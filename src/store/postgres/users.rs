@@ -1,5 +1,7 @@
 //! Addresses and users. What is unique is so by the schema; what must be atomic is one statement or one transaction.
 
+mod endings;
+
 use std::time::Duration;
 
 use sqlx::types::time::OffsetDateTime;
@@ -243,40 +245,6 @@ impl PgUsers {
             other => other,
         }
     }
-
-    async fn try_disown(&self, link: &NotMeHash) -> Result<Option<UserId>, sqlx::Error> {
-        let mut transaction = self.pool().begin().await?;
-        let registered = sqlx::query!(
-            "
-            SELECT users.id, address FROM not_me_links JOIN users ON users.id = user_id
-            WHERE token_hash = $1 AND expires_at > now() AND status = 'pending'
-            ",
-            &link.0[..],
-        )
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let Some(of) = registered else {
-            return Ok(None);
-        };
-        // First the address, then the user: the order in which registering locks them. The wait itself stays as long as it
-        // is, because the next one is twice as long; it is only made to have begun earlier.
-        sqlx::query!(
-            "UPDATE addresses SET granted_at = least(granted_at, now() - wait) WHERE address = $1",
-            of.address
-        )
-        .execute(&mut *transaction)
-        .await?;
-        // Its links go with it, so of two uses at once one finds a row to delete; and a row that was just activated stays.
-        let deleted = sqlx::query!("DELETE FROM users WHERE id = $1 AND status = 'pending'", of.id)
-            .execute(&mut *transaction)
-            .await?;
-        if deleted.rows_affected() == 0 {
-            transaction.rollback().await?;
-            return Ok(None);
-        }
-        transaction.commit().await?;
-        Ok(Some(UserId(of.id)))
-    }
 }
 
 impl Users for PgUsers {
@@ -375,5 +343,18 @@ impl Users for PgUsers {
 
     async fn disown(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {
         self.postgres.bounded(self.try_disown(link)).await
+    }
+
+    async fn purge(&self, pending_ttl: Duration) -> Result<u64, StoreError> {
+        let mut purged = 0;
+        loop {
+            let batch = self.postgres.bounded(self.purge_batch(pending_ttl)).await?;
+            purged += batch;
+            if batch < endings::BATCH {
+                break;
+            }
+        }
+        self.postgres.bounded(self.purge_links()).await?;
+        Ok(purged)
     }
 }
