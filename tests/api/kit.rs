@@ -19,6 +19,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 pub const PASSWORD: &str = "correct horse battery";
+/// 32 octets of nothing.
+pub const CODE_SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The servers of this run. Nothing stops them but the end of the process: their guardian notices it.
@@ -155,7 +157,7 @@ impl Answer {
 pub async fn run(flags: &[&str], stop: CancellationToken) -> String {
     let mut args = vec!["sixty", "--api-addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"];
     args.extend(["--argon2-memory-kib=8", "--argon2-passes=1", "--hash-threads=2"]);
-    args.extend(["--code-secret=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]);
+    args.extend(["--code-secret", CODE_SECRET]);
     args.extend(flags);
     let flags = Flags::parse_from(args);
     let config = Config::new(flags.settings).unwrap();
@@ -261,13 +263,18 @@ impl Service {
 
     /// Waits for the `n`-th mail to the address and reads the newest.
     pub async fn mail(&self, email: &str, n: usize) -> String {
-        let id = eventually("a mail", async || {
+        let newest = eventually("a mail", async || {
             let mails = self.mails(email).await;
-            (mails.len() >= n).then(|| mails[0]["ID"].as_str().unwrap().to_owned())
+            (mails.len() >= n).then(|| mails[0].clone())
         })
         .await;
         // It may be read before the provider's answer is; a code that is not yet armed anew is armed once.
-        let url = format!("{}/api/v1/message/{id}", self.mail_url);
+        self.text(&newest).await
+    }
+
+    /// The text of a mail that was listed.
+    pub async fn text(&self, mail: &Value) -> String {
+        let url = format!("{}/api/v1/message/{}", self.mail_url, mail["ID"].as_str().unwrap());
         let mail: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
         mail["Text"].as_str().unwrap().to_owned()
     }
@@ -275,8 +282,7 @@ impl Service {
     /// Waits for the `n`-th mail to the address and takes the code from the newest.
     pub async fn code(&self, email: &str, n: usize) -> String {
         let text = self.mail(email, n).await;
-        let digits = |word: &&str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_digit());
-        text.split_whitespace().find(digits).unwrap_or_else(|| panic!("no code in {text}")).to_owned()
+        code_in(&text).unwrap_or_else(|| panic!("no code in {text}"))
     }
 
     /// Waits for the `n`-th mail to the address and takes the link from the end of the newest.
@@ -345,6 +351,12 @@ pub async fn age(db: &PgPool, by: Duration) {
         .execute(db)
         .await
         .unwrap();
+}
+
+/// The code in a mail, if it carries one.
+pub fn code_in(text: &str) -> Option<String> {
+    let digits = |word: &&str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_whitespace().find(digits).map(str::to_owned)
 }
 
 /// A code of the same length that is not this one.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
 
 mod activation;
+mod alike;
 mod authentication;
 mod commands;
 mod deletion;
@@ -21,5 +22,6 @@ mod registration;
 mod resend;
 mod secrets;
 mod serve;
+mod squatting;
 mod stack;
 mod stores;
