@@ -38,7 +38,8 @@
 //!
 //! Each mail ends with a link, which [`Worker::run`] derives like the code ([`CodeSecret::not_me`]) and notes by its hash
 //! ([`Outbox::link`]). [`http::pages`] shows a page there; its button calls [`Accounts::disown`], and [`Users::disown`]
-//! deletes the pending registration and ends its address's wait. [`Accounts::delete`] is for those who did.
+//! deletes the pending registration and ends its address's wait. [`Accounts::delete`] is for those who did, and
+//! [`accounts::purge`] deletes what nobody ends.
 //!
 //! # Which arrows exist
 //!
