@@ -16,6 +16,7 @@ use super::register::RegisterError;
 use super::resend::ResendError;
 use crate::domain::code::{Code, CodeSecret, MAX_MISSES};
 use crate::domain::email::Email;
+use crate::domain::not_me::{self, NotMeHash, NotMeToken};
 use crate::domain::pacing::{History, Pacing};
 use crate::domain::password::Password;
 use crate::domain::user::{Status, User, UserId};
@@ -30,6 +31,8 @@ pub trait World {
     fn advance(&self, by: Duration) -> impl Future<Output = ()>;
     /// The mails that wait to be sent.
     fn queued(&self) -> impl Future<Output = Vec<(UserId, GrantedCode)>>;
+    /// Notes the link of a mail to the user; whether there is such a pending user.
+    fn link(&self, user: UserId, link: NotMeHash) -> impl Future<Output = bool>;
 }
 
 /// One thing that somebody does. `who` and `password` are small numbers: two addresses, two passwords.
@@ -51,13 +54,23 @@ pub enum Step {
     /// The worker sends what is queued; what it sent before, it sends again, as after a lost answer.
     Mail,
     Wait(Duration),
+    Delete {
+        who: usize,
+        password: usize,
+    },
+    /// The link in the latest mail to the address, or in an earlier one, is used.
+    Disown {
+        who: usize,
+        latest: bool,
+    },
+    Purge,
 }
 
 impl Step {
     /// A step of any number, so that whoever generates numbers generates stories. Most are about one address and its one
     /// password, or the steps would rarely have to do with each other.
     pub fn from_number(number: u32) -> Self {
-        let (kind, rest) = (number % 16, (number / 16) as usize);
+        let (kind, rest) = (number % 20, (number / 20) as usize);
         let (who, password) = (usize::from(rest % 5 == 0), usize::from(rest / 5 % 5 == 0));
         match kind {
             0 => Self::Register { who, password },
@@ -65,8 +78,11 @@ impl Step {
             3..9 => Self::Guess { who, password, right: false },
             9 => Self::Guess { who, password, right: true },
             10..13 => Self::Mail,
+            13 => Self::Delete { who, password },
+            14 => Self::Disown { who, latest: password == 0 },
+            15 => Self::Purge,
             _ => {
-                let seconds = [10, 30, 50, 60, 120, 600, 3600, 4 * 3600, 24 * 3600, 365 * 24 * 3600];
+                let seconds = [10, 30, 50, 60, 120, 600, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600, 365 * 24 * 3600];
                 Self::Wait(Duration::from_secs(seconds[rest % seconds.len()]))
             }
         }
@@ -79,6 +95,7 @@ const CODE_TTL: Duration = Duration::from_secs(60);
 const GIVE_UP: Duration = Duration::from_secs(15 * 60);
 /// How long wrong guesses are remembered after the last mail.
 const TRIES_TTL: Duration = Duration::from_secs(60 * 60);
+const PENDING_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Real clocks go on by themselves while the model's stands; the steps of [`Step::Wait`] are no shorter.
 const DRIFT: Duration = Duration::from_secs(10);
 
@@ -87,6 +104,8 @@ struct Address {
     account: Option<usize>,
     pending: Option<Pending>,
     history: Option<History>,
+    /// That were mailed, to whom and when.
+    links: Vec<(NotMeToken, UserId, OffsetDateTime)>,
 }
 
 struct Pending {
@@ -102,6 +121,7 @@ struct Mailed {
     grant: GrantedCode,
     misses: u8,
     put_at: OffsetDateTime,
+    decoy: bool,
 }
 
 /// Plays the story and holds every answer to the model.
@@ -129,6 +149,9 @@ pub async fn play<W: World>(world: &W, secret: &CodeSecret, domain: &str, story:
                 world.advance(by).await;
                 model.now += by;
             }
+            Step::Delete { who, password } => model.delete(who, password).await,
+            Step::Disown { who, latest } => model.disown(who, latest).await,
+            Step::Purge => model.purge().await,
         }
     }
 }
@@ -213,11 +236,14 @@ impl<W: World> Model<'_, W> {
             let code = self.secret.code(&grant.nonce, grant.length);
             let put = self.world.codes().put(pending.user.id, grant.grant, (!shadow).then_some(&code)).await;
             put.expect("the store answers");
+            let link = self.secret.not_me(&grant.nonce);
+            assert!(self.world.link(pending.user.id, link.hash()).await);
+            address.links.push((link, pending.user.id, self.now));
             let same = pending.code.take().filter(|mailed| mailed.grant == grant);
             let misses = same.as_ref().map_or(0, |mailed| mailed.misses);
             // What three misses destroyed is not put again.
             let put_at = same.filter(|_| misses >= MAX_MISSES).map_or(self.now, |mailed| mailed.put_at);
-            pending.code = Some(Mailed { grant, misses, put_at });
+            pending.code = Some(Mailed { grant, misses, put_at, decoy: shadow });
         }
     }
 
@@ -247,19 +273,63 @@ impl<W: World> Model<'_, W> {
         match (expected, answer) {
             (Err(expected), Err(ActivateError::NoCode(why))) => assert_eq!(why, expected),
             // A right guess at a shadow is answered like a wrong one.
-            (Ok(mailed), Err(ActivateError::Incorrect { remaining })) if !right || address.account.is_some() => {
+            (Ok(mailed), Err(ActivateError::Incorrect { remaining })) if !right || mailed.decoy => {
                 mailed.misses += 1;
                 assert_eq!(remaining, MAX_MISSES - mailed.misses);
                 let misses = self.misses.entry(mailed.grant.grant.0).or_default();
                 *misses += 1;
                 assert!(*misses <= MAX_MISSES, "a grant is good for three guesses for life");
             }
-            (Ok(_), Ok(active)) if right && address.account.is_none() => {
+            (Ok(mailed), Ok(active)) if right && !mailed.decoy => {
                 assert_eq!((active.id, active.status), (user.id, Status::Active));
                 address.account = Some(password);
                 address.pending = None;
             }
             (expected, answer) => panic!("guessing: {answer:?} instead of {:?}", expected.map(|mailed| mailed.misses)),
+        }
+    }
+}
+
+impl<W: World> Model<'_, W> {
+    async fn delete(&mut self, who: usize, password: usize) {
+        let Some(user) = self.authenticate(who, password).await else {
+            return;
+        };
+        self.world.accounts().delete(&user).await.expect("nobody is disabled here");
+        let address = &mut self.addresses[who];
+        if user.status == Status::Active {
+            address.account = None;
+        } else {
+            address.pending = None;
+        }
+    }
+
+    async fn disown(&mut self, who: usize, latest: bool) {
+        let address = &mut self.addresses[who];
+        let link = if latest { address.links.last() } else { address.links.first() };
+        let Some((token, user, mailed_at)) = link else {
+            return;
+        };
+        let pending = address.pending.as_ref().is_some_and(|pending| pending.user.id == *user);
+        // One that was mailed again works for a day since then.
+        let since = address.links.iter().filter(|(of, ..)| of == token).map(|(.., at)| *at).max().unwrap_or(*mailed_at);
+        let works = pending && self.now < since + not_me::LIFETIME;
+        assert_eq!(self.world.accounts().disown(token).await.expect("the store answers"), works);
+        if works {
+            address.pending = None;
+            let history = address.history.as_mut().expect("it was registered");
+            history.granted_at = history.granted_at.min(self.now - history.wait);
+        }
+    }
+
+    /// How many rows it deletes is not asked: a real database holds those of other stories, too.
+    async fn purge(&mut self) {
+        self.world.accounts().users.purge(PENDING_TTL).await.expect("the store answers");
+        for address in &mut self.addresses {
+            let is_stale = |history: &History| history.granted_at + PENDING_TTL <= self.now;
+            if address.history.as_ref().is_some_and(is_stale) {
+                address.pending = None;
+            }
         }
     }
 }
@@ -289,6 +359,9 @@ mod tests {
         }
         async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
             self.users.queued().into_iter().map(|mail| (mail.user, mail.code)).collect()
+        }
+        async fn link(&self, user: UserId, link: NotMeHash) -> bool {
+            self.users.link(user, link)
         }
     }
 

@@ -206,6 +206,10 @@ impl World for RealWorld {
     async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
         self.users.queued().await
     }
+
+    async fn link(&self, user: UserId, link: NotMeHash) -> bool {
+        self.users.link(user, link).await
+    }
 }
 
 #[test]
