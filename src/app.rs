@@ -17,6 +17,7 @@ use crate::accounts::purge;
 use crate::accounts::register::ExistingAccount;
 use crate::config::Config;
 use crate::domain::pacing::Pacing;
+use crate::domain::policy::Policy;
 use crate::entropy::Entropy;
 use crate::http::health::Health;
 use crate::http::openapi::{self, Document};
@@ -98,7 +99,7 @@ impl App {
             Arc::clone(&mail_queued),
             config.existing_account,
         );
-        let api_routes = routes::api(accounts, health, entropy.clone(), config.body_timeout);
+        let api_routes = routes::api(accounts, config.policy, health, entropy.clone(), config.body_timeout);
         let ops_routes = routes::ops(move || metrics(), entropy.clone(), config.body_timeout);
         let worker = Worker {
             outbox: Outbox::new(postgres.clone(), config.mail_lease),
@@ -172,7 +173,8 @@ pub fn document() -> Document {
     let hasher = Hasher::start(HashCost::default(), 0, Duration::ZERO);
     let (entropy, queued) = (Entropy::from_system(), Arc::new(Notify::new()));
     let accounts = Accounts::new(Arc::new(users), Arc::new(codes), hasher, entropy, queued, ExistingAccount::Hide);
-    Document::of(&openapi::service(UsersApi::new(accounts)))
+    let policy = Policy::default();
+    Document::of(&openapi::service(UsersApi::new(accounts, policy)), &policy)
 }
 
 /// What speaks to the outside. Nothing is connected to yet.

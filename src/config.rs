@@ -12,9 +12,10 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use crate::accounts::register::ExistingAccount;
-use crate::domain::code::CodeSecret;
+use crate::domain::code::{CodeLength, CodeSecret};
 use crate::domain::email::Email;
 use crate::domain::pacing::Pacing;
+use crate::domain::policy::Policy;
 use crate::http::server::ServerLimits;
 use crate::mail::provider::Sender;
 use crate::passwords::HashCost;
@@ -125,7 +126,10 @@ pub struct CodeArgs {
     /// Time without a grant after which the first wait holds again
     #[arg(long, env, value_name = "TIME", default_value = "24h", value_parser = time)]
     pub code_wait_reset: Duration,
-    /// Codes of four digits for an address in any 365 days; further ones have ten
+    /// Digits of a code, from 4 to 10
+    #[arg(long, env, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=10))]
+    pub code_digits: u8,
+    /// Codes of so few digits for an address in any 365 days; further ones have ten
     #[arg(long, env, value_name = "N", default_value_t = 30)]
     pub short_codes_per_year: u16,
 }
@@ -149,6 +153,9 @@ pub struct RegistrationArgs {
     /// How long a registration waits for its activation after the last code that its address was granted
     #[arg(long, env, value_name = "TIME", default_value = "7d", value_parser = time)]
     pub pending_ttl: Duration,
+    /// Characters that a new password must have, from 8 to 64
+    #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(8..=64))]
+    pub password_min_length: u8,
 }
 
 /// The hasher.
@@ -300,6 +307,7 @@ pub struct Config {
     pub pacing: Pacing,
     pub existing_account: ExistingAccount,
     pub pending_ttl: Duration,
+    pub policy: Policy,
     pub hash_cost: HashCost,
     pub hash_threads: usize,
     pub hash_max_wait: Duration,
@@ -328,6 +336,7 @@ impl Config {
         if codes.code_wait_max < codes.code_wait {
             return Err(bad("CODE_WAIT_MAX", "must not be shorter than CODE_WAIT"));
         }
+        let code_length = CodeLength::new(codes.code_digits).ok_or_else(|| bad("CODE_DIGITS", "must be in 4..=10"))?;
         let mail_timeout = mail.mail_timeout.min(codes.code_ttl);
         // An attempt: the claim's answer, its link, a put, the mail, a note in the database, another put.
         if mail.mail_lease <= mail_timeout + 2 * limits.redis_timeout + 3 * limits.database_timeout {
@@ -380,7 +389,9 @@ impl Config {
                 longest_wait: codes.code_wait_max,
                 quiet: codes.code_wait_reset,
                 short_codes: codes.short_codes_per_year,
+                short_length: code_length,
             },
+            policy: Policy { password_min: usize::from(registrations.password_min_length), code_length },
             existing_account: match registrations.existing_account {
                 ExistingChoice::Hide => ExistingAccount::Hide,
                 ExistingChoice::Reveal => ExistingAccount::Reveal,
@@ -432,6 +443,7 @@ mod tests {
         assert!(matches!(config.code_storage, CodeStorage::Hmac(_)));
         assert_eq!(config.existing_account, ExistingAccount::Hide);
         assert_eq!(config.pending_ttl, Duration::from_secs(7 * 24 * 60 * 60));
+        assert_eq!(config.policy, Policy::default());
     }
 
     #[test]

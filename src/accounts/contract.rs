@@ -133,7 +133,7 @@ async fn a_registration_is_pending_and_queues_one_mail<T: UsersUnderTest>(hand: 
     let rows = hand.rows("one@example.com").await;
     assert_eq!(rows.iter().map(|row| row.user.id).collect::<Vec<_>>(), [user.id]);
     let mails = hand.mails_of(&user).await;
-    assert_eq!(mails.iter().map(|mail| mail.length).collect::<Vec<_>>(), [CodeLength::Four]);
+    assert_eq!(mails.iter().map(|mail| mail.length).collect::<Vec<_>>(), [CodeLength::FOUR]);
     assert_eq!(hand.store.users().find(hand.entropy.user_id()).await.expect("an answer"), None);
 }
 
@@ -178,15 +178,15 @@ async fn waits_double_and_short_codes_run_out<T: UsersUnderTest>(hand: &Hand<'_,
         let expected = (wait * 2).min(pacing.longest_wait);
         assert_eq!(hand.grant_again(&user).await, Regrant::Granted { wait: expected });
         wait = expected;
-        let length = if n < usize::from(pacing.short_codes) { CodeLength::Four } else { CodeLength::Ten };
+        let length = if n < usize::from(pacing.short_codes) { CodeLength::FOUR } else { CodeLength::TEN };
         assert_eq!(hand.mails_of(&user).await[0].length, length, "grant {n}");
     }
     hand.store.advance(pacing.quiet).await;
     assert_eq!(hand.grant_again(&user).await, Regrant::Granted { wait: pacing.first_wait });
-    assert_eq!(hand.mails_of(&user).await[0].length, CodeLength::Ten);
+    assert_eq!(hand.mails_of(&user).await[0].length, CodeLength::TEN);
     hand.store.advance(crate::domain::pacing::YEAR).await;
     hand.grant_again(&user).await;
-    assert_eq!(hand.mails_of(&user).await[0].length, CodeLength::Four, "a year later they are short again");
+    assert_eq!(hand.mails_of(&user).await[0].length, CodeLength::FOUR, "a year later they are short again");
 }
 
 async fn a_recipe_is_kept_for_good<T: UsersUnderTest>(hand: &Hand<'_, T>) {
@@ -336,7 +336,7 @@ async fn a_link_gives_no_short_code_back<T: UsersUnderTest>(hand: &Hand<'_, T>) 
     let short_codes = usize::from(Pacing::default().short_codes);
     for n in 0..short_codes + 2 {
         let user = hand.registered("refilled@example.com").await;
-        let length = if n < short_codes { CodeLength::Four } else { CodeLength::Ten };
+        let length = if n < short_codes { CodeLength::FOUR } else { CodeLength::TEN };
         assert_eq!(hand.mails_of(&user).await[0].length, length, "grant {n}");
         let link = hand.link(&user).await;
         assert_eq!(hand.disown(link).await, Some(user.id));

@@ -18,6 +18,7 @@ use crate::domain::email::{Address, Email};
 use crate::domain::not_me::{self, NotMeHash, NotMeToken};
 use crate::domain::pacing::{History, Pacing};
 use crate::domain::password::Password;
+use crate::domain::policy::Policy;
 use crate::domain::user::{Role, Status, User, UserId};
 use crate::entropy::Entropy;
 use crate::passwords::{HashCost, Hasher, PasswordHash, Recipe};
@@ -402,7 +403,7 @@ impl Twins {
 
     pub async fn register(&self, email: &str, password: &str) -> Result<User, RegisterError> {
         let email = Email::parse(email).expect("a test's address");
-        let password = Password::choose(password, Some(&email)).expect("a test's password");
+        let password = Policy::default().password(password, Some(&email)).expect("a test's password");
         self.accounts.register(&email, password).await
     }
 

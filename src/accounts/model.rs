@@ -19,6 +19,7 @@ use crate::domain::email::Email;
 use crate::domain::not_me::{self, NotMeHash, NotMeToken};
 use crate::domain::pacing::{History, Pacing};
 use crate::domain::password::Password;
+use crate::domain::policy::Policy;
 use crate::domain::user::{Status, User, UserId};
 
 /// The use cases over some stores with [`Pacing::default`] and a `CODE_TTL` of 60 s, and time that can be moved.
@@ -170,7 +171,7 @@ struct Model<'a, W> {
 impl<W: World> Model<'_, W> {
     async fn register(&mut self, who: usize, password: usize) {
         let email = &self.emails[who];
-        let chosen = Password::choose(PASSWORDS[password], Some(email)).expect("a password");
+        let chosen = Policy::default().password(PASSWORDS[password], Some(email)).expect("a password");
         let answer = self.world.accounts().register(email, chosen).await;
         let address = &mut self.addresses[who];
         match (self.pacing.grant(address.history.as_ref(), self.now), answer) {

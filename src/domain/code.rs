@@ -14,19 +14,21 @@ use super::user::UserId;
 /// The wrong guesses after which a code is destroyed.
 pub const MAX_MISSES: u8 = 3;
 
-/// How many digits a code has. Long ones are what an attacked address gets, so that it need not be locked.
+/// How many digits a code has, from four to ten. Ten are what an attacked address gets, so that it need not be locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CodeLength {
-    Four,
-    Ten,
-}
+pub struct CodeLength(u8);
 
 impl CodeLength {
+    pub const FOUR: Self = Self(4);
+    pub const TEN: Self = Self(10);
+
+    /// `None` outside of four to ten.
+    pub fn new(digits: u8) -> Option<Self> {
+        (Self::FOUR.0..=Self::TEN.0).contains(&digits).then_some(Self(digits))
+    }
+
     pub fn digits(self) -> usize {
-        match self {
-            Self::Four => 4,
-            Self::Ten => 10,
-        }
+        usize::from(self.0)
     }
 
     /// How many codes there are of this length.
@@ -43,18 +45,18 @@ pub struct Nonce(pub [u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grant(pub i64);
 
-/// Four or ten ASCII digits, leading zeros included.
+/// Four to ten ASCII digits, leading zeros included.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Code(String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("must be the 4 or 10 digits of the latest mail, as a string")]
+#[error("must be the digits of the code in the latest mail, as a string")]
 pub struct CodeError;
 
 impl Code {
     pub fn parse(input: &str) -> Result<Self, CodeError> {
-        let digits = [CodeLength::Four.digits(), CodeLength::Ten.digits()].contains(&input.len());
-        if digits && input.bytes().all(|byte| byte.is_ascii_digit()) {
+        let lengths = CodeLength::FOUR.digits()..=CodeLength::TEN.digits();
+        if lengths.contains(&input.len()) && input.bytes().all(|byte| byte.is_ascii_digit()) {
             Ok(Self(input.to_owned()))
         } else {
             Err(CodeError)
@@ -150,23 +152,21 @@ mod tests {
     }
 
     #[test]
-    fn only_four_or_ten_ascii_digits_are_a_code() {
-        for good in ["0000", "0042", "9999", "0123456789"] {
+    fn only_four_to_ten_ascii_digits_are_a_code() {
+        for good in ["0000", "0042", "9999", "123456", "0123456789"] {
             assert_eq!(Code::parse(good).unwrap().expose(), good);
         }
-        for bad in
-            ["", "123", "12345", "123456789", "12345678901", "12a4", " 1234", "1234\n", "١٢٣٤", "１２３４", "-123"]
-        {
+        for bad in ["", "123", "12345678901", "12a4", " 1234", "1234\n", "١٢٣٤", "１２３４", "-123"] {
             assert_eq!(Code::parse(bad), Err(CodeError), "{bad}");
         }
     }
 
     #[test]
     fn a_nonce_gives_the_same_code_every_time_and_its_lengths_differ() {
-        assert_eq!(secret().code(&nonce(1), CodeLength::Four), secret().code(&nonce(1), CodeLength::Four));
-        assert_eq!(secret().code(&nonce(1), CodeLength::Ten).expose().len(), 10);
+        assert_eq!(secret().code(&nonce(1), CodeLength::FOUR), secret().code(&nonce(1), CodeLength::FOUR));
+        assert_eq!(secret().code(&nonce(1), CodeLength::TEN).expose().len(), 10);
         let other = CodeSecret::new(vec![8; 32]).unwrap();
-        assert_ne!(secret().code(&nonce(1), CodeLength::Ten), other.code(&nonce(1), CodeLength::Ten));
+        assert_ne!(secret().code(&nonce(1), CodeLength::TEN), other.code(&nonce(1), CodeLength::TEN));
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         let draws: u64 = 100_000;
         let mut by_first_digit = [0_u64; 10];
         for n in 0..draws {
-            let code = secret().code(&nonce(n), CodeLength::Four);
+            let code = secret().code(&nonce(n), CodeLength::FOUR);
             assert_eq!(code.expose().len(), 4);
             by_first_digit[usize::from(code.expose().as_bytes()[0] - b'0')] += 1;
         }

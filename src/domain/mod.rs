@@ -7,4 +7,5 @@ pub mod email;
 pub mod not_me;
 pub mod pacing;
 pub mod password;
+pub mod policy;
 pub mod user;

@@ -24,8 +24,10 @@ pub struct Pacing {
     pub longest_wait: Duration,
     /// After so long without a grant the next wait is the first one again.
     pub quiet: Duration,
-    /// How many grants in any [`YEAR`] carry four digits; the others carry ten.
+    /// How many grants in any [`YEAR`] carry a short code; the others carry ten digits.
     pub short_codes: u16,
+    /// Of a short code.
+    pub short_length: CodeLength,
 }
 
 impl Default for Pacing {
@@ -35,6 +37,7 @@ impl Default for Pacing {
             longest_wait: Duration::from_secs(4 * 60 * 60),
             quiet: Duration::from_secs(24 * 60 * 60),
             short_codes: 30,
+            short_length: CodeLength::FOUR,
         }
     }
 }
@@ -45,7 +48,7 @@ pub struct History {
     pub granted_at: OffsetDateTime,
     /// From `granted_at` to the next grant.
     pub wait: Duration,
-    /// When codes of four digits were granted in the last year, at most `short_codes` of them.
+    /// When short codes were granted in the last year, at most `short_codes` of them.
     pub short_granted_at: Vec<OffsetDateTime>,
 }
 
@@ -74,9 +77,9 @@ impl Pacing {
     fn granted(&self, wait: Duration, mut short: Vec<OffsetDateTime>, now: OffsetDateTime) -> (History, CodeLength) {
         let length = if short.len() < usize::from(self.short_codes) {
             short.push(now);
-            CodeLength::Four
+            self.short_length
         } else {
-            CodeLength::Ten
+            CodeLength::TEN
         };
         (History { granted_at: now, wait, short_granted_at: short }, length)
     }
@@ -148,7 +151,7 @@ mod tests {
             for gap in gaps {
                 now += Duration::from_secs(gap);
                 if let Ok((after, length)) = pacing.grant(history.as_ref(), now) {
-                    if length == CodeLength::Four {
+                    if length == CodeLength::FOUR {
                         short.push(now);
                     }
                     prop_assert!(after.short_granted_at.len() <= usize::from(pacing.short_codes));

@@ -9,7 +9,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::email::Email;
 
-/// Characters (Unicode scalar values after NFC), not octets.
+/// Characters (Unicode scalar values after NFC), not octets. An operator may ask for more.
 pub const MIN_CHARACTERS: usize = 8;
 /// Characters (Unicode scalar values after NFC), not octets. Bounds what one request may have hashed.
 pub const MAX_CHARACTERS: usize = 128;
@@ -24,8 +24,8 @@ pub struct Password(SecretString);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PasswordError {
-    #[error("must have at least {MIN_CHARACTERS} characters")]
-    TooShort,
+    #[error("must have at least {least} characters")]
+    TooShort { least: usize },
     #[error("must have at most {MAX_CHARACTERS} characters")]
     TooLong,
     #[error("must not contain control characters: HTTP Basic authentication could not carry them (RFC 7617)")]
@@ -37,12 +37,13 @@ pub enum PasswordError {
 }
 
 impl Password {
-    /// Parses a password that somebody chooses. Without an address (it was refused itself) all other rules still hold.
-    pub fn choose(input: &str, email: Option<&Email>) -> Result<Self, PasswordError> {
+    /// Parses a password that somebody chooses, of at least so many characters. Without an address (it was refused itself)
+    /// all other rules still hold.
+    pub fn choose(input: &str, email: Option<&Email>, least: usize) -> Result<Self, PasswordError> {
         let password = Self::present(input)?;
         let text = password.expose();
-        if text.chars().count() < MIN_CHARACTERS {
-            return Err(PasswordError::TooShort);
+        if text.chars().count() < least {
+            return Err(PasswordError::TooShort { least });
         }
         let folded = text.to_lowercase();
         if COMMON.contains(folded.as_str()) {
@@ -106,18 +107,18 @@ mod tests {
 
     fn choose(input: &str) -> Result<String, PasswordError> {
         let email = Email::parse("ada.lovelace@engine.example").unwrap();
-        Password::choose(input, Some(&email)).map(|password| password.expose().to_owned())
+        Password::choose(input, Some(&email), MIN_CHARACTERS).map(|password| password.expose().to_owned())
     }
 
     #[test]
     fn length_counts_characters_after_nfc() {
-        assert_eq!(choose("k7#qZp2"), Err(PasswordError::TooShort));
+        assert_eq!(choose("k7#qZp2"), Err(PasswordError::TooShort { least: 8 }));
         assert!(choose("k7#qZp2x").is_ok());
         assert!(choose(&"🦀".repeat(8)).is_ok());
-        assert_eq!(choose(&"🦀".repeat(7)), Err(PasswordError::TooShort));
+        assert_eq!(choose(&"🦀".repeat(7)), Err(PasswordError::TooShort { least: 8 }));
         assert!(choose(&"🦀".repeat(128)).is_ok());
         assert_eq!(choose(&"🦀".repeat(129)), Err(PasswordError::TooLong));
-        assert_eq!(choose(&"e\u{301}".repeat(7)), Err(PasswordError::TooShort));
+        assert_eq!(choose(&"e\u{301}".repeat(7)), Err(PasswordError::TooShort { least: 8 }));
         assert!(choose(&"e\u{301}".repeat(128)).is_ok());
         assert_eq!(choose(&"x".repeat(1_000_000)), Err(PasswordError::TooLong));
     }
@@ -158,7 +159,8 @@ mod tests {
         for input in ["lovelace loves engines", "adamant steam lock", "correct horse battery"] {
             assert!(choose(input).is_ok(), "{input}");
         }
-        let made = |password, email| Password::choose(password, Some(&Email::parse(email).unwrap())).err();
+        let made =
+            |password, email| Password::choose(password, Some(&Email::parse(email).unwrap()), MIN_CHARACTERS).err();
         assert_eq!(made("bücher.example", "ada@bücher.example"), Some(PasswordError::MadeOfAddress));
         assert_eq!(made("jojojojojo", "jo@ex.example"), Some(PasswordError::MadeOfAddress));
         assert_eq!(made("7391-com-2846!", "plain@pw.com"), None);

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::kind::Kind;
 use super::problem::{MEDIA_TYPE, Problem};
 use super::routes::Path;
+use crate::domain::policy::Policy;
 
 /// What any operation that takes a body can answer, besides its own.
 const BODY: [Kind; 4] = [Kind::MalformedRequest, Kind::PayloadTooLarge, Kind::UnsupportedMediaType, Kind::InvalidField];
@@ -46,7 +47,7 @@ pub struct Document(Value);
 impl Document {
     /// # Panics
     /// When an operation's problems are not in the table above: the document is made at the start, so no release does.
-    pub fn of<T: OpenApi>(service: &OpenApiService<T, ()>) -> Self {
+    pub fn of<T: OpenApi>(service: &OpenApiService<T, ()>, policy: &Policy) -> Self {
         let mut document: Value = serde_json::from_str(&service.spec()).expect("the framework writes JSON");
         let paths = document["paths"].as_object_mut().expect("there are paths");
         for operation in paths.values_mut().flat_map(|path| path.as_object_mut().expect("a path item")).map(|(_, o)| o)
@@ -54,6 +55,8 @@ impl Document {
             complete(operation);
         }
         let schemas = document["components"]["schemas"].as_object_mut().expect("there are schemas");
+        schemas["RegisterUser"]["properties"]["password"]["minLength"] = json!(policy.password_min);
+        schemas["ActivateUser"]["properties"]["code"]["pattern"] = json!(policy.code_pattern());
         for (name, schema) in schemas.iter_mut() {
             close(schema);
             if let Some(example) = example(name) {

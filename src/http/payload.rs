@@ -1,6 +1,8 @@
 //! JSON in and out. The framework's own parser stops at the first error, repeats what was sent, and calls a wrong field
 //! a bad request; this one names every field at fault and repeats nothing.
 
+use std::marker::PhantomData;
+
 use poem::http::header;
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::Payload;
@@ -12,17 +14,37 @@ use serde_json::{Map, Value};
 
 use super::kind::Kind;
 use super::problem::{FieldError, Problem};
+use crate::domain::policy::Policy;
 
 /// A body that an operation takes: its schema, and how its members become domain types.
 pub trait RequestSchema: Type {
     type Parsed: Send;
 
     /// `None` if any member was at fault; which is noted in the fields.
-    fn parse(fields: &mut Fields) -> Option<Self::Parsed>;
+    fn parse(fields: &mut Fields, policy: &Policy) -> Option<Self::Parsed>;
 }
 
-/// A JSON body that was parsed by `T`.
-pub struct Body<T: RequestSchema>(pub T::Parsed);
+/// A JSON object, to be parsed by `T`.
+pub struct Body<T> {
+    fields: Fields,
+    schema: PhantomData<T>,
+}
+
+impl<T: RequestSchema> Body<T> {
+    pub fn parse(self, policy: &Policy) -> Result<T::Parsed, Problem> {
+        let mut fields = self.fields;
+        let parsed = T::parse(&mut fields, policy);
+        let unknown: Vec<String> = fields.members.keys().take(MAX_ERRORS).cloned().collect();
+        for name in unknown {
+            // The name is the client's own, and is repeated only to point at it.
+            fields.fault::<()>(&name, "is not known here");
+        }
+        match parsed {
+            Some(parsed) if fields.errors.is_empty() => Ok(parsed),
+            _ => Err(Problem::invalid(fields.errors)),
+        }
+    }
+}
 
 /// The members of a body that were not taken yet, and what was wrong with the others.
 #[derive(Debug)]
@@ -64,28 +86,15 @@ impl Fields {
         None
     }
 
-    fn read<T: RequestSchema>(body: &[u8]) -> Result<T::Parsed, Problem> {
-        let members = match serde_json::from_slice(body) {
-            Ok(Members::Object(members)) => members,
+    fn read(body: &[u8]) -> Result<Self, Problem> {
+        match serde_json::from_slice(body) {
+            Ok(Members::Object(members)) => Ok(Self { members, errors: vec![] }),
             Ok(Members::Other) => {
                 let detail = "must be an object".to_owned();
-                return Err(Problem::invalid(vec![FieldError { pointer: String::new(), detail }]));
+                Err(Problem::invalid(vec![FieldError { pointer: String::new(), detail }]))
             }
             // The parser's own message may repeat what was sent.
-            Err(_) => {
-                return Err(Problem::new(Kind::MalformedRequest, "The body is not JSON, or names a member twice."));
-            }
-        };
-        let mut fields = Self { members, errors: vec![] };
-        let parsed = T::parse(&mut fields);
-        let unknown: Vec<String> = fields.members.keys().take(MAX_ERRORS).cloned().collect();
-        for name in unknown {
-            // The name is the client's own, and is repeated only to point at it.
-            fields.fault::<()>(&name, "is not known here");
-        }
-        match parsed {
-            Some(parsed) if fields.errors.is_empty() => Ok(parsed),
-            _ => Err(Problem::invalid(fields.errors)),
+            Err(_) => Err(Problem::new(Kind::MalformedRequest, "The body is not JSON, or names a member twice.")),
         }
     }
 }
@@ -204,7 +213,7 @@ impl<'a, T: RequestSchema> ApiExtractor<'a> for Body<T> {
         }
         let body =
             body.take()?.into_bytes().await.map_err(|_| Problem::new(Kind::MalformedRequest, "The body broke off."))?;
-        Ok(Self(Fields::read::<T>(&body)?))
+        Ok(Self { fields: Fields::read(&body)?, schema: PhantomData })
     }
 }
 

@@ -19,6 +19,7 @@ use super::users::UsersApi;
 use super::{limits, pages};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
+use crate::domain::policy::Policy;
 use crate::entropy::Entropy;
 
 /// Where the link "this was not me" leads: `mail/messages.rs` writes it.
@@ -28,12 +29,13 @@ const REQUEST_ID: &str = "x-request-id";
 /// The whole public API.
 pub fn api<U: Users, C: Codes>(
     accounts: Accounts<U, C>,
+    policy: Policy,
     health: Health,
     entropy: Entropy,
     body_timeout: Duration,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let service = openapi::service(UsersApi::new(accounts.clone()));
-    let document = Document::of(&service);
+    let service = openapi::service(UsersApi::new(accounts.clone(), policy));
+    let document = Document::of(&service, &policy);
     let fixed = |content_type: &'static str, text: String| {
         let text = Bytes::from(text);
         make_sync(move |_| Response::builder().content_type(content_type).body(text.clone()))

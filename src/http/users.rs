@@ -12,6 +12,7 @@ use crate::accounts::ports::{Codes, Users};
 use crate::domain::code::Code;
 use crate::domain::email::Email;
 use crate::domain::password::Password;
+use crate::domain::policy::Policy;
 use crate::domain::user as domain;
 
 #[derive(Tags)]
@@ -77,32 +78,31 @@ struct RegisterUser {
     #[oai(validator(max_length = 254))]
     email: String,
     /// Any Unicode but control characters, in NFC. Not a common password, nor one made of the address.
-    #[oai(validator(min_length = 8, max_length = 128))]
+    #[oai(validator(max_length = 128))]
     password: poem_openapi::types::Password,
 }
 
 impl RequestSchema for RegisterUser {
     type Parsed = (Email, Password);
 
-    fn parse(fields: &mut Fields) -> Option<Self::Parsed> {
+    fn parse(fields: &mut Fields, policy: &Policy) -> Option<Self::Parsed> {
         let email = fields.parsed("email", Email::parse);
-        let password = fields.parsed("password", |text| Password::choose(text, email.as_ref()));
+        let password = fields.parsed("password", |text| policy.password(text, email.as_ref()));
         Some((email?, password?))
     }
 }
 
 #[derive(Object)]
 struct ActivateUser {
-    /// The 4 (for an address that was sent many: 10) digits of the latest mail.
-    #[oai(validator(pattern = "^[0-9]{4}([0-9]{6})?$"))]
+    /// The digits of the code in the latest mail. An address that was sent many codes gets longer ones.
     code: poem_openapi::types::Password,
 }
 
 impl RequestSchema for ActivateUser {
     type Parsed = Code;
 
-    fn parse(fields: &mut Fields) -> Option<Code> {
-        fields.parsed("code", Code::parse)
+    fn parse(fields: &mut Fields, policy: &Policy) -> Option<Code> {
+        fields.parsed("code", |text| policy.code(text))
     }
 }
 
@@ -148,11 +148,12 @@ enum Queued {
 /// The operations over any stores: the real ones in the service, twins where only the document is wanted.
 pub struct UsersApi<U, C> {
     accounts: Accounts<U, C>,
+    policy: Policy,
 }
 
 impl<U: Users, C: Codes> UsersApi<U, C> {
-    pub fn new(accounts: Accounts<U, C>) -> Self {
-        Self { accounts }
+    pub fn new(accounts: Accounts<U, C>, policy: Policy) -> Self {
+        Self { accounts, policy }
     }
 
     async fn authenticate(&self, credentials: Credentials) -> Result<domain::User, Problem> {
@@ -169,7 +170,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// one.
     #[oai(path = "/v1/users", method = "post", operation_id = "registerUser")]
     async fn register_user(&self, body: Body<RegisterUser>) -> poem::Result<Registered> {
-        let Body((email, password)) = body;
+        let (email, password) = body.parse(&self.policy)?;
         let user = self.accounts.register(&email, password).await.map_err(Problem::from)?;
         Ok(Registered::Created(Reply(user.into()), "/v1/users/me".to_owned()))
     }
@@ -199,7 +200,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// The code lives for one minute from the moment the mail was handed over, and for three guesses.
     #[oai(path = "/v1/users/me/activation", method = "post", operation_id = "activateUser")]
     async fn activate_user(&self, credentials: Credentials, body: Body<ActivateUser>) -> poem::Result<Found> {
-        let Body(code) = body;
+        let code = body.parse(&self.policy)?;
         let user = self.authenticate(credentials).await?;
         let user = self.accounts.activate(&user, &code).await.map_err(Problem::from)?;
         Ok(Found::Ok(Reply(user.into())))

@@ -82,7 +82,7 @@ async fn source(env_file: &Path) -> HashMap<String, String> {
 }
 
 async fn assert_is_active(service: &Service, email: &str) {
-    assert_eq!(service.activate(email, PASSWORD, "0000").await.outcome(), (409, "already-active"));
+    assert_eq!(service.activate(email, PASSWORD, "0000000000").await.outcome(), (409, "already-active"));
 }
 
 #[tokio::test]
@@ -118,7 +118,9 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
         .env("PGPORT", port.to_string())
         .env("REDIS_PREFIX", "it's a $prefix")
         .env("PUBLIC_URL", "https://given.example")
-        .env("EXISTING_ACCOUNT", "reveal");
+        .env("EXISTING_ACCOUNT", "reveal")
+        .env("CODE_DIGITS", "6")
+        .env("PASSWORD_MIN_LENGTH", "9");
     let mut dev = Dev::run(&mut first, folder.join("env")).await;
     assert_eq!(fs::metadata(&dev.env_file).unwrap().permissions().mode() & 0o777, 0o600);
     for name in ["API_URL", "MAIL_URL", "OPS_URL", "DATABASE_URL", "REDIS_URL", "CODE_SECRET"] {
@@ -126,6 +128,7 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
     }
     assert_eq!(dev.env["REDIS_PREFIX"], "it's a $prefix");
     assert_eq!(dev.env["PUBLIC_URL"], dev.env["API_URL"]);
+    assert_eq!((&*dev.env["CODE_DIGITS"], &*dev.env["PASSWORD_MIN_LENGTH"]), ("6", "9"));
 
     let (mut second, api) = Running::serve(sixty(&["serve"]).envs(&dev.env)).await;
     let (here, there) = (dev.own_service().await, dev.service(&api).await);

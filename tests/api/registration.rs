@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::kit::{Answer, PASSWORD, Service, at_once};
 
@@ -207,4 +207,23 @@ async fn passwords_are_any_unicode_of_8_to_128_characters() {
         assert_eq!(service.register(email, &chosen).await.status, 201, "{chosen:?}");
         assert_eq!(service.me(email, &presented).await.status, 200, "{presented:?}");
     }
+}
+
+#[tokio::test]
+async fn a_stricter_operator_asks_for_longer_passwords_and_codes() {
+    let service = Service::start_with(&["--password-min-length=15", "--code-digits=6"]).await;
+    let document: Value = service.http.get(service.at("/openapi.json")).send().await.unwrap().json().await.unwrap();
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(schemas["RegisterUser"]["properties"]["password"]["minLength"], 15);
+    assert_eq!(schemas["ActivateUser"]["properties"]["code"]["pattern"], "^[0-9]{6}([0-9]{4})?$");
+
+    let short = service.register("ada@example.com", "correct horse!").await;
+    assert_eq!((short.outcome(), short.pointers()), ((422, "invalid-field"), vec!["/password"]));
+    assert!(short.body.to_string().contains("at least 15 characters"));
+    service.registered("ada@example.com").await;
+    let code = service.code("ada@example.com", 1).await;
+    assert_eq!(code.len(), 6, "{code}");
+    let guess = service.activate("ada@example.com", PASSWORD, &code[..4]).await;
+    assert_eq!((guess.outcome(), guess.pointers()), ((422, "invalid-field"), vec!["/code"]));
+    assert_eq!(service.activate("ada@example.com", PASSWORD, &code).await.status, 200);
 }

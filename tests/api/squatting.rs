@@ -58,7 +58,7 @@ async fn code_of_the_grant(service: &Service) -> String {
     let (nonce, digits): (Vec<u8>, i16) = sqlx::query_as(granted).fetch_one(&service.db).await.unwrap();
     assert_eq!(digits, 4);
     let secret = CodeSecret::new(STANDARD.decode(CODE_SECRET).unwrap()).unwrap();
-    secret.code(&Nonce(nonce.try_into().unwrap()), CodeLength::Four).expose().to_owned()
+    secret.code(&Nonce(nonce.try_into().unwrap()), CodeLength::FOUR).expose().to_owned()
 }
 
 /// Registers beside an account; returns the only guess that could be right.

@@ -72,7 +72,7 @@ impl UsersUnderTest for RealUsers {
                 .unwrap();
         rows.into_iter()
             .map(|(user, id, nonce, digits)| {
-                let length = if digits == 4 { CodeLength::Four } else { CodeLength::Ten };
+                let length = CodeLength::new(digits.try_into().unwrap()).unwrap();
                 let nonce = Nonce(nonce.try_into().unwrap());
                 (UserId(user), GrantedCode { grant: Grant(id), nonce, length })
             })

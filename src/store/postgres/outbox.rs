@@ -87,7 +87,12 @@ impl Outbox {
                     grant: Grant(row.id),
                     user: UserId(row.user_id),
                     nonce: Nonce(row.nonce.try_into().map_err(|_| broken("a nonce that is not of 16 octets"))?),
-                    length: if row.digits == 4 { CodeLength::Four } else { CodeLength::Ten },
+                    length: row
+                        .digits
+                        .try_into()
+                        .ok()
+                        .and_then(CodeLength::new)
+                        .ok_or_else(|| broken("no code is so long"))?,
                     idempotency_key: row.idempotency_key,
                     email: row.email,
                     wanted: row.wanted,

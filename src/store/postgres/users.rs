@@ -94,7 +94,7 @@ impl PgUsers {
         .fetch_optional(transaction)
         .await?;
         Ok(granted.map(|row| {
-            let length = if row.short { CodeLength::Four } else { CodeLength::Ten };
+            let length = if row.short { self.pacing.short_length } else { CodeLength::TEN };
             (Duration::from_secs_f64(row.wait), length)
         }))
     }
