@@ -6,6 +6,7 @@ use poem::http::{HeaderMap, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use zeroize::Zeroizing;
 
 use super::problem::Problem;
 use crate::domain::email::{Address, Email};
@@ -31,8 +32,8 @@ impl Credentials {
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
         }
-        let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-        let (name, password) = decoded.split_once(':')?;
+        let decoded = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
+        let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
         let address = Email::parse(name).ok().map(|email| email.address().clone());
         // What is refused here fits nobody, whoever the user is, so answering at once tells nothing.
         Some(Self { address, password: Password::present(password).ok()? })

@@ -11,6 +11,7 @@ use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::kind::Kind;
 use super::problem::{FieldError, Problem};
@@ -31,6 +32,20 @@ pub struct Body<T> {
 }
 
 impl<T: RequestSchema> Body<T> {
+    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+        match serde_json::from_slice(body) {
+            Ok(Members::Object(members)) => {
+                Ok(Self { fields: Fields { members, errors: vec![] }, schema: PhantomData })
+            }
+            Ok(Members::Other) => {
+                let detail = "must be an object".to_owned();
+                Err(Problem::invalid(vec![FieldError { pointer: String::new(), detail }]))
+            }
+            // The parser's own message may repeat what was sent.
+            Err(_) => Err(Problem::new(Kind::MalformedRequest, "The body is not JSON, or names a member twice.")),
+        }
+    }
+
     pub fn parse(self, policy: &Policy) -> Result<T::Parsed, Problem> {
         let mut fields = self.fields;
         let parsed = T::parse(&mut fields, policy);
@@ -47,7 +62,6 @@ impl<T: RequestSchema> Body<T> {
 }
 
 /// The members of a body that were not taken yet, and what was wrong with the others.
-#[derive(Debug)]
 pub struct Fields {
     members: Map<String, Value>,
     errors: Vec<FieldError>,
@@ -72,7 +86,8 @@ impl Fields {
         name: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let text = self.string(name)?;
+        // It may be a password.
+        let text = Zeroizing::new(self.string(name)?);
         match parse(&text) {
             Ok(value) => Some(value),
             Err(error) => self.fault(name, error.to_string()),
@@ -84,18 +99,6 @@ impl Fields {
         let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
         self.errors.push(FieldError { pointer, detail: detail.into() });
         None
-    }
-
-    fn read(body: &[u8]) -> Result<Self, Problem> {
-        match serde_json::from_slice(body) {
-            Ok(Members::Object(members)) => Ok(Self { members, errors: vec![] }),
-            Ok(Members::Other) => {
-                let detail = "must be an object".to_owned();
-                Err(Problem::invalid(vec![FieldError { pointer: String::new(), detail }]))
-            }
-            // The parser's own message may repeat what was sent.
-            Err(_) => Err(Problem::new(Kind::MalformedRequest, "The body is not JSON, or names a member twice.")),
-        }
     }
 }
 
@@ -213,7 +216,7 @@ impl<'a, T: RequestSchema> ApiExtractor<'a> for Body<T> {
         }
         let body =
             body.take()?.into_bytes().await.map_err(|_| Problem::new(Kind::MalformedRequest, "The body broke off."))?;
-        Ok(Self { fields: Fields::read(&body)?, schema: PhantomData })
+        Ok(Self::read(&body)?)
     }
 }
 

@@ -216,3 +216,77 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         Ok(Queued::Accepted(Reply(CodeQueued { retry_after: whole_seconds(wait).cast_signed() })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn parse<T: RequestSchema>(body: &[u8]) -> Result<T::Parsed, Problem> {
+        Body::<T>::read(body)?.parse(&Policy::default())
+    }
+
+    /// Any JSON text, with every string beginning with a word to be looked for.
+    fn text() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(|text| Value::from(format!("c4n4ry{text}"))),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((member(), inner), 0..4).prop_map(|members| Value::from(Map::from_iter(members))),
+            ]
+        })
+    }
+
+    fn member() -> impl Strategy<Value = String> {
+        prop_oneof![Just("email"), Just("password"), Just("code"), Just("a/b~c"), Just("")].prop_map(ToOwned::to_owned)
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse::<RegisterUser>(&body);
+            let _ = parse::<ActivateUser>(&body);
+        }
+
+        #[test]
+        fn no_body_is_repeated_and_every_fault_has_its_pointer(body in text()) {
+            let bytes = body.to_string().into_bytes();
+            for problem in [parse::<RegisterUser>(&bytes).err(), parse::<ActivateUser>(&bytes).err()] {
+                // No canary is an address or a code.
+                let problem = problem.expect("it lacks what it must have").to_json();
+                prop_assert!(!problem.to_string().contains("c4n4ry"), "{problem}");
+                for error in problem["errors"].as_array().expect("they are named") {
+                    let pointer = error["pointer"].as_str().expect("a string");
+                    // Into the body, or to a member that it lacks.
+                    let lacks = ["/email", "/password", "/code"].contains(&pointer);
+                    prop_assert!(lacks || body.pointer(pointer).is_some(), "{pointer}");
+                }
+            }
+        }
+
+        #[test]
+        fn what_may_be_chosen_can_be_presented(input in any::<String>()) {
+            let body = json!({ "email": "ada@example.com", "password": input }).to_string();
+            if let Ok((_, chosen)) = parse::<RegisterUser>(body.as_bytes()) {
+                let presented = Password::present(&input).expect("it was accepted before");
+                prop_assert_eq!(chosen.expose(), presented.expose());
+                let again = Password::present(chosen.expose()).expect("it is itself");
+                prop_assert_eq!(again.expose(), chosen.expose());
+            }
+        }
+
+        #[test]
+        fn a_guess_is_what_the_pattern_says(input in "[0-9a٣ ]{0,12}") {
+            let body = json!({ "code": input }).to_string();
+            let digits = input.bytes().all(|byte| byte.is_ascii_digit()) && [4, 10].contains(&input.len());
+            prop_assert_eq!(parse::<ActivateUser>(body.as_bytes()).is_ok(), digits);
+        }
+    }
+}
