@@ -2,6 +2,7 @@
 //! `app.rs`.
 
 pub mod auth;
+pub mod client;
 pub mod health;
 pub mod kind;
 pub mod limits;
