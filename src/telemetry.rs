@@ -96,9 +96,23 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     metrics::describe_counter!("sixty_mail_attempts_total", "Attempts to hand a mail over, by outcome.");
     metrics::describe_counter!("sixty_registrations_total", "Registrations answered with 201.");
     metrics::describe_counter!("sixty_activations_total", "Accounts activated.");
+    metrics::describe_counter!(
+        "sixty_limited_requests_total",
+        "Requests answered with 429 too-many-requests, by limit."
+    );
+    metrics::describe_counter!(
+        "sixty_limits_skipped_total",
+        "Questions about client limits that Redis did not answer."
+    );
+    metrics::describe_gauge!("sixty_wrong_code_flood", "1 while more wrong codes come than FLOOD_MISSES_PER_MINUTE.");
     // From the start, at zero: a counter that appears with its first event hides that event from a rate.
     metrics::counter!("sixty_registrations_total").increment(0);
     metrics::counter!("sixty_activations_total").increment(0);
+    metrics::counter!("sixty_limits_skipped_total").increment(0);
+    metrics::gauge!("sixty_wrong_code_flood").set(0.0);
+    for limit in ["codes", "misses"] {
+        metrics::counter!("sixty_limited_requests_total", "limit" => limit).increment(0);
+    }
     for outcome in ["sent", "retry", "given_up", "not_wanted"] {
         metrics::counter!("sixty_mail_attempts_total", "outcome" => outcome).increment(0);
     }

@@ -1,6 +1,9 @@
 //! Redis: the pool and its limits.
 
 pub mod codes;
+mod dispensable;
+mod flood;
+pub mod limits;
 
 use std::future::Future;
 use std::sync::Arc;
