@@ -19,8 +19,10 @@ use crate::config::Config;
 use crate::domain::pacing::Pacing;
 use crate::domain::policy::Policy;
 use crate::entropy::Entropy;
+use crate::http::client_limits::ClientLimits;
 use crate::http::health::Health;
 use crate::http::openapi::{self, Document};
+use crate::http::routes::Edge;
 use crate::http::users::UsersApi;
 use crate::http::{routes, server};
 use crate::mail::provider::Provider;
@@ -30,6 +32,7 @@ use crate::store::postgres::outbox::Outbox;
 use crate::store::postgres::users::PgUsers;
 use crate::store::postgres::{MigrateError, Postgres, PostgresConfig};
 use crate::store::redis::codes::{CodeStorage, RedisCodes};
+use crate::store::redis::limits::RedisLimits;
 use crate::store::redis::{Redis, RedisConfig};
 
 /// Why the service did not start, or stopped by itself. One line each.
@@ -90,6 +93,11 @@ impl App {
         let mail_queued = Arc::new(Notify::new());
         let (migrated, is_migrated) = watch::channel(!config.migrate);
         let health = health(&postgres, &redis, is_migrated, stop.clone());
+        let edge = Edge {
+            body_timeout: config.body_timeout,
+            limits: ClientLimits(config.client_limits.map(|limits| RedisLimits::new(redis, limits))),
+            proxies: config.trusted_proxies,
+        };
 
         let accounts = Accounts::new(
             Arc::clone(&users),
@@ -99,7 +107,7 @@ impl App {
             Arc::clone(&mail_queued),
             config.existing_account,
         );
-        let api_routes = routes::api(accounts, config.policy, health, entropy.clone(), config.body_timeout);
+        let api_routes = routes::api(accounts, config.policy, health, entropy.clone(), edge);
         let ops_routes = routes::ops(move || metrics(), entropy.clone(), config.body_timeout);
         let worker = Worker {
             outbox: Outbox::new(postgres.clone(), config.mail_lease),
@@ -174,7 +182,7 @@ pub fn document() -> Document {
     let (entropy, queued) = (Entropy::from_system(), Arc::new(Notify::new()));
     let accounts = Accounts::new(Arc::new(users), Arc::new(codes), hasher, entropy, queued, ExistingAccount::Hide);
     let policy = Policy::default();
-    Document::of(&openapi::service(UsersApi::new(accounts, policy)), &policy)
+    Document::of(&openapi::service(UsersApi::new(accounts, policy, ClientLimits(None))), &policy)
 }
 
 /// What speaks to the outside. Nothing is connected to yet.

@@ -16,12 +16,14 @@ use crate::domain::code::{CodeLength, CodeSecret};
 use crate::domain::email::Email;
 use crate::domain::pacing::Pacing;
 use crate::domain::policy::Policy;
+use crate::http::client::TrustedProxies;
 use crate::http::server::ServerLimits;
 use crate::mail::provider::Sender;
 use crate::passwords::HashCost;
 use crate::store::postgres::PostgresConfig;
 use crate::store::redis::RedisConfig;
 use crate::store::redis::codes::CodeStorage;
+use crate::store::redis::limits::{LimitsConfig, Quota};
 
 /// A setting that does not make sense. One line, with the setting's name, without its value.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -93,6 +95,27 @@ pub struct LimitArgs {
     /// For requests and mails under way to finish when told to stop
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub shutdown_grace: Duration,
+}
+
+/// Who asks, and how much a client network may ask for: an IPv4 address or an IPv6 /64.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Clients")]
+pub struct ClientArgs {
+    /// Limit what a client network may do; needs Redis to hold, and lets everything through without it
+    #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub client_limits: bool,
+    /// Proxies whose X-Forwarded-For or Forwarded says who asks: addresses and networks, separated by commas
+    #[arg(long, env, value_name = "NETWORKS", default_value = "")]
+    pub trusted_proxies: TrustedProxies,
+    /// Registrations and requests for another code, for a network; so many at once, and then spread over the hour
+    #[arg(long, env, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub client_codes_per_hour: u32,
+    /// Wrong codes, for a network, likewise
+    #[arg(long, env, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub client_misses_per_hour: u32,
+    /// Wrong codes of all networks together above which there is an alarm, and guesses cost those that contribute more
+    #[arg(long, env, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub flood_misses_per_minute: u32,
 }
 
 /// What Redis keeps of a code.
@@ -244,6 +267,8 @@ pub struct ServiceArgs {
     #[command(flatten)]
     pub mail: MailArgs,
     #[command(flatten)]
+    pub clients: ClientArgs,
+    #[command(flatten)]
     pub limits: LimitArgs,
     #[command(flatten)]
     pub log: LogArgs,
@@ -297,6 +322,9 @@ pub struct Config {
     pub public_url: Option<Url>,
     pub server: ServerLimits,
     pub body_timeout: Duration,
+    pub trusted_proxies: TrustedProxies,
+    /// None: a client network may do what it likes.
+    pub client_limits: Option<LimitsConfig>,
     pub shutdown_grace: Duration,
     pub postgres: PostgresConfig,
     pub migrate: bool,
@@ -323,7 +351,7 @@ impl Config {
     /// Puts the sections together and checks what one alone cannot know.
     pub fn new(settings: ServeArgs) -> Result<Self, BadSetting> {
         let ServeArgs { listen, stores, provider, service } = settings;
-        let ServiceArgs { codes, registrations, hash, mail, limits, log: _ } = service;
+        let ServiceArgs { codes, registrations, hash, mail, clients, limits, log: _ } = service;
         let code_secret = codes.code_secret.as_ref().ok_or_else(|| bad("CODE_SECRET", "must be set"))?;
         let code_secret = parse_secret(code_secret)?;
         let code_storage = match codes.code_storage {
@@ -368,6 +396,12 @@ impl Config {
                 stall_timeout: limits.request_timeout,
             },
             body_timeout: limits.request_timeout,
+            trusted_proxies: clients.trusted_proxies,
+            client_limits: clients.client_limits.then_some(LimitsConfig {
+                codes: Quota::per_hour(clients.client_codes_per_hour),
+                misses: Quota::per_hour(clients.client_misses_per_hour),
+                flood: Quota { units: clients.flood_misses_per_minute, window: Duration::from_secs(60) },
+            }),
             shutdown_grace: limits.shutdown_grace,
             postgres: PostgresConfig {
                 url: stores.database_url,

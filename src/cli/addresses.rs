@@ -55,6 +55,7 @@ impl Addresses {
             ExistingChoice::Hide => "hide",
             ExistingChoice::Reveal => "reveal",
         };
+        let clients = &service.clients;
         let assignments = [
             ("API_URL", self.api_url()),
             ("MAIL_URL", self.mail_url()),
@@ -74,6 +75,10 @@ impl Addresses {
             ("EXISTING_ACCOUNT", existing_account.to_owned()),
             ("PENDING_TTL", time(service.registrations.pending_ttl)),
             ("PASSWORD_MIN_LENGTH", service.registrations.password_min_length.to_string()),
+            ("CLIENT_LIMITS", clients.client_limits.to_string()),
+            ("CLIENT_CODES_PER_HOUR", clients.client_codes_per_hour.to_string()),
+            ("CLIENT_MISSES_PER_HOUR", clients.client_misses_per_hour.to_string()),
+            ("FLOOD_MISSES_PER_MINUTE", clients.flood_misses_per_minute.to_string()),
             ("ARGON2_MEMORY_KIB", service.hash.argon2_memory_kib.to_string()),
             ("ARGON2_PASSES", service.hash.argon2_passes.to_string()),
             ("ARGON2_LANES", service.hash.argon2_lanes.to_string()),

@@ -101,8 +101,11 @@ pub fn run() -> ExitCode {
 }
 
 fn command() -> Command {
-    // What is shown there is the point of it.
-    Cli::command().mut_subcommand("dev", |dev| dev.mut_arg("code_storage", |storage| storage.default_value("plain")))
+    Cli::command().mut_subcommand("dev", |dev| {
+        // Codes are shown there, that is the point of it; and one person tries out what a whole network may not.
+        dev.mut_arg("code_storage", |storage| storage.default_value("plain"))
+            .mut_arg("client_limits", |limits| limits.default_value("false"))
+    })
 }
 
 fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {

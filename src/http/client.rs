@@ -1,15 +1,71 @@
 //! Who is asking: the address that a connection comes from or, behind a proxy that is trusted, the one that the proxy
 //! names in `X-Forwarded-For` or `Forwarded` (RFC 7239).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
-use poem::http::{HeaderMap, HeaderName, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
+use poem::{Addr, Endpoint, FromRequest, IntoResponse, Request, RequestBody, Response};
 use thiserror::Error;
 
 use crate::domain::network::Network;
+use crate::store::redis::limits::Standing;
+
+/// Who a request came from, and what its answer says of this network's quota.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub network: Network,
+    standing: Arc<Mutex<Option<Standing>>>,
+}
+
+impl Client {
+    /// Tells the client by the answer, whatever that will be.
+    pub fn tell(&self, standing: Standing) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+    }
+
+    fn write(&self, headers: &mut HeaderMap) {
+        let Some(standing) = *self.standing.lock().unwrap_or_else(PoisonError::into_inner) else {
+            return;
+        };
+        for (name, value) in [(RATELIMIT_POLICY, standing.policy()), (RATELIMIT, standing.to_string())] {
+            headers.insert(name, HeaderValue::try_from(value).expect("names and numbers are visible ASCII"));
+        }
+    }
+}
+
+/// `draft-ietf-httpapi-ratelimit-headers`.
+pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+impl<'a> FromRequest<'a> for Client {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(request.data::<Self>().expect("every request is identified").clone())
+    }
+}
+
+/// Says who asks before anything looks at the request, and writes what came of it into the answer.
+pub async fn identify<E: Endpoint<Output: IntoResponse>>(
+    endpoint: Arc<E>,
+    mut request: Request,
+    proxies: TrustedProxies,
+) -> poem::Result<Response> {
+    let peer = match &request.remote_addr().0 {
+        Addr::SocketAddr(peer) => peer.ip(),
+        // Nothing else is listened on.
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let client = Client { network: proxies.client(peer, request.headers()), standing: Arc::default() };
+    request.set_data(client.clone());
+    let mut response = match endpoint.call(request).await {
+        Err(error) if error.is_from_response() => error.into_response(),
+        answered => answered?.into_response(),
+    };
+    client.write(response.headers_mut());
+    Ok(response)
+}
 
 /// The proxies whose word counts. Nobody's, by default: a client can write these fields itself.
 #[derive(Debug, Clone, Default)]

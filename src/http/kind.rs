@@ -17,12 +17,13 @@ pub enum Kind {
     InvalidField,
     IncorrectCode,
     TooManyCodes,
+    TooManyRequests,
     Internal,
     Unavailable,
 }
 
 impl Kind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::AccountDisabled,
@@ -36,6 +37,7 @@ impl Kind {
         Self::InvalidField,
         Self::IncorrectCode,
         Self::TooManyCodes,
+        Self::TooManyRequests,
         Self::Internal,
         Self::Unavailable,
     ];
@@ -144,6 +146,13 @@ impl Kind {
                 "A code was asked for too short a time ago",
                 "Look for the mail that was sent, or wait as long as retry_after (in seconds) says and ask again. The \
                  wait doubles each time, and is forgotten after a day without asking.",
+            ),
+            Self::TooManyRequests => (
+                "too-many-requests",
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too much was asked from this network",
+                "Wait as long as retry_after (in seconds) says. Registrations, requests for codes and wrong codes are \
+                 counted by network: an IPv4 address, or the first 64 bits of an IPv6 address. Nothing has changed.",
             ),
             Self::Internal => (
                 "internal",

@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod client;
+pub mod client_limits;
 pub mod health;
 pub mod kind;
 pub mod limits;

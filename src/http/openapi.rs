@@ -16,16 +16,28 @@ use crate::domain::policy::Policy;
 const BODY: [Kind; 4] = [Kind::MalformedRequest, Kind::PayloadTooLarge, Kind::UnsupportedMediaType, Kind::InvalidField];
 /// What any operation that asks for credentials can answer.
 const AUTH: [Kind; 2] = [Kind::Unauthenticated, Kind::AccountDisabled];
+const GUESSING: [Kind; 4] = [Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode, Kind::TooManyRequests];
 /// What any operation can answer.
 const ANY: [Kind; 2] = [Kind::Internal, Kind::Unavailable];
 /// What an operation without a body can answer to one that is sent all the same.
 const NO_BODY: [Kind; 2] = [Kind::MalformedRequest, Kind::PayloadTooLarge];
 
+/// The operations that are counted by client network, and what their answers may say of it.
+const LIMITED: [&str; 3] = ["registerUser", "activateUser", "resendCode"];
+const RATE_LIMIT: [(&str, &str); 2] = [
+    (
+        "RateLimit-Policy",
+        "What the client's network may do (draft-ietf-httpapi-ratelimit-headers): a quota q for a window of w seconds, \
+         and what is counted. Absent when nothing was counted.",
+    ),
+    ("RateLimit", "What is left of it: r, and more in t seconds. There when RateLimit-Policy is."),
+];
+
 fn problems(operation_id: &str) -> Vec<Kind> {
     let groups: &[&[Kind]] = match operation_id {
-        "registerUser" => &[&BODY, &[Kind::EmailTaken, Kind::TooManyCodes]],
-        "activateUser" => &[&BODY, &AUTH, &[Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode]],
-        "resendCode" => &[&NO_BODY, &AUTH, &[Kind::AlreadyActive, Kind::TooManyCodes]],
+        "registerUser" => &[&BODY, &[Kind::EmailTaken, Kind::TooManyCodes, Kind::TooManyRequests]],
+        "activateUser" => &[&BODY, &AUTH, &GUESSING],
+        "resendCode" => &[&NO_BODY, &AUTH, &[Kind::AlreadyActive, Kind::TooManyCodes, Kind::TooManyRequests]],
         "getCurrentUser" | "deleteCurrentUser" => &[&NO_BODY, &AUTH],
         other => unreachable!("the problems of {other} are not in the table"),
     };
@@ -108,6 +120,11 @@ fn complete(operation: &mut Value) {
         responses.insert(group[0].status().as_str().to_owned(), problem_response(group));
     }
     for response in responses.values_mut() {
+        if LIMITED.contains(&&*id) {
+            for (name, description) in RATE_LIMIT {
+                response["headers"][name] = json!({ "description": description, "schema": { "type": "string" } });
+            }
+        }
         let description = "Names this request in the service's log; the client's own X-Request-Id, if it sent one.";
         response["headers"]["X-Request-Id"] = header(description, json!({ "type": "string" }));
     }

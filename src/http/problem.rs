@@ -84,6 +84,16 @@ impl Problem {
         Self { retry_after: Some(left), ..Self::new(Kind::TooManyCodes, detail) }
     }
 
+    /// `what` the client's network has done too often.
+    pub fn too_many_requests(what: &str, left: Duration) -> Self {
+        let detail = format!("{what} from this network; try again in {} s.", whole_seconds(left).max(1));
+        Self { retry_after: Some(left), ..Self::new(Kind::TooManyRequests, detail) }
+    }
+
+    pub fn is_the_servers_fault(&self) -> bool {
+        self.kind.status().is_server_error()
+    }
+
     fn incorrect_code(remaining: u8) -> Self {
         let pointer =
             FieldError { pointer: "/code".to_owned(), detail: "is not the code of the latest mail".to_owned() };
@@ -131,6 +141,7 @@ impl Problem {
             }
             Kind::IncorrectCode => Self::incorrect_code(2),
             Kind::TooManyCodes => Self::too_many_codes(Duration::from_secs(42)),
+            Kind::TooManyRequests => Self::too_many_requests("Too many codes were asked for", Duration::from_secs(36)),
             Kind::Internal => Self::internal(),
             Kind::Unavailable => Self::unavailable("Redis does not answer.", Duration::from_secs(1)),
         }

@@ -11,12 +11,14 @@ use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
 use tracing::{Instrument as _, debug, info, info_span};
 
+use super::client::TrustedProxies;
+use super::client_limits::ClientLimits;
 use super::health::Health;
 use super::kind::Kind;
 use super::openapi::{self, Document};
 use super::problem::Problem;
 use super::users::UsersApi;
-use super::{limits, pages};
+use super::{client, limits, pages};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::domain::policy::Policy;
@@ -26,15 +28,23 @@ use crate::entropy::Entropy;
 const NOT_ME: &str = "/not-me/{token}";
 const REQUEST_ID: &str = "x-request-id";
 
+/// How clients are met, whatever they ask for.
+pub struct Edge {
+    pub body_timeout: Duration,
+    pub limits: ClientLimits,
+    pub proxies: TrustedProxies,
+}
+
 /// The whole public API.
 pub fn api<U: Users, C: Codes>(
     accounts: Accounts<U, C>,
     policy: Policy,
     health: Health,
     entropy: Entropy,
-    body_timeout: Duration,
+    edge: Edge,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let service = openapi::service(UsersApi::new(accounts.clone(), policy));
+    let Edge { body_timeout, limits, proxies } = edge;
+    let service = openapi::service(UsersApi::new(accounts.clone(), policy, limits));
     let document = Document::of(&service, &policy);
     let fixed = |content_type: &'static str, text: String| {
         let text = Bytes::from(text);
@@ -63,13 +73,14 @@ pub fn api<U: Users, C: Codes>(
                 async move { health.ready().await }
             })),
         )
-        .nest("/", service);
+        .nest("/", service)
+        .around(move |endpoint, request| client::identify(endpoint, request, proxies.clone()));
     guarded(route, paths.into(), entropy, body_timeout)
 }
 
 /// What happens around every request.
 fn guarded(
-    route: Route,
+    route: impl Endpoint<Output: IntoResponse> + 'static,
     paths: Arc<[Path]>,
     entropy: Entropy,
     body_timeout: Duration,

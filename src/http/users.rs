@@ -5,6 +5,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::auth::Credentials;
+use super::client::Client;
+use super::client_limits::ClientLimits;
 use super::payload::{Body, Fields, Reply, RequestSchema};
 use super::problem::{Problem, whole_seconds};
 use crate::accounts::Accounts;
@@ -149,11 +151,12 @@ enum Queued {
 pub struct UsersApi<U, C> {
     accounts: Accounts<U, C>,
     policy: Policy,
+    limits: ClientLimits,
 }
 
 impl<U: Users, C: Codes> UsersApi<U, C> {
-    pub fn new(accounts: Accounts<U, C>, policy: Policy) -> Self {
-        Self { accounts, policy }
+    pub fn new(accounts: Accounts<U, C>, policy: Policy, limits: ClientLimits) -> Self {
+        Self { accounts, policy, limits }
     }
 
     async fn authenticate(&self, credentials: Credentials) -> Result<domain::User, Problem> {
@@ -169,9 +172,9 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// configured to say so: then it answers `email-taken`.) A registration that was not activated is replaced by a later
     /// one.
     #[oai(path = "/v1/users", method = "post", operation_id = "registerUser")]
-    async fn register_user(&self, body: Body<RegisterUser>) -> poem::Result<Registered> {
+    async fn register_user(&self, client: Client, body: Body<RegisterUser>) -> poem::Result<Registered> {
         let (email, password) = body.parse(&self.policy)?;
-        let user = self.accounts.register(&email, password).await.map_err(Problem::from)?;
+        let user = self.limits.asking(&client, self.accounts.register(&email, password)).await?;
         Ok(Registered::Created(Reply(user.into()), "/v1/users/me".to_owned()))
     }
 
@@ -199,10 +202,15 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     ///
     /// The code lives for one minute from the moment the mail was handed over, and for three guesses.
     #[oai(path = "/v1/users/me/activation", method = "post", operation_id = "activateUser")]
-    async fn activate_user(&self, credentials: Credentials, body: Body<ActivateUser>) -> poem::Result<Found> {
+    async fn activate_user(
+        &self,
+        client: Client,
+        credentials: Credentials,
+        body: Body<ActivateUser>,
+    ) -> poem::Result<Found> {
         let code = body.parse(&self.policy)?;
         let user = self.authenticate(credentials).await?;
-        let user = self.accounts.activate(&user, &code).await.map_err(Problem::from)?;
+        let user = self.limits.guessing(&client, self.accounts.activate(&user, &code)).await?;
         Ok(Found::Ok(Reply(user.into())))
     }
 
@@ -210,9 +218,9 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     ///
     /// At most one a minute at first; the wait doubles each time, up to four hours, and is forgotten after a day.
     #[oai(path = "/v1/users/me/verification-code", method = "post", operation_id = "resendCode")]
-    async fn resend_code(&self, credentials: Credentials) -> poem::Result<Queued> {
+    async fn resend_code(&self, client: Client, credentials: Credentials) -> poem::Result<Queued> {
         let user = self.authenticate(credentials).await?;
-        let wait = self.accounts.resend(&user).await.map_err(Problem::from)?;
+        let wait = self.limits.asking(&client, self.accounts.resend(&user)).await?;
         Ok(Queued::Accepted(Reply(CodeQueued { retry_after: whole_seconds(wait).cast_signed() })))
     }
 }

@@ -157,6 +157,8 @@ impl Answer {
 pub async fn run(flags: &[&str], stop: CancellationToken) -> String {
     let mut args = vec!["sixty", "--api-addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"];
     args.extend(["--argon2-memory-kib=8", "--argon2-passes=1", "--hash-threads=2"]);
+    // All tests come from one network.
+    args.extend(["--client-limits=false"]);
     args.extend(["--code-secret", CODE_SECRET]);
     args.extend(flags);
     let flags = Flags::parse_from(args);

@@ -10,6 +10,7 @@ mod demo;
 mod dev;
 mod document;
 mod kit;
+mod limits;
 mod migrate;
 mod not_me;
 mod outbox;
