@@ -95,7 +95,9 @@ impl App {
         let health = health(&postgres, &redis, is_migrated, stop.clone());
         let edge = Edge {
             body_timeout: config.body_timeout,
-            limits: ClientLimits(config.client_limits.map(|limits| RedisLimits::new(redis, limits))),
+            limits: ClientLimits(
+                config.client_limits.map(|limits| RedisLimits::new(redis, config.code_secret.clone(), limits)),
+            ),
             proxies: config.trusted_proxies,
         };
 

@@ -110,7 +110,7 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     metrics::counter!("sixty_activations_total").increment(0);
     metrics::counter!("sixty_limits_skipped_total").increment(0);
     metrics::gauge!("sixty_wrong_code_flood").set(0.0);
-    for limit in ["codes", "misses"] {
+    for limit in ["codes", "misses", "failures"] {
         metrics::counter!("sixty_limited_requests_total", "limit" => limit).increment(0);
     }
     for outcome in ["sent", "retry", "given_up", "not_wanted"] {

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 use thiserror::Error;
 
+use super::email::Address;
 use super::not_me::NotMeToken;
 use super::user::UserId;
 
@@ -125,6 +126,11 @@ impl CodeSecret {
     pub fn not_me(&self, nonce: &Nonce) -> NotMeToken {
         let mac = self.hmac(&[b"sixty not me:", &nonce.0]);
         NotMeToken::new(*mac.first_chunk().expect("a MAC is longer than a token"))
+    }
+
+    /// What stands for an address, or for none, where one must be known again but not be read.
+    pub fn pseudonym(&self, address: Option<&Address>) -> [u8; 32] {
+        self.hmac(&[b"sixty address:", address.map_or("", Address::as_str).as_bytes()])
     }
 
     fn hmac(&self, parts: &[&[u8]]) -> [u8; 32] {

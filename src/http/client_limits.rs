@@ -5,7 +5,9 @@ use metrics::counter;
 use super::client::Client;
 use super::problem::Problem;
 use crate::accounts::activate::ActivateError;
-use crate::domain::user::User;
+use crate::accounts::authenticate::AuthenticateError;
+use crate::domain::email::Address;
+use crate::domain::user::{Status, User};
 use crate::store::redis::limits::{Charge, Counted, RedisLimits};
 
 /// The limits of client networks, if they are wanted.
@@ -42,6 +44,32 @@ impl ClientLimits {
         Ok(outcome?)
     }
 
+    /// Makes an attempt unless too many have failed: of its address from its network, or of its network. A pending row's
+    /// password proves nothing about the address, anybody can register one; so only an account's forgives.
+    pub async fn authenticating(
+        &self,
+        client: &Client,
+        address: Option<&Address>,
+        attempt: impl Future<Output = Result<User, AuthenticateError>>,
+    ) -> Result<User, Problem> {
+        let Some(RedisLimits { failures, .. }) = &self.0 else {
+            return Ok(attempt.await?);
+        };
+        let admitted = failures.admit(client.network, address).await.transpose().map_err(|wait| {
+            refused("failures");
+            Problem::too_many_requests("Too many wrong credentials came", wait)
+        })?;
+        let outcome = attempt.await;
+        if let Some(admitted) = admitted {
+            match &outcome {
+                Err(AuthenticateError::WrongCredentials) => failures.failed(admitted).await,
+                Ok(user) => failures.passed(admitted, user.status == Status::Active).await,
+                Err(_) => failures.passed(admitted, false).await,
+            }
+        }
+        Ok(outcome?)
+    }
+
     async fn charge(&self, client: &Client, counted: Counted) -> Result<Option<Charge>, Problem> {
         let Some(limits) = &self.0 else {
             return Ok(None);
@@ -54,7 +82,7 @@ impl ClientLimits {
             }
             Some(Err(standing)) => {
                 client.tell(standing);
-                counter!("sixty_limited_requests_total", "limit" => counted.name()).increment(1);
+                refused(counted.name());
                 let what = match counted {
                     Counted::Codes => "Too many codes were asked for",
                     Counted::Misses => "Too many wrong codes came",
@@ -71,4 +99,8 @@ impl ClientLimits {
             client.tell(standing);
         }
     }
+}
+
+fn refused(limit: &'static str) {
+    counter!("sixty_limited_requests_total", "limit" => limit).increment(1);
 }

@@ -151,8 +151,9 @@ impl Kind {
                 "too-many-requests",
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too much was asked from this network",
-                "Wait as long as retry_after (in seconds) says. Registrations, requests for codes and wrong codes are \
-                 counted by network: an IPv4 address, or the first 64 bits of an IPv6 address. Nothing has changed.",
+                "Wait as long as retry_after (in seconds) says. Registrations, requests for codes, wrong codes and wrong \
+                 credentials are counted by network: an IPv4 address, or the first 64 bits of an IPv6 address. Nothing \
+                 has changed.",
             ),
             Self::Internal => (
                 "internal",

@@ -15,8 +15,7 @@ use crate::domain::policy::Policy;
 /// What any operation that takes a body can answer, besides its own.
 const BODY: [Kind; 4] = [Kind::MalformedRequest, Kind::PayloadTooLarge, Kind::UnsupportedMediaType, Kind::InvalidField];
 /// What any operation that asks for credentials can answer.
-const AUTH: [Kind; 2] = [Kind::Unauthenticated, Kind::AccountDisabled];
-const GUESSING: [Kind; 4] = [Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode, Kind::TooManyRequests];
+const AUTH: [Kind; 3] = [Kind::Unauthenticated, Kind::AccountDisabled, Kind::TooManyRequests];
 /// What any operation can answer.
 const ANY: [Kind; 2] = [Kind::Internal, Kind::Unavailable];
 /// What an operation without a body can answer to one that is sent all the same.
@@ -36,8 +35,8 @@ const RATE_LIMIT: [(&str, &str); 2] = [
 fn problems(operation_id: &str) -> Vec<Kind> {
     let groups: &[&[Kind]] = match operation_id {
         "registerUser" => &[&BODY, &[Kind::EmailTaken, Kind::TooManyCodes, Kind::TooManyRequests]],
-        "activateUser" => &[&BODY, &AUTH, &GUESSING],
-        "resendCode" => &[&NO_BODY, &AUTH, &[Kind::AlreadyActive, Kind::TooManyCodes, Kind::TooManyRequests]],
+        "activateUser" => &[&BODY, &AUTH, &[Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode]],
+        "resendCode" => &[&NO_BODY, &AUTH, &[Kind::AlreadyActive, Kind::TooManyCodes]],
         "getCurrentUser" | "deleteCurrentUser" => &[&NO_BODY, &AUTH],
         other => unreachable!("the problems of {other} are not in the table"),
     };

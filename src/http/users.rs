@@ -159,8 +159,10 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         Self { accounts, policy, limits }
     }
 
-    async fn authenticate(&self, credentials: Credentials) -> Result<domain::User, Problem> {
-        Ok(self.accounts.authenticate(credentials.address.as_ref(), credentials.password).await?)
+    async fn authenticate(&self, client: &Client, credentials: Credentials) -> Result<domain::User, Problem> {
+        let Credentials { address, password } = credentials;
+        let attempt = self.accounts.authenticate(address.as_ref(), password);
+        self.limits.authenticating(client, address.as_ref(), attempt).await
     }
 }
 
@@ -182,8 +184,8 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     ///
     /// Pending users too.
     #[oai(path = "/v1/users/me", method = "get", operation_id = "getCurrentUser")]
-    async fn get_current_user(&self, credentials: Credentials) -> poem::Result<Found> {
-        let user = self.authenticate(credentials).await?;
+    async fn get_current_user(&self, client: Client, credentials: Credentials) -> poem::Result<Found> {
+        let user = self.authenticate(&client, credentials).await?;
         Ok(Found::Ok(Reply(user.into())))
     }
 
@@ -192,8 +194,8 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// For good, and pending users too. Another registration of the same address is not touched, and how long the address
     /// has to wait for its next code does not change.
     #[oai(path = "/v1/users/me", method = "delete", operation_id = "deleteCurrentUser")]
-    async fn delete_current_user(&self, credentials: Credentials) -> poem::Result<Deleted> {
-        let user = self.authenticate(credentials).await?;
+    async fn delete_current_user(&self, client: Client, credentials: Credentials) -> poem::Result<Deleted> {
+        let user = self.authenticate(&client, credentials).await?;
         self.accounts.delete(&user).await.map_err(Problem::from)?;
         Ok(Deleted::NoContent)
     }
@@ -209,7 +211,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         body: Body<ActivateUser>,
     ) -> poem::Result<Found> {
         let code = body.parse(&self.policy)?;
-        let user = self.authenticate(credentials).await?;
+        let user = self.authenticate(&client, credentials).await?;
         let user = self.limits.guessing(&client, self.accounts.activate(&user, &code)).await?;
         Ok(Found::Ok(Reply(user.into())))
     }
@@ -219,7 +221,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// At most one a minute at first; the wait doubles each time, up to four hours, and is forgotten after a day.
     #[oai(path = "/v1/users/me/verification-code", method = "post", operation_id = "resendCode")]
     async fn resend_code(&self, client: Client, credentials: Credentials) -> poem::Result<Queued> {
-        let user = self.authenticate(credentials).await?;
+        let user = self.authenticate(&client, credentials).await?;
         let wait = self.limits.asking(&client, self.accounts.resend(&user)).await?;
         Ok(Queued::Accepted(Reply(CodeQueued { retry_after: whole_seconds(wait).cast_signed() })))
     }

@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use nix::sys::signal::Signal;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
+use sixty::domain::code::CodeSecret;
 use sixty::domain::network::Network;
 use sixty::store::redis::limits::{Counted, LimitsConfig, Quota, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
@@ -245,7 +246,8 @@ async fn a_flood_ends() {
     };
     let flood = Quota { units: 3, window: Duration::from_millis(300) };
     let config_of_limits = LimitsConfig { codes: Quota::per_hour(1), misses: Quota::per_hour(100), flood };
-    let limits = RedisLimits::new(Redis::new(&config).unwrap(), config_of_limits);
+    let secret = CodeSecret::new(vec![60; 32]).unwrap();
+    let limits = RedisLimits::new(Redis::new(&config).unwrap(), secret, config_of_limits);
     let network = Network::of("192.0.2.1".parse().unwrap());
     let costs = async || {
         let before = limits.charge(Counted::Misses, network).await.unwrap().unwrap().standing.remaining;

@@ -174,7 +174,7 @@ fn broken() -> StoreError {
     StoreError::Broken { store: STORE, reason: "a script's answer is none of its own".to_owned() }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("writing to a string does not fail");
         hex

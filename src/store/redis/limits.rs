@@ -14,7 +14,9 @@ use deadpool_redis::redis::Script;
 
 use super::Redis;
 use super::dispensable::Dispensable;
+use super::failures::Failures;
 use super::flood::Flood;
+use crate::domain::code::CodeSecret;
 use crate::domain::network::Network;
 
 /// How often. At once, or spread over the window; what was used comes back evenly.
@@ -98,6 +100,7 @@ pub struct RedisLimits {
     redis: Dispensable,
     config: LimitsConfig,
     flood: Flood,
+    pub failures: Failures,
 }
 
 /// While there is a flood, a network that made this many wrong guesses a short time ago is one that contributes: a person
@@ -150,9 +153,11 @@ static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl RedisLimits {
-    pub fn new(redis: Redis, config: LimitsConfig) -> Self {
+    /// The secret hides addresses in the names of keys.
+    pub fn new(redis: Redis, secret: CodeSecret, config: LimitsConfig) -> Self {
         let redis = Dispensable::new(redis);
-        Self { flood: Flood::new(redis.clone(), config.flood), redis, config }
+        let flood = Flood::new(redis.clone(), config.flood);
+        Self { flood, failures: Failures::new(redis.clone(), secret), redis, config }
     }
 
     /// Takes a unit of the network's quota, or says what is left of it and when to come back. `None`: nobody knows, and

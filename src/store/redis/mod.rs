@@ -2,6 +2,7 @@
 
 pub mod codes;
 mod dispensable;
+pub mod failures;
 mod flood;
 pub mod limits;
 
