@@ -1,11 +1,15 @@
 //! Pages for people: the interactive documentation, what a problem means, and where the link in a mail leads.
 
 use askama::Template;
-use poem::http::{StatusCode, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use poem::web::Html;
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::kind::Kind;
 use super::openapi::Document;
@@ -14,11 +18,50 @@ use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::domain::not_me::NotMeToken;
 
+/// What a page may do unless it says otherwise: show itself with its own style, and send its forms here. No script, no
+/// request to anywhere, no frame around it.
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Tells browsers what pages may do. The address of a page is nobody else's business, it may hold a token.
+pub fn guard(headers: &mut HeaderMap) {
+    let is_page = |kind: &HeaderValue| kind.as_bytes().starts_with(b"text/html");
+    if !headers.get(header::CONTENT_TYPE).is_some_and(is_page) {
+        return;
+    }
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let opener = HeaderName::from_static("cross-origin-opener-policy");
+    headers.insert(opener, HeaderValue::from_static("same-origin"));
+}
+
 /// Swagger UI, with everything that it needs in one page: it works without the internet.
-pub fn docs<T: OpenApi>(service: &OpenApiService<T, ()>, document: &Document) -> String {
+pub fn docs<T: OpenApi>(service: &OpenApiService<T, ()>, document: &Document) -> impl Fn() -> Response + use<T> {
     // The page embeds the framework's own document; ours says more.
     let page = service.swagger_ui_html().replacen(&service.spec(), &document.json(), 1);
-    format!("<!doctype html>{}", page.replacen("<title>Swagger UI</title>", "<title>Sixty API</title>", 1))
+    let page = format!("<!doctype html>{}", page.replacen("<title>Swagger UI</title>", "<title>Sixty API</title>", 1));
+    // Its scripts stand in it. Only they run, and they speak to this service alone.
+    let policy = format!("{POLICY}; script-src{}; connect-src 'self'; img-src data:", hashes(&page));
+    let page = Bytes::from(page);
+    move || {
+        Response::builder()
+            .content_type("text/html; charset=utf-8")
+            .header(header::CONTENT_SECURITY_POLICY, &policy)
+            .body(page.clone())
+    }
+}
+
+/// Of every script in a page, as a policy's sources.
+fn hashes(mut page: &str) -> String {
+    let mut sources = String::new();
+    while let Some((_, rest)) = page.split_once("<script") {
+        let Some((script, rest)) = rest.split_once('>').and_then(|(_, rest)| rest.split_once("</script")) else {
+            break;
+        };
+        sources += &format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(script)));
+        page = rest;
+    }
+    sources
 }
 
 #[derive(Template)]

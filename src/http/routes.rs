@@ -50,6 +50,7 @@ pub fn api<U: Users, C: Codes>(
         let text = Bytes::from(text);
         make_sync(move |_| Response::builder().content_type(content_type).body(text.clone()))
     };
+    let docs = pages::docs(&service, &document);
     let mut paths = document.paths();
     for path in ["/openapi.json", "/openapi.yaml", "/docs", "/problems/{name}", "/livez", "/readyz"] {
         paths.push(Path::new(path, vec![Method::GET]));
@@ -62,7 +63,7 @@ pub fn api<U: Users, C: Codes>(
     let route = Route::new()
         .at("/openapi.json", get(fixed("application/json", document.json())))
         .at("/openapi.yaml", get(fixed("application/yaml", document.yaml())))
-        .at("/docs", get(fixed("text/html; charset=utf-8", pages::docs(&service, &document))))
+        .at("/docs", get(make_sync(move |_| docs())))
         .at("/problems/:name", get(make_sync(|request| pages::problem(&request))))
         .at("/not-me/:token", get(make_sync(|request| pages::not_me(&request))).post(disown))
         .at("/livez", get(make_sync(|_| Health::live())))
@@ -182,6 +183,7 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    pages::guard(headers);
     Ok(response)
 }
 

@@ -134,6 +134,27 @@ async fn pages_and_documents_are_served() {
 }
 
 #[tokio::test]
+async fn pages_may_do_what_they_must_and_nothing_else() {
+    let service = Service::start().await;
+    let headers = async |path: &str, accept: &str| {
+        let response = service.request(Method::GET, path).header("Accept", accept).send().await.unwrap();
+        let header = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        [header("content-security-policy"), header("referrer-policy"), header("cross-origin-opener-policy")]
+    };
+    let [policy, referrer, opener] = headers("/problems/internal", "text/html").await;
+    assert_eq!(
+        policy,
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    assert_eq!((&*referrer, &*opener), ("no-referrer", "same-origin"));
+    let [docs, _, _] = headers("/docs", "text/html").await;
+    let of_docs = docs.strip_prefix(&policy).unwrap();
+    assert!(of_docs.starts_with("; script-src 'sha256-") && !of_docs.contains("unsafe"), "{of_docs}");
+    assert_eq!(of_docs.matches("'sha256-").count(), 2, "{of_docs}");
+    assert_eq!(headers("/problems/internal", "*/*").await, ["", "", ""]);
+}
+
+#[tokio::test]
 async fn who_stalls_is_cut_off() {
     let service = Service::start_with(&["--request-timeout=300ms"]).await;
     let addr = service.url.strip_prefix("http://").unwrap();
