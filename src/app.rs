@@ -99,6 +99,7 @@ impl App {
                 config.client_limits.map(|limits| RedisLimits::new(redis, config.code_secret.clone(), limits)),
             ),
             proxies: config.trusted_proxies,
+            cors: config.cors_origins,
         };
 
         let accounts = Accounts::new(

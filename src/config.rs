@@ -17,6 +17,7 @@ use crate::domain::email::Email;
 use crate::domain::pacing::Pacing;
 use crate::domain::policy::Policy;
 use crate::http::client::TrustedProxies;
+use crate::http::cors::CorsOrigins;
 use crate::http::server::ServerLimits;
 use crate::mail::provider::Sender;
 use crate::passwords::HashCost;
@@ -107,6 +108,9 @@ pub struct ClientArgs {
     /// Proxies whose X-Forwarded-For or Forwarded says who asks: addresses and networks, separated by commas
     #[arg(long, env, value_name = "NETWORKS", default_value = "")]
     pub trusted_proxies: TrustedProxies,
+    /// Origins whose web pages may use the API from a browser, separated by commas
+    #[arg(long, env, value_name = "ORIGINS", default_value = "")]
+    pub cors_origins: CorsOrigins,
     /// Registrations and requests for another code, for a network; so many at once, and then spread over the hour
     #[arg(long, env, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub client_codes_per_hour: u32,
@@ -323,6 +327,7 @@ pub struct Config {
     pub server: ServerLimits,
     pub body_timeout: Duration,
     pub trusted_proxies: TrustedProxies,
+    pub cors_origins: CorsOrigins,
     /// None: a client network may do what it likes.
     pub client_limits: Option<LimitsConfig>,
     pub shutdown_grace: Duration,
@@ -397,6 +402,7 @@ impl Config {
             },
             body_timeout: limits.request_timeout,
             trusted_proxies: clients.trusted_proxies,
+            cors_origins: clients.cors_origins,
             client_limits: clients.client_limits.then_some(LimitsConfig {
                 codes: Quota::per_hour(clients.client_codes_per_hour),
                 misses: Quota::per_hour(clients.client_misses_per_hour),

@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod client;
 pub mod client_limits;
+pub mod cors;
 pub mod health;
 pub mod kind;
 pub mod limits;

@@ -13,12 +13,13 @@ use tracing::{Instrument as _, debug, info, info_span};
 
 use super::client::TrustedProxies;
 use super::client_limits::ClientLimits;
+use super::cors::CorsOrigins;
 use super::health::Health;
 use super::kind::Kind;
 use super::openapi::{self, Document};
 use super::problem::Problem;
 use super::users::UsersApi;
-use super::{client, limits, pages};
+use super::{client, cors, limits, pages};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::domain::policy::Policy;
@@ -33,6 +34,7 @@ pub struct Edge {
     pub body_timeout: Duration,
     pub limits: ClientLimits,
     pub proxies: TrustedProxies,
+    pub cors: CorsOrigins,
 }
 
 /// The whole public API.
@@ -43,7 +45,7 @@ pub fn api<U: Users, C: Codes>(
     entropy: Entropy,
     edge: Edge,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let Edge { body_timeout, limits, proxies } = edge;
+    let Edge { body_timeout, limits, proxies, cors } = edge;
     let service = openapi::service(UsersApi::new(accounts.clone(), policy, limits));
     let document = Document::of(&service, &policy);
     let fixed = |content_type: &'static str, text: String| {
@@ -76,7 +78,7 @@ pub fn api<U: Users, C: Codes>(
         )
         .nest("/", service)
         .around(move |endpoint, request| client::identify(endpoint, request, proxies.clone()));
-    guarded(route, paths.into(), entropy, body_timeout)
+    guarded(route, paths.into(), entropy, body_timeout, cors)
 }
 
 /// What happens around every request.
@@ -85,13 +87,14 @@ fn guarded(
     paths: Arc<[Path]>,
     entropy: Entropy,
     body_timeout: Duration,
+    cors: CorsOrigins,
 ) -> impl Endpoint<Output = Response> + 'static {
     // The panic's own message goes to the log by way of the panic hook.
     let catch_panic = CatchPanic::new().with_handler(|_| Problem::internal());
     route
         .with(catch_panic)
         .around(move |endpoint, request| limits::read_body(endpoint, request, body_timeout))
-        .around(move |endpoint, request| observe(endpoint, request, Arc::clone(&paths), entropy.clone()))
+        .around(move |endpoint, request| observe(endpoint, request, Arc::clone(&paths), entropy.clone(), cors.clone()))
         .map_to_response()
 }
 
@@ -104,7 +107,7 @@ pub fn ops(
     const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
     let metrics = make_sync(move |_| Response::builder().content_type(PROMETHEUS).body(metrics()));
     let paths = [Path::new("/metrics", vec![Method::GET])];
-    guarded(Route::new().at("/metrics", get(metrics)), paths.into(), entropy, body_timeout)
+    guarded(Route::new().at("/metrics", get(metrics)), paths.into(), entropy, body_timeout, CorsOrigins::default())
 }
 
 /// A path with the methods that it answers to. Segments in braces fit anything.
@@ -148,6 +151,7 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
     request: Request,
     paths: Arc<[Path]>,
     entropy: Entropy,
+    cors: CorsOrigins,
 ) -> poem::Result<Response> {
     let start = Instant::now();
     let id = request_id(&request).unwrap_or_else(|| entropy.uuid().to_string());
@@ -156,9 +160,16 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
     // The template, not the path: a path may hold anything, and a log is no place for it.
     let route = path.as_ref().map_or("-", |path| path.template.as_str());
     let span = info_span!("request", id = %id, %method, route);
+    let is_api = request.uri().path().starts_with("/v1/");
+    let origin = cors.allowed(&request).filter(|_| is_api);
     let mut response = async {
-        let answered = endpoint.call(request).await;
-        let response = answered.map_or_else(|error| as_problem(error, path.as_ref()), IntoResponse::into_response);
+        let response = match &path {
+            Some(path) if origin.is_some() && cors::is_preflight(&request) => cors::preflight(path.allow()),
+            _ => {
+                let answered = endpoint.call(request).await;
+                answered.map_or_else(|error| as_problem(error, path.as_ref()), IntoResponse::into_response)
+            }
+        };
         let (status, ms) = (response.status().as_u16(), start.elapsed().as_millis() as u64);
         // Orchestrators ask every few seconds; that would drown the rest.
         if ["/livez", "/readyz"].contains(&route) {
@@ -183,6 +194,9 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if is_api {
+        cors.share(origin, headers);
+    }
     pages::guard(headers);
     Ok(response)
 }

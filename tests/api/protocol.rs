@@ -154,6 +154,68 @@ async fn pages_may_do_what_they_must_and_nothing_else() {
     assert_eq!(headers("/problems/internal", "*/*").await, ["", "", ""]);
 }
 
+/// What the protocol says of an answer, by header.
+fn cors(answer: &Answer) -> Vec<(&str, &str)> {
+    let headers = answer.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+    headers.filter(|(name, _)| name.starts_with("access-control-") || *name == "vary").collect()
+}
+
+#[tokio::test]
+async fn pages_elsewhere_may_use_the_api_if_they_are_named() {
+    let service = Service::start_with(&["--cors-origins=https://app.example.com,http://localhost:3000"]).await;
+    let request =
+        |method: Method, path: &str, origin: &'static str| service.request(method, path).header("Origin", origin);
+    let preflight = |path: &str, origin| {
+        let asked = request(Method::OPTIONS, path, origin).header("Access-Control-Request-Method", "POST");
+        asked.header("Access-Control-Request-Headers", "authorization,content-type")
+    };
+    let open = Answer::of(preflight("/v1/users/me/activation", "https://app.example.com")).await;
+    assert_eq!(open.status, 204);
+    let exposed = "Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id";
+    let shared = [
+        ("vary", "Origin"),
+        ("access-control-allow-origin", "https://app.example.com"),
+        ("access-control-expose-headers", exposed),
+    ];
+    let mut said = cors(&open);
+    assert_eq!(said.split_off(3), shared);
+    said.sort_unstable();
+    assert_eq!(
+        said,
+        [
+            ("access-control-allow-headers", "Authorization, Content-Type, X-Request-Id"),
+            ("access-control-allow-methods", "POST"),
+            ("access-control-max-age", "3600"),
+        ]
+    );
+
+    // Errors can be read as well; who is not named is answered, but its page cannot read it.
+    let me = Answer::of(request(Method::GET, "/v1/users/me", "https://app.example.com")).await;
+    assert_eq!((me.status.as_u16(), cors(&me)), (401, shared.to_vec()));
+    for origin in ["https://evil.example", "https://app.example.com.evil.example", "http://app.example.com", "null"] {
+        let answer = Answer::of(request(Method::GET, "/v1/users/me", origin)).await;
+        assert_eq!((answer.status.as_u16(), cors(&answer)), (401, vec![("vary", "Origin")]));
+        assert_eq!(Answer::of(preflight("/v1/users", origin)).await.outcome(), (405, "method-not-allowed"));
+    }
+    let without = Answer::of(service.request(Method::OPTIONS, "/v1/users")).await;
+    assert_eq!((without.outcome(), without.header("allow")), ((405, "method-not-allowed"), "POST"));
+    let unasked = Answer::of(request(Method::OPTIONS, "/v1/users", "https://app.example.com")).await;
+    assert_eq!(unasked.outcome(), (405, "method-not-allowed"));
+    assert_eq!(Answer::of(preflight("/v1/nothing", "https://app.example.com")).await.outcome(), (404, "not-found"));
+    let page = Answer::of(request(Method::GET, "/problems/internal", "https://app.example.com")).await;
+    assert!(cors(&page).is_empty(), "{page:?}");
+}
+
+#[tokio::test]
+async fn pages_elsewhere_may_not_use_the_api_by_default() {
+    let service = Service::start().await;
+    let preflight = service.request(Method::OPTIONS, "/v1/users").header("Origin", "https://app.example.com");
+    let preflight = Answer::of(preflight.header("Access-Control-Request-Method", "POST")).await;
+    assert_eq!((preflight.outcome(), cors(&preflight)), ((405, "method-not-allowed"), vec![]));
+    let request = service.request(Method::GET, "/v1/users/me").header("Origin", "https://app.example.com");
+    assert!(cors(&Answer::of(request).await).is_empty());
+}
+
 #[tokio::test]
 async fn who_stalls_is_cut_off() {
     let service = Service::start_with(&["--request-timeout=300ms"]).await;
