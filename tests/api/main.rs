@@ -9,6 +9,7 @@ mod deletion;
 mod demo;
 mod dev;
 mod document;
+mod edge;
 mod failures;
 mod kit;
 mod limits;

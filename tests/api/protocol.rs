@@ -1,13 +1,8 @@
-//! HTTP itself: whatever is sent, the answer is a problem, and nobody holds a connection for ever.
-
-use std::time::Duration;
+//! HTTP itself: whatever is sent, the answer is a problem.
 
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{self, Answer, PASSWORD, Service};
@@ -214,35 +209,6 @@ async fn pages_elsewhere_may_not_use_the_api_by_default() {
     assert_eq!((preflight.outcome(), cors(&preflight)), ((405, "method-not-allowed"), vec![]));
     let request = service.request(Method::GET, "/v1/users/me").header("Origin", "https://app.example.com");
     assert!(cors(&Answer::of(request).await).is_empty());
-}
-
-#[tokio::test]
-async fn who_stalls_is_cut_off() {
-    let service = Service::start_with(&["--request-timeout=300ms"]).await;
-    let addr = service.url.strip_prefix("http://").unwrap();
-    let head = "POST /v1/users HTTP/1.1\r\nHost: sixty\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n";
-    for (sent, answered) in [("", ""), ("POST /v1/us", ""), (head, "HTTP/1.1 400 Bad Request")] {
-        let mut stream = TcpStream::connect(addr).await.unwrap();
-        stream.write_all(sent.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await;
-        closed.expect("the connection is closed").unwrap();
-        assert!(answer.starts_with(answered), "{answer}");
-    }
-}
-
-#[tokio::test]
-async fn who_does_not_read_is_cut_off() {
-    let service = Service::start_with(&["--request-timeout=300ms", "--max-connections=1"]).await;
-    let addr = service.url.strip_prefix("http://").unwrap();
-    let mut deaf = TcpStream::connect(addr).await.unwrap();
-    // More pages than all buffers on the way can hold.
-    let request = "GET /docs HTTP/1.1\r\nHost: sixty\r\n\r\n".repeat(50);
-    deaf.write_all(request.as_bytes()).await.unwrap();
-    // The only connection there is comes free again.
-    let live = tokio::time::timeout(Duration::from_secs(10), service.request(Method::GET, "/livez").send()).await;
-    assert_eq!(live.expect("an answer").unwrap().status(), 200);
-    drop(deaf);
 }
 
 #[tokio::test]
