@@ -15,10 +15,11 @@
 //! # One registration
 //!
 //! `POST /v1/users` enters by the accept loop ([`http::server`]), passes what happens around every request
-//! ([`http::routes`], [`http::limits`]), and is parsed into [`Email`] and [`Password`] by [`http::users`]. Then
-//! [`Accounts::register`] reads straight down: [`Users::standing`] gives the address's recipe (salt and cost), the [`Hasher`] evaluates
-//! argon2id on a thread of its own, and [`Users::register`] writes the grant, the pending user and the mail to be sent in
-//! one transaction. The answer is 201, and nobody has looked whether the address has an account.
+//! ([`http::routes`], [`http::limits`], [`http::client`]), and is parsed into [`Email`] and [`Password`] by
+//! [`http::users`]. Then [`Accounts::register`] reads straight down: [`Users::standing`] gives the address's recipe
+//! (salt and cost), the [`Hasher`] evaluates argon2id on a thread of its own, and [`Users::register`] writes the grant,
+//! the pending user and the mail to be sent in one transaction. The answer is 201, and nobody has looked whether the
+//! address has an account.
 //!
 //! Later, or in another process, [`Worker::run`] claims the mail from the [`Outbox`] under a lease. It derives the code
 //! from the row's nonce ([`CodeSecret::code`]), makes it live ([`Codes::put`]), hands the mail to the provider
@@ -57,6 +58,8 @@
 //!   tests switch on.
 //! - [`store`] implements the traits. [`mail`] uses the [`Codes`] trait and, concretely, the [`Outbox`]: a trait for it
 //!   would have one implementor. The mailer's seam is the provider's URL.
+//! - [`http`] knows, of [`store`], the [`RedisLimits`] of client networks: they are no part of the product, which holds
+//!   without them ([`http::client_limits`]).
 //! - [`app`] alone knows everyone. [`config`] knows the types that it fills.
 //!
 //! [`mail_mock`] and [`dev`] stand outside all this. They are adapters of the machine that one develops on, a provider to
@@ -93,6 +96,7 @@
 //! [`Outbox::link`]: store::postgres::outbox::Outbox::link
 //! [`Password`]: domain::password::Password
 //! [`Provider::send`]: mail::provider::Provider::send
+//! [`RedisLimits`]: store::redis::limits::RedisLimits
 //! [`Users`]: accounts::ports::Users
 //! [`Users::activate`]: accounts::ports::Users::activate
 //! [`Users::disown`]: accounts::ports::Users::disown

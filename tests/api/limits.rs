@@ -11,6 +11,7 @@ use sixty::domain::code::CodeSecret;
 use sixty::domain::network::Network;
 use sixty::store::redis::limits::{Counted, LimitsConfig, Quota, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
+use tokio_util::sync::CancellationToken;
 
 use crate::kit::{self, Answer, PASSWORD, Service, at_once, eventually, wrong};
 use crate::process::send;
@@ -124,6 +125,21 @@ async fn asking_for_another_code_is_counted_as_registering_is() {
     service.registered_from("192.0.2.1", "ada@example.com").await;
     service.let_waits_pass(Duration::from_secs(60)).await;
     assert_eq!((resend().await.status.as_u16(), resend().await.outcome()), (202, (429, "too-many-requests")));
+}
+
+#[tokio::test]
+async fn what_fails_by_our_fault_is_not_counted() {
+    let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
+    let prefix = format!("t{}", kit::unique());
+    let stores = ["--database-url=postgres://x@127.0.0.1:1/x", "--database-timeout=300ms", "--redis-url"];
+    let flags =
+        [&LIMITED[..], &stores, &[stack.redis_url(), "--redis-prefix", &prefix, "--mail-url=http://127.0.0.1:1"]];
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let url = kit::run(&flags.concat(), stop).await;
+    let request = reqwest::Client::new().post(format!("{url}/v1/users"));
+    let answer = Answer::of(request.json(&json!({ "email": "ada@example.com", "password": PASSWORD }))).await;
+    assert_eq!((answer.outcome(), remaining(&answer)), ((503, "unavailable"), 100));
 }
 
 /// Five people, each of whom has three guesses.

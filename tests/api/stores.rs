@@ -13,6 +13,7 @@ use sixty::accounts::model::{self, Step, World};
 use sixty::accounts::ports::{Codes as _, GrantedCode};
 use sixty::accounts::register::ExistingAccount;
 use sixty::domain::code::{Code, CodeLength, CodeSecret, Grant, Nonce};
+use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
@@ -22,6 +23,7 @@ use sixty::store::postgres::outbox::Outbox;
 use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::codes::{CodeStorage, RedisCodes};
+use sixty::store::redis::limits::{Counted, LimitsConfig, Quota, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -122,6 +124,7 @@ async fn a_claim_takes_no_more_than_it_asked_for() {
 
 struct RealCodes {
     codes: Arc<RedisCodes>,
+    redis: Redis,
     /// All nodes.
     urls: Vec<String>,
     prefix: String,
@@ -136,8 +139,9 @@ impl RealCodes {
             timeout: Duration::from_secs(5),
             prefix: prefix.clone(),
         };
-        let codes = RedisCodes::new(Redis::new(&config).unwrap(), storage, Duration::from_secs(60));
-        Self { codes: Arc::new(codes), urls: urls.iter().map(ToString::to_string).collect(), prefix }
+        let redis = Redis::new(&config).unwrap();
+        let codes = RedisCodes::new(redis.clone(), storage, Duration::from_secs(60));
+        Self { codes: Arc::new(codes), redis, urls: urls.iter().map(ToString::to_string).collect(), prefix }
     }
 }
 
@@ -259,6 +263,8 @@ async fn a_redis_cluster_keeps_the_contract() {
         contract::codes(&codes).await;
     }
 
+    limits_hold(&codes.redis).await;
+
     // A node that freezes takes only its own users along.
     let entropy = Entropy::from_system();
     let user = loop {
@@ -278,6 +284,25 @@ async fn a_redis_cluster_keeps_the_contract() {
         futures_util::future::try_join_all(asked).await.ok()
     })
     .await;
+}
+
+/// Of networks that are on one node or the other by chance.
+async fn limits_hold(redis: &Redis) {
+    let hour = Quota::per_hour(1);
+    let config = LimitsConfig { codes: hour, misses: hour, flood: hour };
+    let limits = RedisLimits::new(redis.clone(), CodeSecret::new(vec![60; 32]).unwrap(), config);
+    for n in 1..=16 {
+        let network = Network::of(format!("192.0.2.{n}").parse().unwrap());
+        let charge = limits.charge(Counted::Misses, network).await.unwrap().unwrap();
+        assert!(limits.charge(Counted::Misses, network).await.unwrap().is_err());
+        assert_eq!(limits.give_back(charge).await.unwrap().remaining, 1);
+        let mut failures = 0;
+        while let Ok(attempt) = limits.failures.admit(network, None).await.unwrap() {
+            limits.failures.failed(attempt).await;
+            failures += 1;
+        }
+        assert!((5..20).contains(&failures), "{failures}");
+    }
 }
 
 /// A node of a cluster, which ends with the thread that started it.
