@@ -81,9 +81,9 @@ async fn a_mail_too_old_is_given_up() {
 async fn the_mail_of_a_worker_that_died_is_taken_over() {
     let service = Service::start_with(&[
         "--mail-timeout=1s",
-        "--mail-lease=5s",
+        "--mail-lease=8s",
         "--redis-timeout=400ms",
-        "--database-timeout=1s",
+        "--database-timeout=2s",
     ])
     .await;
     // The provider holds the request for longer than the worker waits; the row is claimed meanwhile.
