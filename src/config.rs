@@ -298,9 +298,13 @@ fn time(text: &str) -> Result<Duration, String> {
         Err(_) => humantime::parse_duration(text),
     };
     match duration {
-        // Beyond ten years arithmetic with the stores' clocks gets delicate.
-        Ok(duration) if !duration.is_zero() && duration < Duration::from_secs(10 * 365 * 86_400) => Ok(duration),
-        _ => Err("must be a time such as 250ms, 60s or 4h".to_owned()),
+        Ok(duration) if duration.is_zero() => Err("must be more than zero".to_owned()),
+        // Beyond that arithmetic with the stores' clocks gets delicate.
+        Ok(duration) if duration >= Duration::from_secs(10 * 365 * 86_400) => {
+            Err("must be less than ten years".to_owned())
+        }
+        Ok(duration) => Ok(duration),
+        Err(_) => Err("must be a time such as 250ms, 60s or 4h".to_owned()),
     }
 }
 
@@ -517,8 +521,16 @@ mod tests {
         {
             assert_eq!(time(text), Ok(Duration::from_millis(millis)));
         }
-        for text in ["", "0", "0s", "-1s", "soon", "20years"] {
-            assert!(time(text).is_err(), "{text}");
+        for (text, reason) in [
+            ("", "a time such as"),
+            ("-1s", "a time such as"),
+            ("soon", "a time such as"),
+            ("0", "more than zero"),
+            ("0s", "more than zero"),
+            ("20years", "less than ten years"),
+        ] {
+            let error = time(text).unwrap_err();
+            assert!(error.starts_with(&format!("must be {reason}")), "{text}: {error}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{CliError, on_signal, print};
 use crate::config::BadSetting;
 use crate::entropy::Entropy;
 use crate::http::server::{self, ServerLimits};
-use crate::mail_mock::{Credentials, Faults, FaultsError, MailMock, Options};
+use crate::mail_mock::{Credentials, Faults, MailMock, Options};
 
 #[derive(Args)]
 pub struct MailMockArgs {
@@ -56,13 +56,13 @@ impl MockArgs {
             drop_rate: self.mail_mock_drop_rate,
         };
         faults.check().map_err(|error| {
-            let name = match &error {
-                FaultsError::Rate { field: "drop_rate" } => "MAIL_MOCK_DROP_RATE",
-                FaultsError::Rate { .. } => "MAIL_MOCK_FAIL_RATE",
-                FaultsError::Status => "MAIL_MOCK_STATUS",
-                FaultsError::Latency => "MAIL_MOCK_LATENCY_MS",
+            let name = match error.field {
+                "fail_rate" => "MAIL_MOCK_FAIL_RATE",
+                "drop_rate" => "MAIL_MOCK_DROP_RATE",
+                "status" => "MAIL_MOCK_STATUS",
+                _ => "MAIL_MOCK_LATENCY_MS",
             };
-            BadSetting { name, reason: error.to_string() }
+            BadSetting { name, reason: error.rule.to_owned() }
         })?;
         let mailjet = self.mailjet_api_key.zip(self.mailjet_api_secret);
         let mailjet = mailjet.map(|(key, secret)| Credentials { key, secret });

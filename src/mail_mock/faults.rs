@@ -35,19 +35,12 @@ impl Default for Faults {
 
 /// A fault that cannot be ordered; the message names the field.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-pub enum FaultsError {
-    /// A share outside 0 to 1.
-    #[error("{field} must be between 0 and 1")]
-    Rate {
-        /// The field's name.
-        field: &'static str,
-    },
-    /// A status that is no failure.
-    #[error("status must be between 400 and 599")]
-    Status,
-    /// A wait that no client outlives.
-    #[error("latency_ms must be at most 600000")]
-    Latency,
+#[error("{field} {rule}")]
+pub struct FaultsError {
+    /// The field's name.
+    pub field: &'static str,
+    /// What it must be.
+    pub rule: &'static str,
 }
 
 impl Faults {
@@ -57,16 +50,17 @@ impl Faults {
     ///
     /// The first field that is not.
     pub fn check(&self) -> Result<(), FaultsError> {
-        for (field, value) in [("fail_rate", self.fail_rate), ("drop_rate", self.drop_rate)] {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(FaultsError::Rate { field });
+        let share = |value| (0.0..=1.0).contains(&value);
+        for (field, holds, rule) in [
+            ("fail_rate", share(self.fail_rate), "must be between 0 and 1"),
+            ("drop_rate", share(self.drop_rate), "must be between 0 and 1"),
+            ("status", (400..=599).contains(&self.status), "must be between 400 and 599"),
+            // No client waits longer.
+            ("latency_ms", self.latency_ms <= 600_000, "must be at most 600000"),
+        ] {
+            if !holds {
+                return Err(FaultsError { field, rule });
             }
-        }
-        if !(400..=599).contains(&self.status) {
-            return Err(FaultsError::Status);
-        }
-        if self.latency_ms > 600_000 {
-            return Err(FaultsError::Latency);
         }
         Ok(())
     }

@@ -56,6 +56,18 @@ async fn a_bad_setting_is_one_line_with_its_name_and_without_its_value() {
 }
 
 #[tokio::test]
+async fn a_fault_that_cannot_be_ordered_is_named_once() {
+    for (flag, line) in [
+        ("--mail-mock-fail-rate=2", "MAIL_MOCK_FAIL_RATE: must be between 0 and 1"),
+        ("--mail-mock-drop-rate=2", "MAIL_MOCK_DROP_RATE: must be between 0 and 1"),
+        ("--mail-mock-status=200", "MAIL_MOCK_STATUS: must be between 400 and 599"),
+        ("--mail-mock-latency-ms=600001", "MAIL_MOCK_LATENCY_MS: must be at most 600000"),
+    ] {
+        assert_eq!(complaint(&mut sixty(&["mail-mock", flag])).await, (2, format!("sixty: {line}\n")));
+    }
+}
+
+#[tokio::test]
 async fn what_must_be_set_is_named_in_one_line() {
     for (command, settings) in [
         (serve().env_remove("CODE_SECRET"), "CODE_SECRET"),
