@@ -101,11 +101,14 @@ pub fn run() -> ExitCode {
 }
 
 fn command() -> Command {
-    Cli::command().mut_subcommand("dev", |dev| {
-        // Codes are shown there, that is the point of it; and one person tries out what a whole network may not.
-        dev.mut_arg("code_storage", |storage| storage.default_value("plain"))
-            .mut_arg("client_limits", |limits| limits.default_value("false"))
-    })
+    Cli::command()
+        .mut_subcommand("dev", |dev| {
+            // Codes are shown there, that is the point of it; and one person tries out what a whole network may not.
+            dev.mut_arg("code_storage", |storage| storage.default_value("plain"))
+                .mut_arg("client_limits", |limits| limits.default_value("false"))
+        })
+        // `dev` draws one of its own.
+        .mut_subcommand("serve", |serve| serve.mut_arg("code_secret", |secret| secret.required(true)))
 }
 
 fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {

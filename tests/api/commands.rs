@@ -71,7 +71,7 @@ async fn a_fault_that_cannot_be_ordered_is_named_once() {
 async fn what_must_be_set_is_named_in_one_line() {
     for (command, settings) in [
         (serve().env_remove("CODE_SECRET"), "CODE_SECRET"),
-        (&mut sixty(&["serve"]), "DATABASE_URL, REDIS_URL, MAIL_URL"),
+        (&mut sixty(&["serve"]), "DATABASE_URL, REDIS_URL, MAIL_URL, CODE_SECRET"),
         (&mut sixty(&["migrate", "status"]), "DATABASE_URL"),
         (sixty(&["mail-mock"]).env("MAILJET_API_KEY", CANARY), "MAILJET_API_SECRET"),
     ] {
