@@ -13,7 +13,7 @@ use crate::telemetry;
 #[derive(Args)]
 pub struct MigrateArgs {
     /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
-    #[arg(long, env, value_name = "URL", hide_env_values = true, global = true)]
+    #[arg(long, env, value_name = "URL", hide_env_values = true)]
     database_url: Option<SecretString>,
     #[command(flatten)]
     log: LogArgs,

@@ -109,6 +109,8 @@ fn command() -> Command {
         })
         // `dev` draws one of its own.
         .mut_subcommand("serve", |serve| serve.mut_arg("code_secret", |secret| secret.required(true)))
+        // Before the action and after it.
+        .mut_subcommand("migrate", |migrate| migrate.mut_args(|arg| arg.global(true)))
 }
 
 fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {

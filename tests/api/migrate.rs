@@ -1,6 +1,7 @@
 //! `sixty migrate`: operators' only way to the schema, and the way by which replicas that start together take turns.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 
 use futures_util::future::join_all;
@@ -61,6 +62,21 @@ async fn migrations_go_up_and_down_and_up_again() {
 }
 
 #[tokio::test]
+async fn settings_are_taken_before_the_action_and_after_it() {
+    let url = database().await;
+    for arguments in [
+        ["migrate", "--log-level=error", "--database-url", &url, "up"],
+        ["migrate", "up", "--log-level=error", "--database-url", &url],
+    ] {
+        let output = output(&mut sixty(&arguments)).await;
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+    let (status, line) = complaint(&mut sixty(&["migrate", "up", "--log-level=c4n4ry=c4n4ry"])).await;
+    assert_eq!(status, 2);
+    assert!(line.starts_with("sixty: LOG_LEVEL: "), "{line}");
+}
+
+#[tokio::test]
 async fn eight_at_once_take_turns() {
     let url = database().await;
     for states in join_all((0..8).map(|_| states(&url, "up"))).await {
@@ -118,9 +134,17 @@ async fn a_database_that_refuses_is_one_line_without_the_password() {
 #[tokio::test]
 async fn a_database_that_is_not_there_is_waited_for_aloud_and_listed_in_no_time() {
     let nowhere = "postgres://sixty:c4n4ry@127.0.0.1:1/sixty";
-    let (status, line) = complaint(&mut migrate(nowhere, "status")).await;
-    assert_eq!(status, 1);
-    assert!(line.starts_with("sixty: the migrations cannot be listed: ") && !line.contains("c4n4ry"), "{line}");
+    // The kernel takes its connections, and nobody ever answers them.
+    let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
+    let frozen = format!("postgres://sixty:c4n4ry@{}/sixty", frozen.local_addr().unwrap());
+    for (url, reason) in [(nowhere, "Connection refused"), (&frozen, "nothing came in ")] {
+        for action in ["status", "down"] {
+            let (status, line) = complaint(&mut migrate(url, action)).await;
+            assert_eq!(status, 1);
+            let expected = format!("sixty: DATABASE_URL: PostgreSQL does not answer: {reason}");
+            assert!(line.starts_with(&expected) && !line.contains("c4n4ry"), "{line}");
+        }
+    }
 
     let mut waiting = Running::start(migrate(nowhere, "up").env("LOG_LEVEL", "warn"));
     waiting.until("a word", async |waiting| waiting.stderr().contains("waiting for PostgreSQL").then_some(())).await;

@@ -150,14 +150,23 @@ impl Postgres {
         Ok(Some(latest.version))
     }
 
-    /// All migrations, in order: those of this binary, and those that a newer one has applied.
+    /// All migrations, in order: those of this binary, and those that a newer one has applied. A database that does not
+    /// answer is asked once: somebody waits for the list.
     pub async fn migrations(&self) -> Result<Vec<Migration>, MigrateError> {
-        let rows: Result<Vec<(i64, String)>, sqlx::Error> =
+        let silent = |reason: &str| MigrateError::Setting(format!("PostgreSQL does not answer: {reason}"));
+        // Not from the pool, which would try again until its time is over, and then say only that it is.
+        let rows = async {
+            let mut connection = self.pool.connect_options().connect().await?;
             sqlx::query_as("SELECT version, description FROM _sqlx_migrations WHERE success ORDER BY version")
-                .fetch_all(&self.pool)
-                .await;
+                .fetch_all(&mut connection)
+                .await
+        };
+        let rows: Result<Vec<(i64, String)>, sqlx::Error> = tokio::time::timeout(self.timeout, rows)
+            .await
+            .map_err(|_| silent(&format!("nothing came in {:?}", self.timeout)))?;
         let applied = match rows {
             Ok(rows) => rows,
+            Err(sqlx::Error::Io(error)) => return Err(silent(&error.to_string())),
             // Undefined table: nothing was ever applied.
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => vec![],
             Err(error) => return Err(MigrateError::List(store_error(refused(error)?).to_string())),
