@@ -48,7 +48,9 @@ pub struct ListenArgs {
     /// Address of the operators' own port: /metrics
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     pub ops_addr: SocketAddr,
-    /// Where people reach the API, for the links in mails; without it http:// and API_ADDR
+    /// Where people reach the API, for the links in mails
+    ///
+    /// Without it http:// and API_ADDR
     #[arg(long, env, value_name = "URL", value_parser = public_url)]
     pub public_url: Option<Url>,
 }
@@ -57,13 +59,19 @@ pub struct ListenArgs {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Stores")]
 pub struct StoreArgs {
-    /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
-    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    /// PostgreSQL: postgres://user:password@host/database
+    ///
+    /// A port and what else the driver knows may follow: host:port/database?sslmode=verify-full
+    #[arg(long, env, value_name = "URL")]
     pub database_url: SecretString,
-    /// Redis, as redis://:password@host:port/db, or rediss:// for TLS; some nodes of a cluster, separated by commas
-    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    /// Redis: redis://:password@host/0
+    ///
+    /// rediss:// is TLS. Several URLs, separated by commas, are nodes of a cluster
+    #[arg(long, env, value_name = "URL")]
     pub redis_url: SecretString,
-    /// Apply pending migrations at the start; replicas that start together take turns
+    /// Apply pending migrations at the start
+    ///
+    /// Replicas that start together take turns
     #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub migrate: bool,
 }
@@ -75,13 +83,17 @@ pub struct LimitArgs {
     /// Connections to PostgreSQL at the most
     #[arg(long, env, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub database_max_connections: u32,
-    /// For one call to PostgreSQL, the wait for a connection included
+    /// Time for one call to PostgreSQL
+    ///
+    /// The wait for a connection included
     #[arg(long, env, value_name = "TIME", default_value = "5s", value_parser = time)]
     pub database_timeout: Duration,
     /// Connections to Redis at the most
     #[arg(long, env, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     pub redis_max_connections: u32,
-    /// For one call to Redis, the wait for a connection included
+    /// Time for one call to Redis
+    ///
+    /// The wait for a connection included
     #[arg(long, env, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub redis_timeout: Duration,
     /// What every key in Redis begins with
@@ -90,10 +102,14 @@ pub struct LimitArgs {
     /// HTTP connections open at once
     #[arg(long, env, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
-    /// For a request's header, then its body, to arrive; and for a client to take some of its answer
+    /// Time for a request to arrive
+    ///
+    /// For its header, then for its body; and for a client to take some of its answer
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub request_timeout: Duration,
-    /// For requests and mails under way to finish when told to stop
+    /// Time to finish in when told to stop
+    ///
+    /// For requests and mails under way
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub shutdown_grace: Duration,
 }
@@ -135,28 +151,36 @@ pub enum StorageChoice {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Codes")]
 pub struct CodeArgs {
-    /// At least 32 octets in base64 (openssl rand -base64 32); codes are derived from it
-    #[arg(long, env, value_name = "BASE64", hide_env_values = true)]
+    /// Key of the codes: openssl rand -base64 32
+    ///
+    /// At least 32 octets in base64, the same for all replicas. Codes are derived from it
+    #[arg(long, env, value_name = "BASE64")]
     pub code_secret: Option<SecretString>,
-    /// What Redis keeps of a code
+    /// What Redis keeps of a code: hmac or plain
     #[arg(long, env, value_name = "KIND", default_value = "hmac")]
     pub code_storage: StorageChoice,
-    /// How long a code lives from the moment its mail was accepted
+    /// How long a code lives
+    ///
+    /// From the moment when its mail was accepted
     #[arg(long, env, value_name = "TIME", default_value = "60s", value_parser = time)]
     pub code_ttl: Duration,
-    /// Wait from the first grant of a code to an address to the next; then it doubles
+    /// Wait between two codes for an address
+    ///
+    /// It doubles with each code, up to CODE_WAIT_MAX
     #[arg(long, env, value_name = "TIME", default_value = "60s", value_parser = time)]
     pub code_wait: Duration,
     /// What the doubling wait ends at
     #[arg(long, env, value_name = "TIME", default_value = "4h", value_parser = time)]
     pub code_wait_max: Duration,
-    /// Time without a grant after which the first wait holds again
+    /// Quiet time after which CODE_WAIT holds again
     #[arg(long, env, value_name = "TIME", default_value = "24h", value_parser = time)]
     pub code_wait_reset: Duration,
     /// Digits of a code, from 4 to 10
     #[arg(long, env, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=10))]
     pub code_digits: u8,
-    /// Codes of so few digits for an address in any 365 days; further ones have ten
+    /// Codes of so few digits for an address a year
+    ///
+    /// In any 365 days; further codes have ten digits
     #[arg(long, env, value_name = "N", default_value_t = 30)]
     pub short_codes_per_year: u16,
 }
@@ -174,13 +198,15 @@ pub enum ExistingChoice {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Registrations")]
 pub struct RegistrationArgs {
-    /// What whoever registers an address learns of its account
+    /// What is said of a known address: hide or reveal
     #[arg(long, env, value_name = "KIND", default_value = "hide")]
     pub existing_account: ExistingChoice,
-    /// How long a registration waits for its activation after the last code that its address was granted
+    /// How long a registration waits for activation
+    ///
+    /// After the last code that its address was granted
     #[arg(long, env, value_name = "TIME", default_value = "7d", value_parser = time)]
     pub pending_ttl: Duration,
-    /// Characters that a new password must have, from 8 to 64
+    /// Characters of a new password, from 8 to 64
     #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(8..=64))]
     pub password_min_length: u8,
 }
@@ -189,19 +215,23 @@ pub struct RegistrationArgs {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Passwords")]
 pub struct HashArgs {
-    /// argon2id's m, in KiB. When m × t rises, an account's hash is made anew at its next login
+    /// Memory of a hash in KiB: argon2id's m
+    ///
+    /// When m × t rises, an account's hash is made anew at its next login
     #[arg(long, env, value_name = "KIB", default_value_t = 19456)]
     pub argon2_memory_kib: u32,
-    /// argon2id's t
+    /// Passes of a hash: argon2id's t
     #[arg(long, env, value_name = "N", default_value_t = 2)]
     pub argon2_passes: u32,
-    /// argon2id's p
+    /// Lanes of a hash: argon2id's p
     #[arg(long, env, value_name = "N", default_value_t = 1)]
     pub argon2_lanes: u32,
     /// Threads that hash; 0: one a core
     #[arg(long, env, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub hash_threads: u16,
-    /// Predicted wait for a hash above which a request is answered 503
+    /// Wait for a hash above which the answer is 503
+    ///
+    /// As predicted when the request arrives
     #[arg(long, env, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub hash_max_wait: Duration,
 }
@@ -210,8 +240,10 @@ pub struct HashArgs {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Mail")]
 pub struct ProviderArgs {
-    /// Base of the provider's API, which speaks Mailpit's dialect
-    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = http_url)]
+    /// Base URL of the provider's API
+    ///
+    /// It speaks Mailpit's dialect
+    #[arg(long, env, value_name = "URL", value_parser = http_url)]
     pub mail_url: Url,
 }
 
@@ -225,13 +257,19 @@ pub struct MailArgs {
     /// Name that mails come from
     #[arg(long, env, value_name = "NAME", default_value = "Sixty")]
     pub mail_from_name: String,
-    /// For one attempt to hand a mail over; never longer than CODE_TTL
+    /// Time for one attempt to hand a mail over
+    ///
+    /// Never longer than CODE_TTL
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub mail_timeout: Duration,
-    /// How long a worker holds a mail; after that another takes it over
+    /// How long a worker holds a mail
+    ///
+    /// After that another takes it over
     #[arg(long, env, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub mail_lease: Duration,
-    /// Age at which a mail that could not be delivered is given up
+    /// Age at which a mail is given up
+    ///
+    /// One that could not be delivered until then
     #[arg(long, env, value_name = "TIME", default_value = "15m", value_parser = time)]
     pub mail_give_up: Duration,
     /// Mails under way at once
@@ -251,10 +289,10 @@ pub enum LogFormat {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
-    /// What is logged: a level, or directives such as info,sixty=debug
+    /// What is logged, such as info or info,sixty=debug
     #[arg(long, env, value_name = "FILTER", default_value = "info,sqlx=warn")]
     pub log_level: String,
-    /// How it is written
+    /// How it is written: pretty or json
     #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]
     pub log_format: LogFormat,
 }

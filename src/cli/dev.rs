@@ -30,16 +30,24 @@ use crate::telemetry;
 
 #[derive(Args)]
 pub struct DevArgs {
-    /// Address of the API; without it 127.0.0.1:8000 or the next free port
+    /// Address of the API
+    ///
+    /// Without it 127.0.0.1:8000, or the next free port
     #[arg(long, env, value_name = "ADDR")]
     api_addr: Option<SocketAddr>,
-    /// Address of the mock mail provider; without it 127.0.0.1:8025 or the next free port
+    /// Address of the mock mail provider and its inbox
+    ///
+    /// Without it 127.0.0.1:8025, or the next free port
     #[arg(long, env, value_name = "ADDR")]
     mail_mock_addr: Option<SocketAddr>,
-    /// Address of the operators' own port; without it 127.0.0.1:9000 or the next free port
+    /// Address of the operators' own port: /metrics
+    ///
+    /// Without it 127.0.0.1:9000, or the next free port
     #[arg(long, env, value_name = "ADDR")]
     ops_addr: Option<SocketAddr>,
-    /// Where PostgreSQL's data and the file `env` go; without it target/dev in the crate's folder or the current one
+    /// Where the data and the file `env` are kept
+    ///
+    /// Without it target/dev, under `cargo run` in the crate's folder, else in the current one
     #[arg(long, env, value_name = "FOLDER")]
     dev_folder: Option<PathBuf>,
     #[command(flatten)]

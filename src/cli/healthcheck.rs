@@ -11,9 +11,11 @@ use super::{CliError, print};
 #[derive(Args)]
 pub struct HealthcheckArgs {
     /// Address of the API on this machine
+    ///
+    /// As `serve` has it: where that listens on every address, loopback is asked
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8000")]
     api_addr: SocketAddr,
-    /// What to ask instead of the API's /readyz
+    /// Ask this URL instead of the API's /readyz
     #[arg(long, value_name = "URL")]
     url: Option<Url>,
 }

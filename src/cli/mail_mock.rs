@@ -16,7 +16,9 @@ use crate::mail_mock::{Credentials, Faults, MailMock, Options};
 
 #[derive(Args)]
 pub struct MailMockArgs {
-    /// Address of the mock: its API, and the inbox as a web page
+    /// Address of the mock: its API and its inbox
+    ///
+    /// The inbox is a web page
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8025")]
     mail_mock_addr: SocketAddr,
     #[command(flatten)]
@@ -27,23 +29,27 @@ pub struct MailMockArgs {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Mock mail provider")]
 pub struct MockArgs {
-    /// Share of mails that are refused, from 0 to 1
+    /// Share of mails to refuse, from 0 to 1
     #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
     mail_mock_fail_rate: f64,
-    /// Status that refused mails are answered with
+    /// Status of the answer to a refused mail
     #[arg(long, env, value_name = "STATUS", default_value_t = 500)]
     mail_mock_status: u16,
     /// Milliseconds before every answer
     #[arg(long, env, value_name = "MS", default_value_t = 0)]
     mail_mock_latency_ms: u64,
-    /// Share of mails that are taken and whose answer is cut off, from 0 to 1
+    /// Share of answers to cut off, from 0 to 1
+    ///
+    /// The mail is taken then, but its sender cannot know
     #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
     mail_mock_drop_rate: f64,
-    /// Key that Mailjet's API asks for; without it any will do
-    #[arg(long, env, value_name = "KEY", hide_env_values = true, requires = "mailjet_api_secret")]
+    /// Key that Mailjet's API asks for
+    ///
+    /// Without it any will do
+    #[arg(long, env, value_name = "KEY", requires = "mailjet_api_secret")]
     mailjet_api_key: Option<String>,
     /// Secret that Mailjet's API asks for
-    #[arg(long, env, value_name = "SECRET", hide_env_values = true, requires = "mailjet_api_key")]
+    #[arg(long, env, value_name = "SECRET", requires = "mailjet_api_key")]
     mailjet_api_secret: Option<SecretString>,
 }
 

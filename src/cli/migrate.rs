@@ -12,8 +12,10 @@ use crate::telemetry;
 
 #[derive(Args)]
 pub struct MigrateArgs {
-    /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
-    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    /// PostgreSQL: postgres://user:password@host/database
+    ///
+    /// A port and what else the driver knows may follow: host:port/database?sslmode=verify-full
+    #[arg(long, env, value_name = "URL")]
     database_url: Option<SecretString>,
     #[command(flatten)]
     log: LogArgs,
@@ -23,9 +25,13 @@ pub struct MigrateArgs {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Apply what is pending; waits for the database and for others who migrate
+    /// Apply what is pending, and wait for the database
+    ///
+    /// Several at once take turns
     Up,
-    /// Revert the latest migration. What it made is dropped, and the data in it
+    /// Revert the latest migration; what it made is lost
+    ///
+    /// Tables and columns are dropped, and the data in them
     Down,
     /// List the migrations and whether they are applied
     Status,

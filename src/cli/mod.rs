@@ -12,18 +12,41 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::AppError;
 use crate::config::BadSetting;
 use crate::dev::guardian;
 
+const BEGIN: &str = "\
+Begin with `sixty dev`: it needs no setting.
+
+Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. After a command \
+-h lists its settings in short, --help with their variables and defaults.
+
+Tab completes all of it after `source <(sixty completions bash)`; zsh and fish: `sixty completions -h`.";
+
+const SETTINGS: &str = "Every setting is a flag and an environment variable of the same name; the flag wins.";
+
+const DEV_SETTINGS: &str = "\
+Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. The flag wins. \
+A TIME is written like 250ms, 60s or 4h. None is needed.";
+
+const SERVE_SETTINGS: &str = "\
+Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. The flag wins. \
+A TIME is written like 250ms, 60s or 4h. DATABASE_URL, REDIS_URL, MAIL_URL and CODE_SECRET must be set.";
+
+const COMPLETIONS: &str = "\
+A line in the file that the shell reads at its start, or typed; `sixty` must be found in PATH:
+
+  bash  source <(sixty completions bash)
+  zsh   source <(sixty completions zsh)     after compinit
+  fish  sixty completions fish | source";
+
 /// User registration with an e-mailed code that lives for sixty seconds
-///
-/// Every setting is a flag and an environment variable of the same name.
 #[derive(Parser)]
-#[command(name = "sixty", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "sixty", version, after_help = BEGIN, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Subcommands,
@@ -31,19 +54,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Subcommands {
-    /// Run everything on this machine: PostgreSQL, Redis, a mock mail provider and the API
+    /// Run all of it on this machine, stores and mail included
+    ///
+    /// A private PostgreSQL and Redis, a mock mail provider and the API, until Ctrl-C. What runs here already is not touched.
+    #[command(after_help = DEV_SETTINGS)]
     Dev(dev::DevArgs),
     /// Run the API and the mail worker against existing stores
+    #[command(override_usage = "sixty serve [OPTIONS]", after_help = SERVE_SETTINGS)]
     Serve(crate::config::ServeArgs),
     /// Run the mock mail provider alone
+    #[command(after_help = SETTINGS)]
     MailMock(mail_mock::MailMockArgs),
     /// Apply, revert or list the database's migrations
+    #[command(after_help = SETTINGS)]
     Migrate(migrate::MigrateArgs),
     /// Print the OpenAPI document
     Openapi(openapi::OpenapiArgs),
-    /// Ask a running service whether it is ready: exit status 0 if it is
+    /// Ask a running service whether it is ready: exit status 0 is yes
     Healthcheck(healthcheck::HealthcheckArgs),
-    /// Print a completion script for a shell: source <(sixty completions bash)
+    /// Print a shell's completion script
+    #[command(after_help = COMPLETIONS)]
     Completions { shell: clap_complete::Shell },
     #[command(hide = true)]
     Guardian(guardian::Arguments),
@@ -69,7 +99,10 @@ impl From<AppError> for CliError {
 
 /// Runs what the command line says.
 pub fn run() -> ExitCode {
-    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    // clap's own short page is as loud as the full one.
+    let brief = std::env::args_os().any(|arg| arg == "-h");
+    let command = if brief { brief_help(command()) } else { command() };
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let command = match parsed {
         Ok(Cli { command }) => command,
         Err(error) => return refuse(&error),
@@ -111,6 +144,21 @@ fn command() -> Command {
         .mut_subcommand("serve", |serve| serve.mut_arg("code_secret", |secret| secret.required(true)))
         // Before the action and after it.
         .mut_subcommand("migrate", |migrate| migrate.mut_args(|arg| arg.global(true)))
+        // A help page is pasted into mails and issues, and some values are secrets.
+        .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)))
+}
+
+/// A line a setting; of dev's those that one changes there.
+fn brief_help(command: Command) -> Command {
+    let brief = |arg: Arg| match arg.get_env() {
+        Some(_) => arg.hide_env(true).hide_default_value(true).hide_possible_values(true),
+        None => arg,
+    };
+    command.mut_subcommands(|command| command.mut_args(brief)).mut_subcommand("dev", |dev| {
+        let rare = |arg: &Arg| arg.get_help_heading().is_some_and(|it| ["Passwords", "Mail", "Limits"].contains(&it));
+        dev.mut_args(|arg| if rare(&arg) { arg.hide_short_help(true) } else { arg })
+            .after_help(format!("{DEV_SETTINGS} --help also lists those of passwords, mail and limits."))
+    })
 }
 
 fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
@@ -198,6 +246,18 @@ mod tests {
     #[test]
     fn the_commands_are_well_formed() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn a_short_page_has_a_line_for_each_setting() {
+        let mut brief = brief_help(command()).term_width(80);
+        brief.build();
+        for command in brief.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+            let page = command.render_help().to_string();
+            // What does not fit goes on in the column of the descriptions.
+            let broken: Vec<&str> = page.lines().filter(|line| line.starts_with("          ")).collect();
+            assert!(broken.is_empty() && !page.contains("[env:"), "{page}");
+        }
     }
 
     #[test]

@@ -92,7 +92,10 @@ async fn help_names_every_setting_and_shows_no_value_of_a_secret() {
     let help = output(serve().arg("--help")).await;
     let text = String::from_utf8(help.stdout).unwrap();
     assert!(help.status.success());
-    assert!(text.contains("[env: CODE_TTL=]") && text.contains("[env: DATABASE_URL]"), "{text}");
+    assert!(
+        text.contains("[env: CODE_TTL]") && text.contains("[default: 60s]") && text.contains("[env: DATABASE_URL]"),
+        "{text}"
+    );
     assert!(!text.contains(CANARY), "{text}");
 }
 
