@@ -89,6 +89,10 @@ openapi:
     cargo run --quiet -- openapi > docs/openapi.json.new
     mv docs/openapi.json.new docs/openapi.json
 
+# Write the settings as they are now into README.md and .env.example
+settings:
+    UPDATE_SETTINGS=1 cargo test --quiet --lib settings
+
 # Accept the queries as they are now, checked by the database of `just dev`
 prepare:
     @{{from_dev}}; export DATABASE_URL; cargo sqlx migrate run --source sql --ignore-missing && cargo sqlx prepare -- --all-targets

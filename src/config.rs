@@ -61,7 +61,7 @@ pub struct ListenArgs {
 pub struct StoreArgs {
     /// PostgreSQL: postgres://user:password@host/database
     ///
-    /// A port and what else the driver knows may follow: host:port/database?sslmode=verify-full
+    /// With a port and TLS: host:5432/database?sslmode=verify-full
     #[arg(long, env, value_name = "URL")]
     pub database_url: SecretString,
     /// Redis: redis://:password@host/0
@@ -153,8 +153,8 @@ pub enum StorageChoice {
 pub struct CodeArgs {
     /// Key of the codes: openssl rand -base64 32
     ///
-    /// At least 32 octets in base64, the same for all replicas. Codes are derived from it
-    #[arg(long, env, value_name = "BASE64")]
+    /// At least 32 octets in base64, the same for all replicas
+    #[arg(long, env, value_name = "BASE64", required = true)]
     pub code_secret: Option<SecretString>,
     /// What Redis keeps of a code: hmac or plain
     #[arg(long, env, value_name = "KIND", default_value = "hmac")]
@@ -531,7 +531,6 @@ mod tests {
     #[test]
     fn settings_that_contradict_each_other_are_named() {
         let name = |flags: &[&str]| config(flags).err().unwrap().name;
-        assert_eq!(name(&[]), "CODE_SECRET");
         assert_eq!(name(&["--code-secret=short"]), "CODE_SECRET");
         assert_eq!(name(&["--code-secret", SECRET, "--code-ttl=2m"]), "CODE_WAIT");
         assert_eq!(name(&["--code-secret", SECRET, "--code-wait-max=59s"]), "CODE_WAIT_MAX");

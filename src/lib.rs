@@ -70,7 +70,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | a setting | a field in [`config`], a line in `.env.example` |
+//! | a setting | a field in [`config`]; the README and `.env.example` are written from it (`cli/reference.rs`) |
 //! | an error's name, status and words | [`http::problem`]; which operation answers with it: [`http::openapi`] |
 //! | the schema | `sql/`, in order; each query stands beside its row type in [`store::postgres`] |
 //! | the words of a mail | `src/mail/templates/` |

@@ -47,7 +47,7 @@ pub struct DevArgs {
     ops_addr: Option<SocketAddr>,
     /// Where the data and the file `env` are kept
     ///
-    /// Without it target/dev, under `cargo run` in the crate's folder, else in the current one
+    /// Without it target/dev, which `cargo run` has in the crate's folder
     #[arg(long, env, value_name = "FOLDER")]
     dev_folder: Option<PathBuf>,
     #[command(flatten)]

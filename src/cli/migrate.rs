@@ -14,7 +14,7 @@ use crate::telemetry;
 pub struct MigrateArgs {
     /// PostgreSQL: postgres://user:password@host/database
     ///
-    /// A port and what else the driver knows may follow: host:port/database?sslmode=verify-full
+    /// With a port and TLS: host:5432/database?sslmode=verify-full
     #[arg(long, env, value_name = "URL")]
     database_url: Option<SecretString>,
     #[command(flatten)]
