@@ -82,16 +82,16 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     // Checked before anything is started; where the stores are is known only then.
     let mut config = addresses.config(service.clone())?;
 
-    eprintln!("Starting PostgreSQL and Redis …");
     let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("cannot find myself: {error}")))?;
     let options = StackOptions { program, folder: folder.clone(), keep: true };
-    let started = tokio::task::spawn_blocking(move || Stack::start(&options));
+    let started = tokio::task::spawn_blocking(move || Stack::start(&options, |step| eprintln!("{step}")));
     let mut stack = tokio::select! {
         stack = started => stack.expect("starting does not panic").map_err(|error| CliError::Failed(error.to_string()))?,
         // The guardian notices that we are gone, and stops what it has started.
         () = stop.cancelled() => return Ok(()),
     };
 
+    eprintln!("Applying the migrations, starting the API …");
     addresses.database_url = stack.database_url().to_owned();
     addresses.redis_url = stack.redis_url().to_owned();
     config.postgres.url = stack.database_url().into();

@@ -14,7 +14,10 @@ pub(super) enum StartError {
         "PostgreSQL does not run as root, and this machine has neither a user `postgres` nor `nobody` to run it as"
     )]
     NoAccount,
-    #[error("another `sixty dev` (pid {pid}) is running in {folder}")]
+    #[error(
+        "another `sixty dev` (pid {pid}) is running in {folder}: end it, or give this one a folder of its own \
+         (--dev-folder)"
+    )]
     Running { pid: String, folder: PathBuf },
     #[error("{folder} exists but is not a folder of ours that others cannot change: remove it")]
     Foreign { folder: PathBuf },

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::ENV_FILE;
 use super::account::Account;
 use super::error::StartError;
+use super::guardian::tell;
 use super::leftovers;
 
 /// How long to wait for the one before us, who may be stopping.
@@ -140,16 +141,29 @@ async fn lock(folder: &Path, name: &str) -> Result<File, StartError> {
     let failed = || StartError::file("lock", &path);
     let mut options = OpenOptions::new();
     let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed())?;
+    let holder = || {
+        let pid = fs::read_to_string(&path).unwrap_or_default();
+        if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() }
+    };
     let deadline = Instant::now() + LOCK_PATIENCE;
+    let mut told = false;
     loop {
         match file.try_lock() {
             Ok(()) => break,
             Err(TryLockError::Error(error)) => return Err(failed()(error)),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(Duration::from_millis(20)).await,
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    tell(format!(
+                        "Waiting for another `sixty dev` (pid {}) to end, which holds {}; at most {} s …",
+                        holder(),
+                        folder.display(),
+                        LOCK_PATIENCE.as_secs()
+                    ));
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
             Err(TryLockError::WouldBlock) => {
-                let pid = fs::read_to_string(&path).unwrap_or_default();
-                let pid = if pid.trim().is_empty() { "unknown" } else { pid.trim() };
-                return Err(StartError::Running { pid: pid.to_owned(), folder: folder.to_owned() });
+                return Err(StartError::Running { pid: holder(), folder: folder.to_owned() });
             }
         }
     }

@@ -31,11 +31,12 @@ pub struct Arguments {
     keep: bool,
 }
 
-/// What the guardian says on its standard output, one JSON object a line: `ready` or `error` first, then perhaps
-/// `died` for each server, and `ended`.
+/// What the guardian says on its standard output, one JSON object a line: a `step` for whatever takes a moment, `ready` or
+/// `error`, then perhaps `died` for each server, and `ended`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Report {
+    Step(String),
     Ready {
         database_url: String,
         redis_url: String,
@@ -130,6 +131,7 @@ impl Servers {
     async fn start(&mut self, arguments: &Arguments, held: &mut Option<Folder>) -> Result<Report, StartError> {
         let binaries = Binaries::find()?;
         let folder = &*held.insert(Folder::open(&arguments.folder, arguments.keep).await?);
+        tell(format!("Starting PostgreSQL {} and Redis …", binaries.postgres.major));
         let launcher = Launcher::new(folder.account()).await;
         let (database_url, redis_url) = tokio::try_join!(
             postgres::start(&binaries.postgres, &launcher, folder, arguments.keep, &mut self.postgres),
@@ -206,6 +208,11 @@ impl End {
 fn fail(error: &StartError) -> ExitCode {
     report(&Report::Error(error.to_string()));
     ExitCode::FAILURE
+}
+
+/// Says what is done next, for people who wait.
+pub(super) fn tell(step: String) {
+    report(&Report::Step(step));
 }
 
 fn report(report: &Report) {

@@ -99,11 +99,12 @@ pub enum StackError {
 
 impl Stack {
     /// Starts both servers and returns when they answer. Blocking, usually for a second or two; it needs no runtime.
+    /// `tell` gets a line for each step that takes a moment.
     ///
     /// # Errors
     ///
     /// One line that says what is missing or what went wrong; nothing is left running then.
-    pub fn start(options: &StackOptions) -> Result<Stack, StackError> {
+    pub fn start(options: &StackOptions, tell: impl Fn(&str)) -> Result<Stack, StackError> {
         let in_folder = |source| StackError::Folder { folder: options.folder.clone(), source };
         let spawning = |source| StackError::Spawn { program: options.program.clone(), source };
         fs::create_dir_all(&options.folder).map_err(in_folder)?;
@@ -126,12 +127,17 @@ impl Stack {
         let mut reports = BufReader::new(guardian.stdout.take().expect("stdout is piped"));
         let guardian_pid = guardian.id();
 
-        let first = next_report(&mut reports);
-        let Some(Report::Ready { database_url, redis_url, postgres_pid, redis_pid }) = first else {
+        let outcome = loop {
+            match next_report(&mut reports) {
+                Some(Report::Step(line)) => tell(&line),
+                outcome => break outcome,
+            }
+        };
+        let Some(Report::Ready { database_url, redis_url, postgres_pid, redis_pid }) = outcome else {
             drop(lifeline);
             // Only so that no zombie stays.
             let _ = guardian.wait();
-            return Err(match first {
+            return Err(match outcome {
                 Some(Report::Error(line) | Report::Died(line) | Report::Ended(line)) => StackError::Servers(line),
                 _ => StackError::Silent { log },
             });
@@ -201,7 +207,7 @@ fn watch_guardian(mut guardian: Child, reports: &mut BufReader<ChildStdout>, tel
         match report {
             Report::Died(line) => drop(tell.send(Event::ServerDied(line))),
             Report::Error(line) | Report::Ended(line) => last_words = Some(line),
-            Report::Ready { .. } => {}
+            Report::Step(_) | Report::Ready { .. } => {}
         }
     }
     let pid = guardian.id();

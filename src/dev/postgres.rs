@@ -13,6 +13,7 @@ use super::account::Launcher;
 use super::binaries::PostgresBinaries;
 use super::error::StartError;
 use super::folder::{Folder, random_hex, remove};
+use super::guardian::tell;
 use super::leftovers;
 use super::server::{NotReady, Server, free_port};
 
@@ -104,6 +105,9 @@ async fn init(
     data: &Path,
     slot: &mut Option<Server>,
 ) -> Result<String, StartError> {
+    if keep {
+        tell(format!("Making an empty database, the first time only, in {} …", data.display()));
+    }
     let new = folder.renew("postgres.new").await?;
     let password = random_hex::<24>()?;
     folder.write_private(&password_file(folder), &password, false)?;

@@ -89,6 +89,10 @@ async fn assert_is_active(service: &Service, email: &str) {
 async fn one_command_leads_to_an_account_and_ctrl_c_ends_everything() {
     let folder = Folder::new("dev-account");
     let mut dev = Dev::start(&folder).await;
+    // What takes a moment is told, in plain text where there is no terminal.
+    let told = dev.running.stderr();
+    let steps = ["Starting PostgreSQL ", "Making an empty database", "Applying the migrations"];
+    assert!(told.lines().zip(steps).all(|(line, step)| line.starts_with(step)) && !told.contains('\x1b'), "{told}");
     let service = dev.own_service().await;
     service.account("ada@example.com").await;
     assert_is_active(&service, "ada@example.com").await;
@@ -184,6 +188,7 @@ async fn two_folders_hold_two_and_one_folder_only_one() {
     let rival = output(&mut command(&folders[0])).await;
     let complaint = String::from_utf8(rival.stderr).unwrap();
     let expected = format!("sixty: another `sixty dev` (pid {}) is running in ", one.running.pid());
+    assert!(complaint.starts_with("Waiting for another `sixty dev` (pid "), "{complaint}");
     assert!(!rival.status.success() && complaint.lines().last().unwrap().starts_with(&expected), "{complaint}");
 
     assert_eq!(source(&one.env_file).await, one.env, "the rival left it alone");

@@ -28,7 +28,8 @@ pub fn stack() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
     STACK.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stack");
-        Stack::start(&StackOptions { program: env!("CARGO_BIN_EXE_sixty").into(), folder, keep: false }).unwrap()
+        let program = env!("CARGO_BIN_EXE_sixty").into();
+        Stack::start(&StackOptions { program, folder, keep: false }, |_| ()).unwrap()
     })
 }
 

@@ -177,7 +177,7 @@ impl Drop for Frozen {
 async fn it_ends_though_postgresql_is_frozen() {
     let folder = Folder::new("serve-frozen");
     let options = StackOptions { program: PROGRAM.into(), folder: folder.0.clone(), keep: false };
-    let own = Stack::start(&options).unwrap();
+    let own = Stack::start(&options, |_| ()).unwrap();
     let (mut running, api) = Running::serve(&mut serve(own.database_url(), own.redis_url())).await;
     ready(&mut running, &api).await;
     let idle = idle_connection(&api).await;

@@ -1,9 +1,10 @@
 //! The private PostgreSQL and Redis: they start, keep what they should, and leave no process behind however they end.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -18,7 +19,7 @@ fn options(folder: &Folder, keep: bool) -> StackOptions {
 }
 
 fn start(folder: &Folder, keep: bool) -> Stack {
-    Stack::start(&options(folder, keep)).unwrap()
+    Stack::start(&options(folder, keep), |_| ()).unwrap()
 }
 
 async fn sql(stack: &Stack) -> PgConnection {
@@ -61,10 +62,10 @@ impl Orphanable {
         Orphanable { holder, guardian, reports }
     }
 
+    /// The next that is more than a step on the way; null at the end.
     fn report(&mut self) -> Value {
-        let mut line = String::new();
-        self.reports.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or(Value::Null)
+        let mut reports = self.reports.by_ref().lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+        reports.find(|report: &Value| report["step"].is_null()).unwrap_or(Value::Null)
     }
 }
 
@@ -145,10 +146,15 @@ async fn what_a_killed_run_leaves_on_the_disk_is_cleared_away_by_the_next() {
 fn a_folder_in_use_is_refused_with_the_holder_named() {
     let folder = Folder::new("stack-in-use");
     let held = start(&folder, true);
-    let Err(StackError::Servers(line)) = Stack::start(&options(&folder, true)) else { panic!("two in one folder") };
-    let path = folder.0.canonicalize().unwrap();
-    let expected = format!("another `sixty dev` (pid {}) is running in {}", std::process::id(), path.display());
-    assert_eq!(line, expected);
+    let told = Mutex::new(vec![]);
+    let refused = Stack::start(&options(&folder, true), |line| told.lock().unwrap().push(line.to_owned()));
+    let Err(StackError::Servers(line)) = refused else { panic!("two in one folder") };
+    let (pid, path) = (std::process::id(), folder.0.canonicalize().unwrap());
+    let expected = format!("another `sixty dev` (pid {pid}) is running in {}: ", path.display());
+    assert!(line.starts_with(&expected) && line.contains("--dev-folder"), "{line}");
+    let waiting =
+        format!("Waiting for another `sixty dev` (pid {pid}) to end, which holds {}; at most 10 s …", path.display());
+    assert_eq!(told.into_inner().unwrap(), [waiting]);
     held.stop();
 }
 
@@ -158,7 +164,7 @@ fn data_of_another_version_are_refused_by_name() {
     fs::create_dir_all(folder.join("postgres")).unwrap();
     fs::write(folder.join("postgres/PG_VERSION"), "9\n").unwrap();
     fs::write(folder.join("password"), "secret").unwrap();
-    let Err(StackError::Servers(line)) = Stack::start(&options(&folder, true)) else {
+    let Err(StackError::Servers(line)) = Stack::start(&options(&folder, true), |_| ()) else {
         panic!("PostgreSQL 9 is not here")
     };
     assert_eq!(line.lines().count(), 1);
