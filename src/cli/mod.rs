@@ -103,8 +103,8 @@ impl From<AppError> for CliError {
 /// Runs what the command line says.
 pub fn run() -> ExitCode {
     // clap's own short page is as loud as the full one.
-    let brief = std::env::args_os().any(|arg| arg == "-h");
-    let command = if brief { brief_help(command()) } else { command() };
+    let full = std::env::args_os().any(|arg| arg == "--help" || arg == "help");
+    let command = if full { command() } else { brief_help(command()) };
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let command = match parsed {
         Ok(Cli { command }) => command,

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::process::{Running, complaint, output, sixty};
+use super::process::{PROGRAM, Running, complaint, output, sixty};
 
 /// What every secret here holds, and no output may.
 const CANARY: &str = "c4n4ry";
@@ -97,6 +97,41 @@ async fn help_names_every_setting_and_shows_no_value_of_a_secret() {
         "{text}"
     );
     assert!(!text.contains(CANARY), "{text}");
+}
+
+#[tokio::test]
+async fn a_short_page_is_short_and_a_bare_command_shows_it() {
+    let short = String::from_utf8(output(serve().arg("-h")).await.stdout).unwrap();
+    assert!(short.contains("--code-ttl <TIME>") && !short.contains("[env:") && !short.contains("[default:"), "{short}");
+    assert!(!short.contains(CANARY));
+
+    let asked = output(&mut sixty(&["migrate", "-h"])).await;
+    let bare = output(&mut sixty(&["migrate"])).await;
+    assert_eq!((asked.status.code(), bare.status.code()), (Some(0), Some(2)));
+    assert_eq!(asked.stdout, bare.stderr);
+}
+
+#[tokio::test]
+async fn bash_completes_commands_flags_and_values() {
+    if Command::new("bash").arg("--version").output().await.is_err() {
+        return;
+    }
+    let script = r#"
+        sixty() { "$PROGRAM" "$@"; }
+        source <(sixty completions bash)
+        for words in 'mig' 'serve --code-s' 'migrate up --log-f' 'dev --code-storage pl'; do
+            COMP_WORDS=(sixty $words) COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            _sixty sixty "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            echo "${COMPREPLY[@]}"
+        done"#;
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-euc", script]).env("PROGRAM", PROGRAM).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let completed = output(&mut bash).await;
+    let words = String::from_utf8(completed.stdout).unwrap();
+    assert_eq!(
+        (words.as_str(), completed.stderr.as_slice()),
+        ("migrate\n--code-secret --code-storage\n--log-format\nplain\n", &b""[..])
+    );
 }
 
 #[tokio::test]
