@@ -118,22 +118,34 @@ pub struct LimitArgs {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Clients")]
 pub struct ClientArgs {
-    /// Limit what a client network may do; needs Redis to hold, and lets everything through without it
+    /// Limit what a client network may do
+    ///
+    /// An IPv4 address or an IPv6 /64 is a network. It is counted in Redis; without it everything is let through
     #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub client_limits: bool,
-    /// Proxies whose X-Forwarded-For or Forwarded says who asks: addresses and networks, separated by commas
+    /// Proxies that say who asks
+    ///
+    /// Such as 10.0.0.0/8,192.0.2.1; by X-Forwarded-For or Forwarded. Without them a proxy's clients are one network
     #[arg(long, env, value_name = "NETWORKS", default_value = "")]
     pub trusted_proxies: TrustedProxies,
-    /// Origins whose web pages may use the API from a browser, separated by commas
+    /// Origins of pages that may use the API
+    ///
+    /// Such as https://app.example.com, separated by commas; from a browser, by CORS
     #[arg(long, env, value_name = "ORIGINS", default_value = "")]
     pub cors_origins: CorsOrigins,
-    /// Registrations and requests for another code, for a network; so many at once, and then spread over the hour
+    /// Codes that a network may ask for
+    ///
+    /// By registering, too. So many at once, and then spread over the hour
     #[arg(long, env, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub client_codes_per_hour: u32,
-    /// Wrong codes, for a network, likewise
+    /// Wrong codes that a network may send
+    ///
+    /// So many at once, and then spread over the hour
     #[arg(long, env, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub client_misses_per_hour: u32,
-    /// Wrong codes of all networks together above which there is an alarm, and guesses cost those that contribute more
+    /// Wrong codes in all that are a flood
+    ///
+    /// While it lasts there is an alarm, and guesses cost the networks that contribute more
     #[arg(long, env, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub flood_misses_per_minute: u32,
 }
