@@ -231,6 +231,23 @@ fn as_problem(error: poem::Error, path: Option<&Path>) -> Response {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_panic_is_a_problem_like_others() {
+        fn boom(_: Request) -> Response {
+            panic!("c4n4ry")
+        }
+        let (entropy, patience) = (Entropy::seeded(60), Duration::from_secs(10));
+        let routes = Route::new().at("/", get(make_sync(boom)));
+        let paths = [Path::new("/", vec![Method::GET])].into();
+        let endpoint = guarded(routes, paths, entropy, patience, CorsOrigins::default());
+        let answer = endpoint.get_response(Request::default()).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.content_type(), Some(crate::http::problem::MEDIA_TYPE));
+        assert!(answer.header(REQUEST_ID).is_some());
+        let body = answer.into_body().into_string().await.unwrap();
+        assert!(body.contains("/problems/internal") && !body.contains("c4n4ry"), "{body}");
+    }
+
     #[test]
     fn templates_fit_whole_paths() {
         let me = Path::new("/v1/users/me", vec![Method::GET]);

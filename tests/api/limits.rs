@@ -1,6 +1,5 @@
 //! What client networks may do. The tests' own network is a proxy that the service trusts, so that a test can be many.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -14,7 +13,7 @@ use sixty::store::redis::{Redis, RedisConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{self, Answer, PASSWORD, Service, at_once, eventually, wrong};
-use crate::process::send;
+use crate::process::OwnRedis;
 
 /// Limits on. Calls to Redis have all the time that a busy machine needs: one that is late limits nothing.
 const LIMITED: [&str; 4] =
@@ -284,38 +283,6 @@ async fn a_flood_ends() {
     }
 }
 
-/// A Redis that can be frozen; it ends with the thread that started it.
-struct OwnRedis {
-    url: String,
-    process: Child,
-}
-
-impl OwnRedis {
-    async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--save", ""])
-            .args(["--port", &port.to_string()])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let redis = Self { url: format!("redis://127.0.0.1:{port}"), process };
-        eventually("Redis", async || {
-            let client = redis::Client::open(&redis.url[..]).unwrap();
-            client.get_multiplexed_async_connection().await.ok().map(drop)
-        })
-        .await;
-        redis
-    }
-}
-
-impl Drop for OwnRedis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn without_redis_nothing_is_limited_and_with_it_everything_is_again() {
@@ -328,12 +295,12 @@ async fn without_redis_nothing_is_limited_and_with_it_everything_is_again() {
     })
     .await;
 
-    send(redis.process.id(), Signal::SIGSTOP);
+    redis.signal(Signal::SIGSTOP);
     for n in 0..20 {
         let answer = service.registered_from("192.0.2.1", &format!("a{n}@example.com")).await;
         assert_eq!((answer.status.as_u16(), answer.header("ratelimit")), (201, ""));
     }
-    send(redis.process.id(), Signal::SIGCONT);
+    redis.signal(Signal::SIGCONT);
     eventually("a limit", async || {
         let answer = service.registered_from("192.0.2.1", &format!("{}@example.com", kit::unique())).await;
         (answer.outcome() == (429, "too-many-requests")).then_some(())
