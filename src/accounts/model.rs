@@ -71,19 +71,22 @@ impl Step {
     /// A step of any number, so that whoever generates numbers generates stories. Most are about one address and its one
     /// password, or the steps would rarely have to do with each other.
     pub fn from_number(number: u32) -> Self {
-        let (kind, rest) = (number % 20, (number / 20) as usize);
+        let (kind, rest) = (number % 32, (number / 32) as usize);
         let (who, password) = (usize::from(rest % 5 == 0), usize::from(rest / 5 % 5 == 0));
         match kind {
-            0 => Self::Register { who, password },
-            1 | 2 => Self::Resend { who, password },
-            3..9 => Self::Guess { who, password, right: false },
-            9 => Self::Guess { who, password, right: true },
-            10..13 => Self::Mail,
-            13 => Self::Delete { who, password },
-            14 => Self::Disown { who, latest: password == 0 },
-            15 => Self::Purge,
+            0 | 1 => Self::Register { who, password },
+            2 | 3 => Self::Resend { who, password },
+            4..15 => Self::Guess { who, password, right: false },
+            15 => Self::Guess { who, password, right: true },
+            16..24 => Self::Mail,
+            24 => Self::Delete { who, password },
+            25 => Self::Disown { who, latest: password == 0 },
+            26 => Self::Purge,
+            // Most are short: in a long one every code dies, and not much is left to go wrong.
             _ => {
-                let seconds = [10, 30, 50, 60, 120, 600, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600, 365 * 24 * 3600];
+                let (minute, hour, day) = (60, 60 * 60, 24 * 60 * 60);
+                let seconds =
+                    [10, 10, 10, 30, 30, 50, 60, 60, minute * 2, minute * 10, hour, 4 * hour, day, 7 * day, 365 * day];
                 Self::Wait(Duration::from_secs(seconds[rest % seconds.len()]))
             }
         }
