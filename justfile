@@ -39,6 +39,10 @@ test-unit *args:
 test-integration *args:
     cargo test --test api "$@"
 
+# Measure what it must reach; all, or `just bench registration mail start secrecy growth`. Best on an idle machine
+bench *args:
+    cargo bench --locked -- "$@"
+
 # Look for mistakes, without changing anything
 lint:
     cargo fmt --check
