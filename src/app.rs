@@ -202,8 +202,13 @@ impl Clients {
         let postgres = Postgres::new(&config.postgres)
             .map_err(|_| setting("DATABASE_URL", "must be a URL of PostgreSQL".to_owned()))?;
         let redis = Redis::new(&config.redis).map_err(|_| setting("REDIS_URL", "must be a URL of Redis".to_owned()))?;
-        let provider = Provider::new(&config.mail_url, config.mail_from.clone(), config.mail_timeout)
-            .map_err(|reason| setting("MAIL_URL", reason))?;
+        let provider = Provider::new(
+            &config.mail_url,
+            Arc::clone(&config.mail_dialect),
+            config.mail_from.clone(),
+            config.mail_timeout,
+        )
+        .map_err(|reason| setting("MAIL_URL", reason))?;
         Ok(Self { postgres, redis, provider })
     }
 }

@@ -2,6 +2,7 @@
 //! lists it with its default. Secrets are never printed, not even in an error about them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -19,7 +20,9 @@ use crate::domain::policy::Policy;
 use crate::http::client::TrustedProxies;
 use crate::http::cors::CorsOrigins;
 use crate::http::server::ServerLimits;
-use crate::mail::provider::Sender;
+use crate::mail::mailjet::Mailjet;
+use crate::mail::mailpit::Mailpit;
+use crate::mail::provider::{Dialect, Sender};
 use crate::passwords::HashCost;
 use crate::store::postgres::PostgresConfig;
 use crate::store::redis::RedisConfig;
@@ -254,15 +257,47 @@ pub struct HashArgs {
 pub struct ProviderArgs {
     /// Base URL of the provider's API
     ///
-    /// It speaks Mailpit's dialect
+    /// Mailjet's is https://api.mailjet.com
     #[arg(long, env, value_name = "URL", value_parser = http_url)]
     pub mail_url: Url,
+}
+
+/// Whose API the provider has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DialectChoice {
+    /// That of Mailpit's `/api/v1/send`
+    Mailpit,
+    /// That of Mailjet's `/v3.1/send`
+    Mailjet,
+}
+
+/// An account at Mailjet: to the service, what it sends; to the mock, what it asks for.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Mail")]
+pub struct MailjetArgs {
+    /// Key of Mailjet's API
+    ///
+    /// Sent if MAIL_DIALECT is mailjet; the mock asks for it, or without it takes any
+    #[arg(long, env, value_name = "KEY", requires = "mailjet_api_secret")]
+    pub mailjet_api_key: Option<String>,
+    /// Secret of Mailjet's API
+    ///
+    /// It goes with MAILJET_API_KEY
+    #[arg(long, env, value_name = "SECRET", requires = "mailjet_api_key")]
+    pub mailjet_api_secret: Option<SecretString>,
 }
 
 /// How mails are sent, wherever the provider is.
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Mail")]
 pub struct MailArgs {
+    /// The API's dialect: mailpit or mailjet
+    ///
+    /// Mailjet needs MAILJET_API_KEY and MAILJET_API_SECRET
+    #[arg(long, env, value_name = "KIND", default_value = "mailpit")]
+    pub mail_dialect: DialectChoice,
+    #[command(flatten)]
+    pub mailjet: MailjetArgs,
     /// Address that mails come from
     #[arg(long, env, value_name = "ADDRESS", default_value = "no-reply@sixty.example")]
     pub mail_from: String,
@@ -399,6 +434,7 @@ pub struct Config {
     pub hash_threads: usize,
     pub hash_max_wait: Duration,
     pub mail_url: Url,
+    pub mail_dialect: Arc<dyn Dialect>,
     pub mail_from: Sender,
     pub mail_timeout: Duration,
     pub mail_lease: Duration,
@@ -442,6 +478,16 @@ impl Config {
                           under a live code";
             return Err(bad("PENDING_TTL", reason));
         }
+        let mail_dialect: Arc<dyn Dialect> = match mail.mail_dialect {
+            DialectChoice::Mailpit => Arc::new(Mailpit),
+            DialectChoice::Mailjet => {
+                let needed = || bad("MAILJET_API_KEY", "must be set if MAIL_DIALECT is mailjet");
+                let MailjetArgs { mailjet_api_key: key, mailjet_api_secret: secret } = mail.mailjet;
+                let key = key.filter(|key| !key.is_empty()).ok_or_else(needed)?;
+                let secret = secret.filter(|secret| !secret.expose_secret().is_empty()).ok_or_else(needed)?;
+                Arc::new(Mailjet { key, secret })
+            }
+        };
         Email::parse(&mail.mail_from).map_err(|error| bad("MAIL_FROM", error))?;
         let hash_cost = HashCost::new(hash.argon2_memory_kib, hash.argon2_passes, hash.argon2_lanes)
             .map_err(|error| bad("ARGON2_MEMORY_KIB", error))?;
@@ -495,6 +541,7 @@ impl Config {
             hash_threads: if hash.hash_threads == 0 { cores } else { usize::from(hash.hash_threads) },
             hash_max_wait: hash.hash_max_wait,
             mail_url: provider.mail_url,
+            mail_dialect,
             mail_from: Sender { email: mail.mail_from, name: mail.mail_from_name },
             mail_timeout,
             mail_lease: mail.mail_lease,
@@ -549,6 +596,9 @@ mod tests {
         assert_eq!(name(&["--code-secret", SECRET, "--mail-timeout=20s"]), "MAIL_LEASE");
         assert_eq!(name(&["--code-secret", SECRET, "--pending-ttl=15m"]), "PENDING_TTL");
         assert_eq!(name(&["--code-secret", SECRET, "--mail-from=nobody"]), "MAIL_FROM");
+        assert_eq!(name(&["--code-secret", SECRET, "--mail-dialect=mailjet"]), "MAILJET_API_KEY");
+        let empty = ["--mail-dialect=mailjet", "--mailjet-api-key=", "--mailjet-api-secret="];
+        assert_eq!(name(&[&["--code-secret", SECRET][..], &empty].concat()), "MAILJET_API_KEY");
         assert_eq!(name(&["--code-secret", SECRET, "--argon2-memory-kib=1"]), "ARGON2_MEMORY_KIB");
     }
 

@@ -9,7 +9,8 @@ use secrecy::ExposeSecret as _;
 
 use super::CliError;
 use crate::config::{
-    Config, ExistingChoice, ListenArgs, ProviderArgs, ServeArgs, ServiceArgs, StorageChoice, StoreArgs,
+    Config, DialectChoice, ExistingChoice, ListenArgs, MailjetArgs, ProviderArgs, ServeArgs, ServiceArgs,
+    StorageChoice, StoreArgs,
 };
 use crate::entropy::Entropy;
 
@@ -55,10 +56,15 @@ impl Addresses {
             ExistingChoice::Hide => "hide",
             ExistingChoice::Reveal => "reveal",
         };
+        let dialect = match service.mail.mail_dialect {
+            DialectChoice::Mailpit => "mailpit",
+            DialectChoice::Mailjet => "mailjet",
+        };
         let clients = &service.clients;
-        let assignments = [
+        let mut assignments = vec![
             ("API_URL", self.api_url()),
             ("MAIL_URL", self.mail_url()),
+            ("MAIL_DIALECT", dialect.to_owned()),
             ("OPS_URL", format!("http://{}", self.ops)),
             ("PUBLIC_URL", self.api_url()),
             ("DATABASE_URL", self.database_url.clone()),
@@ -83,6 +89,11 @@ impl Addresses {
             ("ARGON2_PASSES", service.hash.argon2_passes.to_string()),
             ("ARGON2_LANES", service.hash.argon2_lanes.to_string()),
         ];
+        let MailjetArgs { mailjet_api_key, mailjet_api_secret } = &service.mail.mailjet;
+        if let (Some(key), Some(secret)) = (mailjet_api_key, mailjet_api_secret) {
+            assignments.push(("MAILJET_API_KEY", key.clone()));
+            assignments.push(("MAILJET_API_SECRET", secret.expose_secret().to_owned()));
+        }
         assignments.iter().fold(String::new(), |mut lines, (name, value)| {
             writeln!(lines, "{name}={}", quoted(value)).expect("writing to a string does not fail");
             lines

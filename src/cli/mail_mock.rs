@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{CliError, on_signal, print};
-use crate::config::BadSetting;
+use crate::config::{BadSetting, MailjetArgs};
 use crate::entropy::Entropy;
 use crate::http::server::{self, ServerLimits};
 use crate::mail_mock::{Credentials, Faults, MailMock, Options};
@@ -23,6 +22,8 @@ pub struct MailMockArgs {
     mail_mock_addr: SocketAddr,
     #[command(flatten)]
     mock: MockArgs,
+    #[command(flatten)]
+    mailjet: MailjetArgs,
 }
 
 /// How the mock behaves; faults can be changed while it runs, by PUT /api/faults.
@@ -43,18 +44,10 @@ pub struct MockArgs {
     /// The mail is taken then, but its sender cannot know
     #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
     mail_mock_drop_rate: f64,
-    /// Key that Mailjet's API asks for
-    ///
-    /// Without it any will do
-    #[arg(long, env, value_name = "KEY", requires = "mailjet_api_secret")]
-    mailjet_api_key: Option<String>,
-    /// Secret that Mailjet's API asks for
-    #[arg(long, env, value_name = "SECRET", requires = "mailjet_api_key")]
-    mailjet_api_secret: Option<SecretString>,
 }
 
 impl MockArgs {
-    pub fn mock(self) -> Result<MailMock, CliError> {
+    pub fn mock(self, mailjet: MailjetArgs) -> Result<MailMock, CliError> {
         let faults = Faults {
             fail_rate: self.mail_mock_fail_rate,
             status: self.mail_mock_status,
@@ -70,14 +63,14 @@ impl MockArgs {
             };
             BadSetting { name, reason: error.rule.to_owned() }
         })?;
-        let mailjet = self.mailjet_api_key.zip(self.mailjet_api_secret);
+        let mailjet = mailjet.mailjet_api_key.zip(mailjet.mailjet_api_secret);
         let mailjet = mailjet.map(|(key, secret)| Credentials { key, secret });
         Ok(MailMock::new(Options { faults, mailjet }, u64::from_ne_bytes(Entropy::from_system().bytes())))
     }
 }
 
 pub async fn run(args: MailMockArgs) -> Result<(), CliError> {
-    let mock = args.mock.mock()?;
+    let mock = args.mock.mock(args.mailjet)?;
     let stop = on_signal()?;
     let addr = args.mail_mock_addr;
     let listener = TcpListener::bind(addr)

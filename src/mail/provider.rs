@@ -1,14 +1,14 @@
-//! Handing a mail to the provider, and reading from its answer whether that may be tried again.
+//! Handing a mail to the provider in its [`Dialect`], and reading from its answer whether that may be tried again.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::mailpit;
 use super::messages::Message;
 
 /// Whom the mails come from.
@@ -35,11 +35,25 @@ pub enum SendError {
     Permanent { reason: String },
 }
 
+/// How a provider's API wants a mail, and what it answers.
+pub trait Dialect: Send + Sync {
+    /// Below the base URL, without a slash at the beginning.
+    fn path(&self) -> &'static str;
+
+    /// Writes the mail, and who sends it, into the request. The key is the same whenever this mail is sent again.
+    fn write(&self, request: RequestBuilder, from: &Sender, message: &Message, key: Uuid) -> RequestBuilder;
+
+    /// How the mail fared, as an HTTP status: that of the answer, unless its body knows better. `None` is an answer of
+    /// success that does not say so of the mail; a 200 alone may come from anything.
+    fn status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode>;
+}
+
 #[derive(Clone)]
 pub struct Provider {
     http: Client,
     url: Url,
     from: Sender,
+    dialect: Arc<dyn Dialect>,
 }
 
 /// More than any dialect's answer; the rest of a longer one is not read.
@@ -50,12 +64,12 @@ impl Provider {
     ///
     /// # Errors
     /// When the URL cannot be a base, or the TLS roots of this machine cannot be read.
-    pub fn new(base: &Url, from: Sender, timeout: Duration) -> Result<Self, String> {
+    pub fn new(base: &Url, dialect: Arc<dyn Dialect>, from: Sender, timeout: Duration) -> Result<Self, String> {
         let mut url = base.clone();
         url.path_segments_mut()
             .map_err(|()| "cannot be the base of a path")?
             .pop_if_empty()
-            .extend(mailpit::PATH.split('/'));
+            .extend(dialect.path().split('/'));
         // A mail API that redirects is not the one that was configured.
         let mut http = Client::builder().timeout(timeout).redirect(redirect::Policy::none());
         let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -64,27 +78,31 @@ impl Provider {
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| error.without_url().to_string())?;
-        Ok(Self { http, url, from })
+        Ok(Self { http, url, from, dialect })
     }
 
     /// # Errors
     /// Anything but the provider's clear acceptance.
     pub async fn send(&self, message: &Message, key: Uuid) -> Result<(), SendError> {
-        let request = self
-            .http
-            .post(self.url.clone())
-            .header("Idempotency-Key", key.to_string())
-            .json(&mailpit::body(&self.from, message));
+        let request = self.http.post(self.url.clone()).header("Idempotency-Key", key.to_string());
+        let request = self.dialect.write(request, &self.from, message, key);
         let lost = |reason: &str, maybe_taken| {
             let reason = reason.to_owned();
             SendError::Temporary { reason, retry_after: None, maybe_taken }
         };
         let response = request.send().await.map_err(|error| lost(kind(&error), !error.is_connect()))?;
-        if !response.status().is_success() {
-            return Err(refusal(response.status(), retry_after(&response)));
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let body = match read(response).await {
+            Ok(body) => body,
+            Err(error) if status.is_success() => return Err(lost(kind(&error), true)),
+            // It was refused; how, only the rest would have said.
+            Err(_) => vec![],
+        };
+        match self.dialect.status(status, &body) {
+            Some(status) if status.is_success() => Ok(()),
+            Some(status) => Err(refusal(status, retry_after)),
+            None => Err(lost("answered 2xx without accepting the mail", true)),
         }
-        let body = read(response).await.map_err(|error| lost(kind(&error), true))?;
-        if mailpit::accepted(&body) { Ok(()) } else { Err(lost("answered 2xx without accepting the mail", true)) }
     }
 }
 
@@ -100,10 +118,14 @@ async fn read(mut response: Response) -> reqwest::Result<Vec<u8>> {
 }
 
 /// 4xx means that the request is at fault and stays so, but for those that speak of time or rate (RFC 9110, RFC 6585).
+pub fn is_permanent(status: StatusCode) -> bool {
+    let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    status.is_client_error() && !passing.contains(&status)
+}
+
 fn refusal(status: StatusCode, retry_after: Option<Duration>) -> SendError {
     let reason = format!("answered {}", status.as_u16());
-    let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-    if status.is_client_error() && !passing.contains(&status) {
+    if is_permanent(status) {
         SendError::Permanent { reason }
     } else {
         SendError::Temporary { reason, retry_after, maybe_taken: false }
@@ -129,6 +151,7 @@ fn kind(error: &reqwest::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::mailpit::Mailpit;
 
     #[test]
     fn only_a_refusal_of_the_mail_itself_is_final() {
@@ -144,7 +167,9 @@ mod tests {
     fn the_path_follows_the_base() {
         let from = Sender { email: "no-reply@sixty.example".into(), name: "Sixty".into() };
         for base in ["http://mail.example:8025", "http://mail.example:8025/"] {
-            let provider = Provider::new(&base.parse().unwrap(), from.clone(), Duration::from_secs(1)).unwrap();
+            let provider =
+                Provider::new(&base.parse().unwrap(), Arc::new(Mailpit), from.clone(), Duration::from_secs(1));
+            let provider = provider.unwrap();
             assert_eq!(provider.url.as_str(), "http://mail.example:8025/api/v1/send");
         }
     }

@@ -42,6 +42,7 @@ async fn a_bad_setting_is_one_line_with_its_name_and_without_its_value() {
         ("MAIL_URL", "mailto:c4n4ry@127.0.0.1"),
         ("MAIL_FROM", "c4n4ry"),
         ("MAIL_CONCURRENCY", "c4n4ry"),
+        ("MAIL_DIALECT", "c4n4ry"),
         ("ARGON2_MEMORY_KIB", "1"),
         ("API_ADDR", "c4n4ry"),
         ("MIGRATE", "c4n4ry"),
@@ -74,6 +75,7 @@ async fn what_must_be_set_is_named_in_one_line() {
         (&mut sixty(&["serve"]), "DATABASE_URL, REDIS_URL, MAIL_URL, CODE_SECRET"),
         (&mut sixty(&["migrate", "status"]), "DATABASE_URL"),
         (sixty(&["mail-mock"]).env("MAILJET_API_KEY", CANARY), "MAILJET_API_SECRET"),
+        (serve().env("MAILJET_API_KEY", CANARY), "MAILJET_API_SECRET"),
     ] {
         assert_eq!(complaint(command).await, (2, format!("sixty: {settings}: must be set\n")));
     }

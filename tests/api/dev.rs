@@ -123,6 +123,9 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
         .env("REDIS_PREFIX", "it's a $prefix")
         .env("PUBLIC_URL", "https://given.example")
         .env("EXISTING_ACCOUNT", "reveal")
+        .env("MAIL_DIALECT", "mailjet")
+        .env("MAILJET_API_KEY", "key")
+        .env("MAILJET_API_SECRET", "it's a $ecret")
         .env("CODE_DIGITS", "6")
         .env("PASSWORD_MIN_LENGTH", "9");
     let mut dev = Dev::run(&mut first, folder.join("env")).await;

@@ -170,6 +170,15 @@ pub async fn run(flags: &[&str], stop: CancellationToken) -> String {
     url
 }
 
+/// A provider of a test's own; returns its URL.
+pub async fn mail_mock(options: Options, stop: CancellationToken) -> String {
+    let mail = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mail_url = format!("http://{}", mail.local_addr().unwrap());
+    let limits = ServerLimits { max_connections: 256, stall_timeout: Duration::from_secs(10) };
+    tokio::spawn(server::serve(mail, MailMock::new(options, 60).endpoint(), limits, stop));
+    mail_url
+}
+
 impl Service {
     pub async fn start() -> Self {
         Self::start_with(&[]).await
@@ -178,11 +187,7 @@ impl Service {
     /// Flags as `sixty serve` takes them.
     pub async fn start_with(flags: &[&str]) -> Self {
         let stop = CancellationToken::new();
-        let mail = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mail_url = format!("http://{}", mail.local_addr().unwrap());
-        let limits = ServerLimits { max_connections: 256, stall_timeout: Duration::from_secs(10) };
-        let mock = MailMock::new(Options::default(), 60).endpoint();
-        tokio::spawn(server::serve(mail, mock, limits, stop.clone()));
+        let mail_url = mail_mock(Options::default(), stop.clone()).await;
         Self::join(&database().await, &format!("t{}", unique()), &mail_url, flags, stop).await
     }
 
@@ -277,9 +282,13 @@ impl Service {
 
     /// The text of a mail that was listed.
     pub async fn text(&self, mail: &Value) -> String {
+        self.whole(mail).await["Text"].as_str().unwrap().to_owned()
+    }
+
+    /// All of a mail that was listed.
+    pub async fn whole(&self, mail: &Value) -> Value {
         let url = format!("{}/api/v1/message/{}", self.mail_url, mail["ID"].as_str().unwrap());
-        let mail: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
-        mail["Text"].as_str().unwrap().to_owned()
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 
     /// Waits for the `n`-th mail to the address and takes the code from the newest.
@@ -317,6 +326,15 @@ impl Service {
     /// How many mails are unfinished.
     pub async fn unfinished(&self) -> i64 {
         sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&self.db).await.unwrap()
+    }
+
+    /// Waits until an attempt to send the only mail has begun.
+    pub async fn attempted(&self) {
+        eventually("an attempt", async || {
+            let attempts: i32 = sqlx::query_scalar("SELECT attempts FROM outbox").fetch_one(&self.db).await.unwrap();
+            (attempts >= 1).then_some(())
+        })
+        .await;
     }
 
     pub async fn outbox_is_empty(&self) {

@@ -13,6 +13,7 @@ mod edge;
 mod failures;
 mod kit;
 mod limits;
+mod mailjet;
 mod migrate;
 mod not_me;
 mod outbox;

@@ -1,0 +1,58 @@
+//! A provider that speaks Mailjet's dialect.
+
+use serde_json::{Value, json};
+use sixty::mail_mock::{Credentials, Options};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::kit::{PASSWORD, Service, mail_mock};
+
+const ADA: &str = "ada@example.com";
+
+/// A service whose provider wants this key and secret, and that sends the key with `secret`.
+async fn service(secret: &str) -> (Service, DropGuard) {
+    let stop = CancellationToken::new();
+    let credentials = Credentials { key: "key".into(), secret: "secret".into() };
+    let mail_url = mail_mock(Options { mailjet: Some(credentials), ..Options::default() }, stop.clone()).await;
+    let secret = format!("--mailjet-api-secret={secret}");
+    let flags = ["--mail-url", &mail_url, "--mail-dialect=mailjet", "--mailjet-api-key=key", &secret];
+    let mut service = Service::start_with(&flags).await;
+    service.mail_url = mail_url;
+    (service, stop.drop_guard())
+}
+
+#[tokio::test]
+async fn a_mail_goes_out_and_its_code_works() {
+    let (service, _mock) = service("secret").await;
+    service.registered(ADA).await;
+    let code = service.code(ADA, 1).await;
+    let mail = service.whole(&service.mails(ADA).await[0]).await;
+    assert_eq!(mail["From"], json!({ "Name": "Sixty", "Address": "no-reply@sixty.example" }));
+    assert_eq!(mail["To"], json!([{ "Name": "", "Address": ADA }]));
+    assert_eq!(mail["Subject"], "Your Sixty code");
+    assert!(mail["HTML"].as_str().unwrap().contains(&code));
+    assert_eq!(mail["Headers"], json!({ "Auto-Submitted": "auto-generated" }));
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_gets_the_mail_again() {
+    let (service, _mock) = service("secret").await;
+    for faults in [json!({ "fail_rate": 1, "status": 429 }), json!({ "drop_rate": 1 })] {
+        service.faults(faults.clone()).await;
+        let email = format!("{}@example.com", faults.as_object().unwrap().keys().next().unwrap());
+        service.registered(&email).await;
+        service.attempted().await;
+        service.faults(json!({})).await;
+        service.outbox_is_empty().await;
+        let mails: Vec<Value> = service.mails(&email).await;
+        assert_eq!(mails.len(), 1, "{faults}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_gives_up() {
+    let (service, _mock) = service("wrong").await;
+    service.registered(ADA).await;
+    service.outbox_is_empty().await;
+    assert!(service.mails(ADA).await.is_empty());
+}
