@@ -15,7 +15,8 @@ impl Dialect for Mailpit {
         "api/v1/send"
     }
 
-    fn write(&self, request: RequestBuilder, from: &Sender, message: &Message, _: Uuid) -> RequestBuilder {
+    fn write(&self, request: RequestBuilder, from: &Sender, message: &Message, key: Uuid) -> RequestBuilder {
+        let (_, domain) = from.email.rsplit_once('@').unwrap_or_default();
         request.json(&json!({
             "From": { "Email": from.email, "Name": from.name },
             "To": [{ "Email": message.to, "Name": "" }],
@@ -25,6 +26,8 @@ impl Dialect for Mailpit {
             "Headers": {
                 // RFC 3834: no vacation responder should answer.
                 "Auto-Submitted": "auto-generated",
+                // A mailbox that gets a mail twice knows it by this.
+                "Message-ID": format!("<{key}@{domain}>"),
             },
         }))
     }
@@ -70,7 +73,8 @@ mod tests {
           "Text": "T",
           "HTML": "<p>T",
           "Headers": {
-            "Auto-Submitted": "auto-generated"
+            "Auto-Submitted": "auto-generated",
+            "Message-ID": "<00000000-0000-0000-0000-000000000000@sixty.example>"
           }
         }
         "#);
