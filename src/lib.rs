@@ -21,7 +21,7 @@
 //! the pending user and the mail to be sent in one transaction. The answer is 201, and nobody has looked whether the
 //! address has an account.
 //!
-//! Later, or in another process, [`Worker::run`] claims the mail from the [`Outbox`] under a lease. It derives the code
+//! Later, or in another process, [`Worker::run`] claims the mail from the [`Outbox`] under a lease, which it renews while it is at it. It derives the code
 //! from the row's nonce ([`CodeSecret::code`]), makes it live ([`Codes::put`]), hands the mail to the provider
 //! ([`Provider::send`]), and puts the code again, because the minute belongs to the person: it begins when the mail was
 //! accepted. Where the address has an account its owner is told so, and a decoy takes the code's place. What fails is

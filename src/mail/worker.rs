@@ -50,6 +50,8 @@ pub struct Worker<C> {
 /// What to do with a claim after an attempt.
 enum Outcome {
     Sent,
+    /// Somebody else has it now, or nobody needs it.
+    Lost,
     /// A later grant, three wrong guesses, an activation or the end of the registration came in between.
     NotWanted,
     Retry {
@@ -106,7 +108,10 @@ impl<C: Codes> Worker<C> {
     }
 
     async fn handle(&self, claim: Claim) {
-        let outcome = self.attempt(&claim).await;
+        let outcome = tokio::select! {
+            outcome = self.attempt(&claim) => outcome,
+            () = self.outbox.keep(&claim) => Outcome::Lost,
+        };
         if let Err(error) = self.settle(&claim, outcome).await {
             // The lease ends by itself and the mail is sent again, with the same code under the same key.
             warn!(%error, user.id = %claim.user, "a mail's end could not be noted");
@@ -157,11 +162,8 @@ impl<C: Codes> Worker<C> {
             }
         }
         let unsent = claim.unsent && !maybe_taken;
-        if unsent {
-            // Nobody has the code, so nobody should lose a guess at it. It expires by itself if this fails.
-            if let Err(error) = self.codes.withdraw(claim.user, claim.grant).await {
-                debug!(%error, user.id = %claim.user, "a code that was not mailed was not withdrawn");
-            }
+        if unsent && let Err(error) = self.withdraw(claim).await {
+            debug!(%error, user.id = %claim.user, "a code that was not mailed was not withdrawn");
         }
         match sent {
             Ok(()) => {}
@@ -178,6 +180,12 @@ impl<C: Codes> Worker<C> {
         }
     }
 
+    /// Nobody has the code, so nobody should lose a guess at it. It expires by itself if this fails.
+    async fn withdraw(&self, claim: &Claim) -> Result<(), StoreError> {
+        // Who took the mail over may have sent the code meanwhile. A whole lease is time enough to be sure of the claim.
+        if self.outbox.renew(claim).await? { self.codes.withdraw(claim.user, claim.grant).await } else { Ok(()) }
+    }
+
     async fn settle(&self, claim: &Claim, outcome: Outcome) -> Result<(), StoreError> {
         let (user, attempts) = (claim.user, claim.attempts);
         let outcome = match outcome {
@@ -192,6 +200,10 @@ impl<C: Codes> Worker<C> {
                     None => Outcome::GiveUp { reason },
                 }
             }
+            Outcome::Lost => {
+                debug!(user.id = %user, "the claim was no longer held");
+                return Ok(());
+            }
             done => done,
         };
         let label = match &outcome {
@@ -203,7 +215,7 @@ impl<C: Codes> Worker<C> {
                 error!(%reason, user.id = %user, attempts, "a mail was given up");
                 "given_up"
             }
-            Outcome::NotWanted | Outcome::Retry { .. } => {
+            _ => {
                 debug!(user.id = %user, "a mail is not wanted any more");
                 "not_wanted"
             }

@@ -29,3 +29,4 @@ mod serve;
 mod squatting;
 mod stack;
 mod stores;
+mod workers;

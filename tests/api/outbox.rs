@@ -76,27 +76,51 @@ async fn a_mail_too_old_is_given_up() {
 
 #[tokio::test]
 async fn the_mail_of_a_worker_that_died_is_taken_over() {
-    let service = Service::start_with(&[
-        "--mail-timeout=1s",
-        "--mail-lease=8s",
-        "--redis-timeout=400ms",
-        "--database-timeout=2s",
-    ])
-    .await;
-    // The provider holds the request for longer than the worker waits; the row is claimed meanwhile.
+    let service = Service::start_with(&["--mail-lease=1s", "--redis-timeout=500ms"]).await;
     service.faults(json!({ "latency_ms": 60_000 })).await;
     service.registered(ADA).await;
-    eventually("a claim", async || {
-        let leased: bool =
-            sqlx::query_scalar("SELECT lease IS NOT NULL FROM outbox").fetch_one(&service.db).await.unwrap();
-        leased.then_some(())
-    })
-    .await;
+    service.attempted().await;
     // As if its worker had died: the lease is a stranger's, who never comes back.
     sqlx::query("UPDATE outbox SET lease = gen_random_uuid()").execute(&service.db).await.unwrap();
     service.faults(json!({})).await;
     let code = service.code(ADA, 1).await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_worker_that_lives_keeps_its_mail_however_slow_the_provider_is() {
+    let flags = ["--mail-lease=1s", "--redis-timeout=500ms"];
+    let service = Service::start_with(&flags).await;
+    let _replica = service.replica(&flags).await;
+    service.faults(json!({ "latency_ms": 3_000 })).await;
+    service.registered(ADA).await;
+    let mut most = 0;
+    eventually("the end of the mail", async || {
+        let attempts = "SELECT max(attempts) FROM outbox";
+        let attempts: Option<i32> = sqlx::query_scalar(attempts).fetch_one(&service.db).await.unwrap();
+        most = most.max(attempts.unwrap_or_default());
+        attempts.is_none().then_some(())
+    })
+    .await;
+    assert_eq!((most, service.mails(ADA).await.len()), (1, 1));
+}
+
+/// The successor may have sent the code that the refused attempt would take back.
+#[tokio::test]
+async fn who_lost_a_mail_takes_no_code_back() {
+    let service = Service::start_with(&["--mail-lease=10m", "--mail-concurrency=1"]).await;
+    service.faults(json!({ "latency_ms": 1_000, "fail_rate": 1, "status": 503 })).await;
+    let id = service.registered(ADA).await;
+    let has_code = async || -> bool { service.redis(&["EXISTS", &service.key("code", &id)]).await };
+    eventually("a code", async || has_code().await.then_some(())).await;
+    sqlx::query("UPDATE outbox SET lease = gen_random_uuid()").execute(&service.db).await.unwrap();
+    service.registered("bob@example.com").await;
+    eventually("the end of the attempt", async || {
+        let next: i32 = sqlx::query_scalar("SELECT min(attempts) FROM outbox").fetch_one(&service.db).await.unwrap();
+        (next > 0).then_some(())
+    })
+    .await;
+    assert!(has_code().await);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ pub struct Outbox {
     lease: Duration,
 }
 
-/// A mail that this process may send until the lease ends.
+/// A mail that this process may send while it holds the lease.
 #[derive(Debug)]
 pub struct Claim {
     pub grant: Grant,
@@ -40,7 +40,7 @@ pub struct Claim {
 }
 
 impl Outbox {
-    /// A lease must be longer than an attempt to send takes.
+    /// `lease` is how long a claim is held without being renewed: who claims and dies delays the mail by as much.
     pub fn new(postgres: Postgres, lease: Duration) -> Self {
         Self { postgres, lease }
     }
@@ -106,6 +106,30 @@ impl Outbox {
             .collect()
     }
 
+    /// Holds the claim until a whole lease from now. `false`: it is lost, to whom took it over, to a later grant, or with
+    /// the registration.
+    pub async fn renew(&self, claim: &Claim) -> Result<bool, StoreError> {
+        let renew = sqlx::query!(
+            "UPDATE outbox SET due_at = now() + make_interval(secs => $3) WHERE id = $1 AND lease = $2",
+            claim.grant.0,
+            claim.lease,
+            self.lease.as_secs_f64(),
+        );
+        let renewed = self.postgres.bounded(renew.execute(self.postgres.pool())).await?;
+        Ok(renewed.rows_affected() == 1)
+    }
+
+    /// Renews the claim for as long as this is awaited, which ends when the claim is lost.
+    pub async fn keep(&self, claim: &Claim) {
+        loop {
+            tokio::time::sleep(self.lease / 3).await;
+            // A database that does not answer shows the row to nobody else either.
+            if matches!(self.renew(claim).await, Ok(false)) {
+                return;
+            }
+        }
+    }
+
     /// Makes the link of a mail to the user work, from now on: who gets a late mail should have as long as others.
     /// `false`: the registration is gone or no longer pending, and needs no mail either.
     pub async fn link(&self, user: UserId, link: &NotMeHash) -> Result<bool, StoreError> {
@@ -141,7 +165,7 @@ impl Outbox {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives the mail back, to be tried again after `delay`; `unsent` says whether still no attempt can have reached the
+    /// Gives the mail back, to be tried again after `delay`, by whoever comes first; `unsent` says whether still no attempt can have reached the
     /// provider. `false`: this claim no longer held it.
     pub async fn retry(&self, claim: &Claim, delay: Duration, unsent: bool) -> Result<bool, StoreError> {
         let back = sqlx::query!(

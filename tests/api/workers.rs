@@ -1,0 +1,54 @@
+//! What becomes of mails when processes end, by will or by force.
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use sixty::mail_mock::Options;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::kit::{CODE_SECRET, PASSWORD, Service, database, mail_mock, stack, unique};
+use crate::process::{Running, sixty};
+
+const ADA: &str = "ada@example.com";
+
+/// A database, a key prefix and a provider, and no process that uses them.
+struct World {
+    database_url: String,
+    prefix: String,
+    mail_url: String,
+    _mock: DropGuard,
+}
+
+impl World {
+    async fn new() -> World {
+        let stop = CancellationToken::new();
+        let mail_url = mail_mock(Options::default(), stop.clone()).await;
+        World { database_url: database().await, prefix: format!("t{}", unique()), mail_url, _mock: stop.drop_guard() }
+    }
+
+    async fn serve(&self, flags: &[&str]) -> (Running, Service) {
+        let mut serve = sixty(&["serve"]);
+        serve
+            .args(["--database-url", &self.database_url, "--redis-url", stack().redis_url()])
+            .args(["--redis-prefix", &self.prefix, "--mail-url", &self.mail_url, "--code-secret", CODE_SECRET])
+            .args(flags);
+        let (running, api) = Running::serve(&mut serve).await;
+        let stop = CancellationToken::new();
+        let service = Service::reach(api, &self.mail_url, &self.database_url, &self.prefix, stop).await;
+        (running, service)
+    }
+}
+
+/// Nobody else can have it before its lease is over, which must take seconds.
+#[tokio::test]
+async fn a_mail_that_a_killed_process_had_under_way_is_taken_over() {
+    let world = World::new().await;
+    let (mut killed, service) = world.serve(&[]).await;
+    service.faults(json!({ "latency_ms": 60_000 })).await;
+    service.registered(ADA).await;
+    service.attempted().await;
+    killed.end(Signal::SIGKILL).await;
+    service.faults(json!({})).await;
+    let (_running, service) = world.serve(&[]).await;
+    let code = service.code(ADA, 1).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+}
