@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::accounts::Accounts;
-use crate::accounts::ports::Codes;
 use crate::accounts::purge;
 use crate::accounts::register::ExistingAccount;
 use crate::config::Config;
@@ -128,13 +127,19 @@ impl App {
         let api = server::serve(api, api_routes, config.server, stop.clone());
         let ops = server::serve(ops, ops_routes, config.server, stop.clone());
         let purge = purge::run(users, config.pending_ttl, stop.clone());
+        let hand_over = CancellationToken::new();
+        let worker = worker.run(stop.clone(), hand_over.clone());
         let jobs = jobs(postgres, config.migrate.then_some(migrated), worker, purge, stop.clone());
         let all = async move { tokio::try_join!(served(api), served(ops), jobs).map(drop) };
         let grace = config.shutdown_grace;
         let grace_over = async move {
             stop.cancelled().await;
             info!("stopping: finishing what is under way");
-            tokio::time::sleep(grace).await;
+            // The rest of the time is for telling PostgreSQL which mails others may take over at once.
+            let finishing = grace.mul_f64(0.8);
+            tokio::time::sleep(finishing).await;
+            hand_over.cancel();
+            tokio::time::sleep(grace - finishing).await;
         };
         tokio::select! {
             ended = all => ended,
@@ -152,10 +157,10 @@ async fn served(server: impl Future<Output = ()>) -> Result<(), AppError> {
 }
 
 /// Migrates, if that is wanted, and then sends mails and purges until told to stop.
-async fn jobs<C: Codes>(
+async fn jobs(
     postgres: Postgres,
     migrate: Option<watch::Sender<bool>>,
-    worker: Worker<C>,
+    worker: impl Future<Output = ()>,
     purge: impl Future<Output = ()>,
     stop: CancellationToken,
 ) -> Result<(), AppError> {
@@ -166,7 +171,7 @@ async fn jobs<C: Codes>(
         }
         done.send_replace(true);
     }
-    tokio::join!(worker.run(stop), purge);
+    tokio::join!(worker, purge);
     Ok(())
 }
 

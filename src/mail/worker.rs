@@ -52,6 +52,8 @@ enum Outcome {
     Sent,
     /// Somebody else has it now, or nobody needs it.
     Lost,
+    /// This process ends.
+    HandOver,
     /// A later grant, three wrong guesses, an activation or the end of the registration came in between.
     NotWanted,
     Retry {
@@ -66,8 +68,9 @@ enum Outcome {
 }
 
 impl<C: Codes> Worker<C> {
-    /// Works until told to stop, then finishes what is under way.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Works until told to stop, then finishes what is under way; what is not finished at `hand_over` is left to other
+    /// processes.
+    pub async fn run(self, stop: CancellationToken, hand_over: CancellationToken) {
         let worker = Arc::new(self);
         let mut under_way = JoinSet::new();
         let mut reachable = true;
@@ -82,8 +85,8 @@ impl<C: Codes> Worker<C> {
                         reachable = true;
                     }
                     for claim in claims {
-                        let worker = Arc::clone(&worker);
-                        under_way.spawn(async move { worker.handle(claim).await });
+                        let (worker, hand_over) = (Arc::clone(&worker), hand_over.clone());
+                        under_way.spawn(async move { worker.handle(claim, hand_over).await });
                     }
                 }
                 Err(error) if reachable => {
@@ -107,10 +110,11 @@ impl<C: Codes> Worker<C> {
         if free == 0 { Ok(vec![]) } else { self.outbox.claim(free as u32).await }
     }
 
-    async fn handle(&self, claim: Claim) {
+    async fn handle(&self, claim: Claim, hand_over: CancellationToken) {
         let outcome = tokio::select! {
             outcome = self.attempt(&claim) => outcome,
             () = self.outbox.keep(&claim) => Outcome::Lost,
+            () = hand_over.cancelled() => Outcome::HandOver,
         };
         if let Err(error) = self.settle(&claim, outcome).await {
             // The lease ends by itself and the mail is sent again, with the same code under the same key.
@@ -199,6 +203,12 @@ impl<C: Codes> Worker<C> {
                     }
                     None => Outcome::GiveUp { reason },
                 }
+            }
+            Outcome::HandOver => {
+                info!(user.id = %user, attempts, "a mail under way is left to another process");
+                // Whether the provider has it is not known.
+                self.outbox.retry(claim, Duration::ZERO, false).await?;
+                return Ok(());
             }
             Outcome::Lost => {
                 debug!(user.id = %user, "the claim was no longer held");

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::kit::{Answer, database, stack};
+use super::kit::{Answer, PASSWORD, database, stack};
 use super::process::{Folder, PATIENCE, PROGRAM, Running, complaint, family, output, sixty};
 
 fn serve(database_url: &str, redis_url: &str) -> Command {
@@ -170,6 +170,29 @@ impl Drop for Frozen {
             let _ = kill(*pid, Signal::SIGCONT);
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn it_ends_though_everything_hangs_with_a_mail_under_way() {
+    let folder = Folder::new("serve-hangs");
+    let options = StackOptions { program: PROGRAM.into(), folder: folder.0.clone(), keep: false };
+    let own = Stack::start(&options, |_| ()).unwrap();
+    // Connections wait in it for ever.
+    let mail = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mail_url = format!("http://{}", mail.local_addr().unwrap());
+    let mut serve = serve(own.database_url(), own.redis_url());
+    let (mut running, api) = Running::serve(serve.env("MAIL_URL", mail_url).env("SHUTDOWN_GRACE", "4s")).await;
+    ready(&mut running, &api).await;
+    let body = serde_json::json!({ "email": "ada@example.com", "password": PASSWORD });
+    let http = Client::builder().no_proxy().build().unwrap();
+    assert_eq!(Answer::of(http.post(format!("{api}/v1/users")).json(&body)).await.status, 201);
+    let (_mail, _) = mail.accept().await.unwrap();
+
+    let frozen = [Frozen::new(own.postgres_pid()), Frozen::new(own.redis_pid())];
+    assert!(running.end(Signal::SIGTERM).await.success(), "{}", running.stderr());
+    drop(frozen);
+    own.stop();
 }
 
 #[cfg(target_os = "linux")]

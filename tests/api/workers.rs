@@ -52,3 +52,33 @@ async fn a_mail_that_a_killed_process_had_under_way_is_taken_over() {
     let code = service.code(ADA, 1).await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_process_that_ends_leaves_others_what_it_cannot_finish() {
+    let world = World::new().await;
+    // Nobody who waits for the lease to end gets it in time.
+    let (mut ending, service) = world.serve(&["--shutdown-grace=2s", "--mail-lease=10m"]).await;
+    service.faults(json!({ "latency_ms": 60_000 })).await;
+    service.registered(ADA).await;
+    service.attempted().await;
+    assert!(ending.end(Signal::SIGTERM).await.success());
+    service.faults(json!({})).await;
+    let (_running, service) = world.serve(&[]).await;
+    let code = service.code(ADA, 1).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_process_that_ends_finishes_what_it_can_and_begins_nothing() {
+    let world = World::new().await;
+    let (mut ending, service) = world.serve(&["--mail-concurrency=1"]).await;
+    service.faults(json!({ "latency_ms": 2_000 })).await;
+    service.registered(ADA).await;
+    service.attempted().await;
+    service.registered("bob@example.com").await;
+    assert!(ending.end(Signal::SIGTERM).await.success(), "{}", ending.stderr());
+    assert_eq!(service.mails(ADA).await.len(), 1);
+    let left = "SELECT email FROM outbox JOIN users ON users.id = user_id WHERE attempts = 0";
+    let left: Vec<String> = sqlx::query_scalar(left).fetch_all(&service.db).await.unwrap();
+    assert_eq!((service.unfinished().await, left.as_slice()), (1, &["bob@example.com".to_owned()][..]));
+}
