@@ -24,6 +24,7 @@ use crate::http::openapi::{self, Document};
 use crate::http::routes::Edge;
 use crate::http::users::UsersApi;
 use crate::http::{routes, server};
+use crate::mail::circuit::Circuit;
 use crate::mail::provider::Provider;
 use crate::mail::worker::Worker;
 use crate::passwords::{HashCost, Hasher};
@@ -120,6 +121,7 @@ impl App {
             public_url,
             give_up_after: config.mail_give_up,
             concurrency: config.mail_concurrency,
+            circuit: Circuit::default(),
             entropy,
             queued: mail_queued,
         };

@@ -94,6 +94,7 @@ fn time_of_day() -> String {
 pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new().install_recorder()?;
     metrics::describe_counter!("sixty_mail_attempts_total", "Attempts to hand a mail over, by outcome.");
+    metrics::describe_gauge!("sixty_mail_probing", "1 while the mail provider fails and gets one mail at a time.");
     metrics::describe_counter!("sixty_registrations_total", "Registrations answered with 201.");
     metrics::describe_counter!("sixty_activations_total", "Accounts activated.");
     metrics::describe_counter!(
@@ -110,6 +111,7 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     metrics::counter!("sixty_activations_total").increment(0);
     metrics::counter!("sixty_limits_skipped_total").increment(0);
     metrics::gauge!("sixty_wrong_code_flood").set(0.0);
+    metrics::gauge!("sixty_mail_probing").set(0.0);
     for limit in ["codes", "misses", "failures"] {
         metrics::counter!("sixty_limited_requests_total", "limit" => limit).increment(0);
     }

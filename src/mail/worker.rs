@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::circuit::Circuit;
 use super::messages::{self, Message};
 use super::provider::{Provider, SendError};
 use super::retry;
@@ -42,6 +43,7 @@ pub struct Worker<C> {
     pub give_up_after: Duration,
     /// Mails under way at once.
     pub concurrency: usize,
+    pub circuit: Circuit,
     pub entropy: Entropy,
     /// Rung when this process has queued a mail.
     pub queued: Arc<Notify>,
@@ -75,9 +77,15 @@ impl<C: Codes> Worker<C> {
         let mut under_way = JoinSet::new();
         let mut reachable = true;
         loop {
+            if let Some(pause) = worker.circuit.pause() {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
             // A mail queued while the outbox is read is not slept over: its ring is kept until somebody waits for it.
             let queued = worker.queued.notified();
-            let free = worker.concurrency.saturating_sub(under_way.len());
+            let free = worker.circuit.limit(worker.concurrency).saturating_sub(under_way.len());
             match worker.claim(free).await {
                 Ok(claims) => {
                     if !reachable {
@@ -95,10 +103,11 @@ impl<C: Codes> Worker<C> {
                 }
                 Err(_) => {}
             }
+            let full = under_way.len() >= worker.circuit.limit(worker.concurrency);
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = under_way.join_next(), if under_way.len() == worker.concurrency => {}
-                () = queued, if under_way.len() < worker.concurrency => {}
+                _ = under_way.join_next(), if full => {}
+                () = queued, if !full => {}
                 () = tokio::time::sleep(POLL) => {}
             }
             while under_way.try_join_next().is_some() {}
@@ -158,6 +167,12 @@ impl<C: Codes> Worker<C> {
         }
         let begun = Instant::now();
         let sent = self.provider.send(&message, claim.idempotency_key).await;
+        match &sent {
+            Ok(()) => self.circuit.accepted(),
+            Err(SendError::Temporary { retry_after, .. }) => self.circuit.failed(*retry_after),
+            // It knows its mind, but has accepted nothing.
+            Err(SendError::Permanent { .. }) => {}
+        }
         let maybe_taken = matches!(&sent, Ok(()) | Err(SendError::Temporary { maybe_taken: true, .. }));
         if maybe_taken && begun.elapsed() + claim.age > LATE {
             // Before the minute begins, so that there is no gap in which it could be cut short.

@@ -1,11 +1,12 @@
-//! What becomes of mails when processes end, by will or by force.
+//! What becomes of mails when processes end, by will or by force, and of a provider that fails.
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use reqwest::Client;
+use serde_json::{Value, json};
 use sixty::mail_mock::Options;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::kit::{CODE_SECRET, PASSWORD, Service, database, mail_mock, stack, unique};
+use crate::kit::{CODE_SECRET, PASSWORD, Service, database, eventually, mail_mock, stack, unique};
 use crate::process::{Running, sixty};
 
 const ADA: &str = "ada@example.com";
@@ -81,4 +82,55 @@ async fn a_process_that_ends_finishes_what_it_can_and_begins_nothing() {
     let left = "SELECT email FROM outbox JOIN users ON users.id = user_id WHERE attempts = 0";
     let left: Vec<String> = sqlx::query_scalar(left).fetch_all(&service.db).await.unwrap();
     assert_eq!((service.unfinished().await, left.as_slice()), (1, &["bob@example.com".to_owned()][..]));
+}
+
+async fn metrics(running: &Running) -> String {
+    let log = running.stderr();
+    let mut events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ops = events.find_map(|event| Some(event["ops"].as_str()?.to_owned())).unwrap();
+    let http = Client::builder().no_proxy().build().unwrap();
+    http.get(format!("http://{ops}/metrics")).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_gets_one_mail_at_a_time_until_it_accepts_one() {
+    let world = World::new().await;
+    let (running, service) = world.serve(&[]).await;
+    assert!(metrics(&running).await.contains("sixty_mail_probing 0"));
+    service.faults(json!({ "fail_rate": 1 })).await;
+    let people: Vec<String> = (0..12).map(|n| format!("person{n}@example.com")).collect();
+    for person in &people {
+        service.registered(person).await;
+    }
+    eventually("probing", async || metrics(&running).await.contains("sixty_mail_probing 1").then_some(())).await;
+
+    service.faults(json!({ "fail_rate": 1, "latency_ms": 100 })).await;
+    let look = async || -> (i64, i64) {
+        let look = "SELECT count(lease), sum(attempts) FROM outbox";
+        sqlx::query_as(look).fetch_one(&service.db).await.unwrap()
+    };
+    let (_, before) = eventually("the end of what was under way", async || {
+        let seen = look().await;
+        (seen.0 <= 1).then_some(seen)
+    })
+    .await;
+    let mut most = 0;
+    eventually("three probes", async || {
+        let (under_way, attempts) = look().await;
+        most = most.max(under_way);
+        (attempts >= before + 3).then_some(())
+    })
+    .await;
+    assert_eq!(most, 1);
+
+    service.faults(json!({})).await;
+    service.outbox_is_empty().await;
+    for person in &people {
+        assert_eq!(service.mails(person).await.len(), 1, "{person}");
+    }
+    assert!(metrics(&running).await.contains("sixty_mail_probing 0"));
+    let log = running.stderr();
+    for line in ["trying one mail at a time", "accepts mails again"] {
+        assert_eq!(log.matches(line).count(), 1, "{log}");
+    }
 }
