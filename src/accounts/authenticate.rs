@@ -6,7 +6,7 @@ use super::Accounts;
 use super::ports::{Codes, Row, StoreError, Users};
 use crate::domain::email::Address;
 use crate::domain::password::Password;
-use crate::domain::user::{Status, User};
+use crate::domain::user::Status;
 use crate::passwords::{Overloaded, Recipe, Salt};
 
 #[derive(Debug, Error)]
@@ -24,9 +24,9 @@ pub enum AuthenticateError {
 }
 
 impl<U: Users, C: Codes> Accounts<U, C> {
-    /// Finds the row that the password fits. `None` stands for a user name that is no address: it costs the same one
+    /// Finds the row that the password fits, with the hash that it has now. `None` stands for a user name that is no address: it costs the same one
     /// evaluation as an unknown one and a known one.
-    pub async fn authenticate(&self, address: Option<&Address>, password: Password) -> Result<User, AuthenticateError> {
+    pub async fn authenticate(&self, address: Option<&Address>, password: Password) -> Result<Row, AuthenticateError> {
         let rows = match address {
             Some(address) => self.users.rows(address).await?,
             None => vec![],
@@ -49,24 +49,28 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             Some(row) => {
                 // A pending row is left as it is: that it could be upgraded would tell that it shadows no account.
                 if row.user.status == Status::Active && recipe.cost.is_below(self.hasher.cost()) {
-                    self.upgrade(&row, password).await;
+                    return Ok(self.upgrade(row, password).await);
                 }
-                Ok(row.user)
+                Ok(row)
             }
         }
     }
 
     /// Hashes the password anew at today's cost. Whatever comes in between, the old hash holds until the next time.
-    async fn upgrade(&self, row: &Row, password: Password) {
+    async fn upgrade(&self, row: Row, password: Password) -> Row {
         let recipe = Recipe { cost: self.hasher.cost(), ..row.hash.recipe };
         let Ok(new) = self.hasher.hash(password, recipe).await else {
-            return;
+            return row;
         };
         match self.users.rehash(row.user.id, &row.hash, &new).await {
-            Ok(true) => tracing::info!(user.id = %row.user.id, "a password hash was made anew at a higher cost"),
+            Ok(true) => {
+                tracing::info!(user.id = %row.user.id, "a password hash was made anew at a higher cost");
+                return Row { hash: new, ..row };
+            }
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, user.id = %row.user.id, "a password hash was not made anew"),
         }
+        row
     }
 }
 

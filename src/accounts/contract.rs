@@ -113,6 +113,7 @@ pub async fn users(store: &impl UsersUnderTest) {
     waits_double_and_short_codes_run_out(&hand).await;
     a_recipe_is_kept_for_good(&hand).await;
     an_accounts_hash_is_made_anew_if_it_is_alone_and_still_the_old_one(&hand).await;
+    a_password_is_changed_if_it_is_still_the_old_one_of_an_active_account(&hand).await;
     a_resend_takes_the_mails_place(&hand).await;
     activation_happens_once_and_only_to_this_row(&hand).await;
     an_account_and_a_pending_row_stand_side_by_side(&hand).await;
@@ -228,6 +229,23 @@ async fn an_accounts_hash_is_made_anew_if_it_is_alone_and_still_the_old_one<T: U
     hand.registered("rehash2@example.com").await;
     let shadowed = hand.store.users().rehash(shadow.id, &old, &new).await.expect("the store answers");
     assert!(!shadowed, "nobody else's hash is touched");
+}
+
+async fn a_password_is_changed_if_it_is_still_the_old_one_of_an_active_account<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let user = hand.registered("change@example.com").await;
+    let old = hand.rows("change@example.com").await[0].hash.clone();
+    let password = Password::present("battery staple").expect("a password");
+    let new = hand.hasher.hash(password, old.recipe).await.expect("one at a time");
+    let change = async |old, new| hand.store.users().change_password(user.id, old, new).await.expect("an answer");
+    assert!(!change(&old, &new).await, "it is pending");
+    hand.activate(&user).await.expect("pending till now");
+    assert!(!change(&new, &old).await, "it is another one");
+    assert!(change(&old, &new).await);
+    assert!(!change(&old, &new).await, "somebody else was faster");
+    assert!(change(&new, &old).await, "again, before the first mail was sent");
+    assert_eq!(hand.rows("change@example.com").await[0].hash.to_phc(), old.to_phc());
+    hand.store.disable(user.id).await;
+    assert!(!change(&old, &new).await, "it is disabled");
 }
 
 async fn a_resend_takes_the_mails_place<T: UsersUnderTest>(hand: &Hand<'_, T>) {

@@ -192,6 +192,15 @@ impl Users for MemoryUsers {
         Ok(true)
     }
 
+    async fn change_password(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
+        let mut tables = lock(&self.tables);
+        let row = tables
+            .users
+            .iter_mut()
+            .find(|(_, user, hash)| user.id == id && user.status == Status::Active && hash.to_phc() == old.to_phc());
+        Ok(row.map(|(_, _, hash)| *hash = new.clone()).is_some())
+    }
+
     async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
         Ok(lock(&self.tables).users.iter().find(|(_, user, _)| user.id == id).map(|(_, user, _)| user.clone()))
     }
@@ -410,7 +419,7 @@ impl Twins {
     pub async fn authenticate(&self, name: &str, password: &str) -> Result<User, AuthenticateError> {
         let email = Email::parse(name).ok();
         let password = Password::present(password).expect("a test's password");
-        self.accounts.authenticate(email.as_ref().map(Email::address), password).await
+        self.accounts.authenticate(email.as_ref().map(Email::address), password).await.map(|row| row.user)
     }
 
     /// Does what the mail worker does with the user's latest grant, again if it was done before.

@@ -2,6 +2,7 @@
 
 pub mod activate;
 pub mod authenticate;
+pub mod change_password;
 #[cfg(feature = "testing")]
 pub mod contract;
 pub mod delete;

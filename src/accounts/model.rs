@@ -195,12 +195,12 @@ impl<W: World> Model<'_, W> {
         let Address { account, pending, .. } = &self.addresses[who];
         let pending = pending.as_ref().filter(|pending| pending.password == password);
         match answer {
-            Ok(ref user) if *account == Some(password) => assert_eq!(user.status, Status::Active),
-            Ok(ref user) => assert_eq!(Some(user), pending.map(|pending| &pending.user)),
+            Ok(ref row) if *account == Some(password) => assert_eq!(row.user.status, Status::Active),
+            Ok(ref row) => assert_eq!(Some(&row.user), pending.map(|pending| &pending.user)),
             Err(AuthenticateError::WrongCredentials) => assert!(*account != Some(password) && pending.is_none()),
             Err(ref error) => panic!("{error}"),
         }
-        answer.ok()
+        answer.ok().map(|row| row.user)
     }
 
     async fn resend(&mut self, who: usize, password: usize) {

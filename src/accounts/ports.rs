@@ -92,6 +92,15 @@ pub trait Users: Send + Sync + 'static {
         new: &PasswordHash,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Replaces an active account's hash by that of another password, made by the same recipe, and queues a mail that tells
+    /// its owner. `false`, and nothing has changed: the hash is no longer `old`, or the account is not active.
+    fn change_password(
+        &self,
+        id: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     fn find(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
     /// Turns this very row from pending to active, and drops a mail of it that was not sent yet. `None`: the row is

@@ -49,10 +49,15 @@ impl Password {
         if COMMON.contains(folded.as_str()) {
             return Err(PasswordError::Common);
         }
-        if email.is_some_and(|email| is_made_of(&folded, email)) {
-            return Err(PasswordError::MadeOfAddress);
+        match email {
+            Some(email) => password.not_made_of(email),
+            None => Ok(password),
         }
-        Ok(password)
+    }
+
+    /// For who chose it before it was known for which address.
+    pub fn not_made_of(self, email: &Email) -> Result<Self, PasswordError> {
+        if is_made_of(&self.expose().to_lowercase(), email) { Err(PasswordError::MadeOfAddress) } else { Ok(self) }
     }
 
     /// Parses a password that is presented for authentication: only what nobody could have chosen is refused, so that

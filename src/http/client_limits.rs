@@ -6,6 +6,7 @@ use super::client::Client;
 use super::problem::Problem;
 use crate::accounts::activate::ActivateError;
 use crate::accounts::authenticate::AuthenticateError;
+use crate::accounts::ports::Row;
 use crate::domain::email::Address;
 use crate::domain::user::{Status, User};
 use crate::store::redis::limits::{Charge, Counted, RedisLimits};
@@ -15,7 +16,7 @@ use crate::store::redis::limits::{Charge, Counted, RedisLimits};
 pub struct ClientLimits(pub Option<RedisLimits>);
 
 impl ClientLimits {
-    /// Counts a registration or a request for another code, however it ends, unless by a fault of ours.
+    /// Counts a registration, a request for another code or a change of password, however it ends, unless by a fault of ours.
     pub async fn asking<T, E>(&self, client: &Client, work: impl Future<Output = Result<T, E>>) -> Result<T, Problem>
     where
         Problem: From<E>,
@@ -50,8 +51,8 @@ impl ClientLimits {
         &self,
         client: &Client,
         address: Option<&Address>,
-        attempt: impl Future<Output = Result<User, AuthenticateError>>,
-    ) -> Result<User, Problem> {
+        attempt: impl Future<Output = Result<Row, AuthenticateError>>,
+    ) -> Result<Row, Problem> {
         let Some(RedisLimits { failures, .. }) = &self.0 else {
             return Ok(attempt.await?);
         };
@@ -63,7 +64,7 @@ impl ClientLimits {
         if let Some(admitted) = admitted {
             match &outcome {
                 Err(AuthenticateError::WrongCredentials) => failures.failed(admitted).await,
-                Ok(user) => failures.passed(admitted, user.status == Status::Active).await,
+                Ok(row) => failures.passed(admitted, row.user.status == Status::Active).await,
                 Err(_) => failures.passed(admitted, false).await,
             }
         }
@@ -84,7 +85,7 @@ impl ClientLimits {
                 client.tell(standing);
                 refused(counted.name());
                 let what = match counted {
-                    Counted::Codes => "Too many codes were asked for",
+                    Counted::Codes => "Too many mails were asked for",
                     Counted::Misses => "Too many wrong codes came",
                 };
                 Err(Problem::too_many_requests(what, standing.next))

@@ -11,6 +11,7 @@ pub enum Kind {
     MethodNotAllowed,
     EmailTaken,
     AlreadyActive,
+    NotActive,
     CodeExpired,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -23,7 +24,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::AccountDisabled,
@@ -31,6 +32,7 @@ impl Kind {
         Self::MethodNotAllowed,
         Self::EmailTaken,
         Self::AlreadyActive,
+        Self::NotActive,
         Self::CodeExpired,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
@@ -109,6 +111,12 @@ impl Kind {
                 "The account is active already",
                 "Nothing is left to do: no code is needed any more.",
             ),
+            Self::NotActive => (
+                "not-active",
+                StatusCode::CONFLICT,
+                "The account is not active",
+                "It must be activated first, with the code that was mailed to its address. Nothing has changed.",
+            ),
             Self::CodeExpired => (
                 "code-expired",
                 StatusCode::GONE,
@@ -151,9 +159,9 @@ impl Kind {
                 "too-many-requests",
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too much was asked from this network",
-                "Wait as long as retry_after (in seconds) says. Registrations, requests for codes, wrong codes and wrong \
-                 credentials are counted by network: an IPv4 address, or the first 64 bits of an IPv6 address. Nothing \
-                 has changed.",
+                "Wait as long as retry_after (in seconds) says. Registrations, requests for codes, new passwords, wrong \
+                 codes and wrong credentials are counted by network: an IPv4 address, or the first 64 bits of an IPv6 \
+                 address. Nothing has changed.",
             ),
             Self::Internal => (
                 "internal",

@@ -22,7 +22,7 @@ const ANY: [Kind; 2] = [Kind::Internal, Kind::Unavailable];
 const NO_BODY: [Kind; 2] = [Kind::MalformedRequest, Kind::PayloadTooLarge];
 
 /// The operations that are counted by client network, and what their answers may say of it.
-const LIMITED: [&str; 3] = ["registerUser", "activateUser", "resendCode"];
+const LIMITED: [&str; 4] = ["registerUser", "activateUser", "resendCode", "changePassword"];
 const RATE_LIMIT: [(&str, &str); 2] = [
     (
         "RateLimit-Policy",
@@ -37,6 +37,7 @@ fn problems(operation_id: &str) -> Vec<Kind> {
         "registerUser" => &[&BODY, &[Kind::EmailTaken, Kind::TooManyCodes, Kind::TooManyRequests]],
         "activateUser" => &[&BODY, &AUTH, &[Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode]],
         "resendCode" => &[&NO_BODY, &AUTH, &[Kind::AlreadyActive, Kind::TooManyCodes]],
+        "changePassword" => &[&BODY, &AUTH, &[Kind::NotActive]],
         "getCurrentUser" | "deleteCurrentUser" => &[&NO_BODY, &AUTH],
         other => unreachable!("the problems of {other} are not in the table"),
     };
@@ -66,7 +67,9 @@ impl Document {
             complete(operation);
         }
         let schemas = document["components"]["schemas"].as_object_mut().expect("there are schemas");
-        schemas["RegisterUser"]["properties"]["password"]["minLength"] = json!(policy.password_min);
+        for name in ["RegisterUser", "ChangePassword"] {
+            schemas[name]["properties"]["password"]["minLength"] = json!(policy.password_min);
+        }
         schemas["ActivateUser"]["properties"]["code"]["pattern"] = json!(policy.code_pattern());
         for (name, schema) in schemas.iter_mut() {
             close(schema);
@@ -209,6 +212,7 @@ fn field_error_schema() -> Value {
 fn example(schema: &str) -> Option<Value> {
     Some(match schema {
         "RegisterUser" => json!({ "email": "ada@example.com", "password": "correct horse battery" }),
+        "ChangePassword" => json!({ "password": "staple battery horse" }),
         "ActivateUser" => json!({ "code": "0042" }),
         "CodeQueued" => json!({ "retry_after": 120 }),
         "User" => json!({

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::kind::Kind;
 use crate::accounts::activate::ActivateError;
 use crate::accounts::authenticate::AuthenticateError;
+use crate::accounts::change_password::ChangePasswordError;
 use crate::accounts::delete::DeleteError;
 use crate::accounts::ports::{NoCode, StoreError};
 use crate::accounts::register::RegisterError;
@@ -54,6 +55,11 @@ impl Problem {
         Self { errors, ..Self::new(Kind::InvalidField, "Some of the body's fields do not hold what they must.") }
     }
 
+    /// One member of the body is at fault.
+    pub fn invalid_member(name: &str, error: &impl std::error::Error) -> Self {
+        Self::invalid(vec![FieldError { pointer: format!("/{name}"), detail: error.to_string() }])
+    }
+
     pub fn method_not_allowed(allow: String) -> Self {
         let detail = format!("This path answers to {allow}.");
         Self { allow: Some(allow), ..Self::new(Kind::MethodNotAllowed, detail) }
@@ -77,6 +83,10 @@ impl Problem {
 
     fn already_active() -> Self {
         Self::new(Kind::AlreadyActive, "The account was activated before; no code is needed.")
+    }
+
+    fn not_active() -> Self {
+        Self::new(Kind::NotActive, "This registration is still pending; its code activates it.")
     }
 
     fn too_many_codes(left: Duration) -> Self {
@@ -132,6 +142,7 @@ impl Problem {
             Kind::MethodNotAllowed => Self::method_not_allowed("GET, HEAD".to_owned()),
             Kind::EmailTaken => Self::email_taken(),
             Kind::AlreadyActive => Self::already_active(),
+            Kind::NotActive => Self::not_active(),
             Kind::CodeExpired => Self::no_code(NoCode::Expired),
             Kind::PayloadTooLarge => detail("The body is larger than 16384 octets."),
             Kind::UnsupportedMediaType => detail("The body must be application/json in UTF-8, not compressed."),
@@ -141,7 +152,7 @@ impl Problem {
             }
             Kind::IncorrectCode => Self::incorrect_code(2),
             Kind::TooManyCodes => Self::too_many_codes(Duration::from_secs(42)),
-            Kind::TooManyRequests => Self::too_many_requests("Too many codes were asked for", Duration::from_secs(36)),
+            Kind::TooManyRequests => Self::too_many_requests("Too many mails were asked for", Duration::from_secs(36)),
             Kind::Internal => Self::internal(),
             Kind::Unavailable => Self::unavailable("Redis does not answer.", Duration::from_secs(1)),
         }
@@ -263,6 +274,18 @@ impl From<DeleteError> for Problem {
         match error {
             DeleteError::Disabled => Self::account_disabled(),
             DeleteError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangePasswordError> for Problem {
+    fn from(error: ChangePasswordError) -> Self {
+        match error {
+            ChangePasswordError::NotActive => Self::not_active(),
+            ChangePasswordError::Disabled => Self::account_disabled(),
+            ChangePasswordError::Changed => Self::unauthenticated(),
+            ChangePasswordError::Overloaded(error) => error.into(),
+            ChangePasswordError::Store(error) => error.into(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `/v1/users`: registering, activating, asking for another code, looking at oneself, leaving.
+//! `/v1/users`: registering, activating, asking for another code, looking at oneself, changing one's
+//! password, leaving.
 
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Tags};
 use time::OffsetDateTime;
@@ -10,7 +11,7 @@ use super::client_limits::ClientLimits;
 use super::payload::{Body, Fields, Reply, RequestSchema};
 use super::problem::{Problem, whole_seconds};
 use crate::accounts::Accounts;
-use crate::accounts::ports::{Codes, Users};
+use crate::accounts::ports::{Codes, Row, Users};
 use crate::domain::code::Code;
 use crate::domain::email::Email;
 use crate::domain::password::Password;
@@ -19,7 +20,8 @@ use crate::domain::user as domain;
 
 #[derive(Tags)]
 enum Tag {
-    /// Registering an address, proving it with the mailed code, and looking at the result; and leaving.
+    /// Registering an address, proving it with the mailed code, and looking at the result; changing the password; and
+    /// leaving.
     Registration,
 }
 
@@ -95,6 +97,21 @@ impl RequestSchema for RegisterUser {
 }
 
 #[derive(Object)]
+struct ChangePassword {
+    /// The new one: any Unicode but control characters, in NFC. Not a common password, nor one made of the address.
+    #[oai(validator(max_length = 128))]
+    password: poem_openapi::types::Password,
+}
+
+impl RequestSchema for ChangePassword {
+    type Parsed = Password;
+
+    fn parse(fields: &mut Fields, policy: &Policy) -> Option<Password> {
+        fields.parsed("password", |text| policy.password(text, None))
+    }
+}
+
+#[derive(Object)]
 struct ActivateUser {
     /// The digits of the code in the latest mail. An address that was sent many codes gets longer ones.
     code: poem_openapi::types::Password,
@@ -141,6 +158,13 @@ enum Deleted {
 }
 
 #[derive(ApiResponse)]
+enum Changed {
+    /// From now on the new password is the right one, and a mail tells the owner.
+    #[oai(status = 204)]
+    NoContent,
+}
+
+#[derive(ApiResponse)]
 enum Queued {
     /// A new code is on its way by mail; it takes the place of the earlier one.
     #[oai(status = 202)]
@@ -159,7 +183,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         Self { accounts, policy, limits }
     }
 
-    async fn authenticate(&self, client: &Client, credentials: Credentials) -> Result<domain::User, Problem> {
+    async fn authenticate(&self, client: &Client, credentials: Credentials) -> Result<Row, Problem> {
         let Credentials { address, password } = credentials;
         let attempt = self.accounts.authenticate(address.as_ref(), password);
         self.limits.authenticating(client, address.as_ref(), attempt).await
@@ -185,8 +209,30 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// Pending users too.
     #[oai(path = "/v1/users/me", method = "get", operation_id = "getCurrentUser")]
     async fn get_current_user(&self, client: Client, credentials: Credentials) -> poem::Result<Found> {
-        let user = self.authenticate(&client, credentials).await?;
+        let Row { user, .. } = self.authenticate(&client, credentials).await?;
         Ok(Found::Ok(Reply(user.into())))
+    }
+
+    /// Change one's password
+    ///
+    /// The old one is that of the credentials. A registration that is still pending has none to change: registering again
+    /// gives it another.
+    #[oai(path = "/v1/users/me/password", method = "put", operation_id = "changePassword")]
+    async fn change_password(
+        &self,
+        client: Client,
+        credentials: Credentials,
+        body: Body<ChangePassword>,
+    ) -> poem::Result<Changed> {
+        let password = body.parse(&self.policy)?;
+        let row = self.authenticate(&client, credentials).await?;
+        let password = match Email::parse(&row.user.email) {
+            Ok(email) => password.not_made_of(&email).map_err(|error| Problem::invalid_member("password", &error))?,
+            // Of an address that would be refused today; all other rules still hold.
+            Err(_) => password,
+        };
+        self.limits.asking(&client, self.accounts.change_password(&row, password)).await?;
+        Ok(Changed::NoContent)
     }
 
     /// Delete oneself
@@ -195,7 +241,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// has to wait for its next code does not change.
     #[oai(path = "/v1/users/me", method = "delete", operation_id = "deleteCurrentUser")]
     async fn delete_current_user(&self, client: Client, credentials: Credentials) -> poem::Result<Deleted> {
-        let user = self.authenticate(&client, credentials).await?;
+        let Row { user, .. } = self.authenticate(&client, credentials).await?;
         self.accounts.delete(&user).await.map_err(Problem::from)?;
         Ok(Deleted::NoContent)
     }
@@ -211,7 +257,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         body: Body<ActivateUser>,
     ) -> poem::Result<Found> {
         let code = body.parse(&self.policy)?;
-        let user = self.authenticate(&client, credentials).await?;
+        let Row { user, .. } = self.authenticate(&client, credentials).await?;
         let user = self.limits.guessing(&client, self.accounts.activate(&user, &code)).await?;
         Ok(Found::Ok(Reply(user.into())))
     }
@@ -221,7 +267,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// At most one a minute at first; the wait doubles each time, up to four hours, and is forgotten after a day.
     #[oai(path = "/v1/users/me/verification-code", method = "post", operation_id = "resendCode")]
     async fn resend_code(&self, client: Client, credentials: Credentials) -> poem::Result<Queued> {
-        let user = self.authenticate(&client, credentials).await?;
+        let Row { user, .. } = self.authenticate(&client, credentials).await?;
         let wait = self.limits.asking(&client, self.accounts.resend(&user)).await?;
         Ok(Queued::Accepted(Reply(CodeQueued { retry_after: whole_seconds(wait).cast_signed() })))
     }

@@ -50,6 +50,16 @@ struct ExistingAccountHtml<'a> {
     link: &'a str,
 }
 
+#[derive(Template)]
+#[template(path = "password_changed.txt")]
+struct PasswordChangedText;
+
+#[derive(Template)]
+#[template(path = "password_changed.html")]
+struct PasswordChangedHtml<'a> {
+    subject: &'a str,
+}
+
 impl Message {
     /// The code, how long it lives, and a link for those who did not ask for it.
     pub fn code(to: &Email, code: &Code, ttl: Duration, not_me: &Url) -> Self {
@@ -61,6 +71,12 @@ impl Message {
     pub fn existing_account(to: &Email, not_me: &Url) -> Self {
         let (subject, link) = ("You already have a Sixty account", not_me.as_str());
         Self::new(to, subject, &ExistingAccountText { link }, &ExistingAccountHtml { subject, link })
+    }
+
+    /// To an account's owner, who may not be the one who changed it.
+    pub fn password_changed(to: &Email) -> Self {
+        let subject = "Your Sixty password was changed";
+        Self::new(to, subject, &PasswordChangedText, &PasswordChangedHtml { subject })
     }
 
     fn new(to: &Email, subject: &'static str, text: &impl Template, html: &impl Template) -> Self {
@@ -149,6 +165,27 @@ mod tests {
 
         http://127.0.0.1:8000/not-me/bpbpbpbpbpbpbpbpbpbpbpbpbpbpbpbp
         ");
+    }
+
+    #[test]
+    fn the_notice_of_another_password() {
+        let mail = Message::password_changed(&ada());
+        insta::assert_snapshot!(format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text), @r"
+        To: Ada@example.com
+        Subject: Your Sixty password was changed
+
+        Your password was changed
+
+        The password of your Sixty account was just changed. If it was you, you need do
+        nothing.
+
+        If it was not you, whoever did it knew your old password. Ask the people who run
+        the service that you use to give you another one, and change it wherever else
+        you have used it.
+
+        You get this mail because you have an account at Sixty.
+        ");
+        assert!(mail.html.contains("<h1>Your password was changed</h1>"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::accounts::ports::{Codes, Put, StoreError};
 use crate::domain::code::CodeSecret;
 use crate::domain::email::Email;
 use crate::entropy::Entropy;
-use crate::store::postgres::outbox::{Claim, Outbox};
+use crate::store::postgres::outbox::{Claim, Kind, Outbox};
 
 /// How often the outbox is looked at without being told: for rows of other processes, retries and ended leases.
 const POLL: Duration = Duration::from_millis(500);
@@ -138,6 +138,11 @@ impl<C: Codes> Worker<C> {
         if !claim.wanted {
             return Outcome::NotWanted;
         }
+        match claim.kind {
+            Kind::Code => {}
+            Kind::PasswordChanged => return self.notify(claim, Message::password_changed).await,
+            Kind::Unknown => return Outcome::GiveUp { reason: "this release knows no such mail".to_owned() },
+        }
         // An account's owner is told; whoever registered gets a decoy that behaves like a code.
         let recipient = Email::parse(claim.account_email.as_ref().unwrap_or(&claim.email));
         let Ok(recipient) = recipient else {
@@ -166,13 +171,7 @@ impl<C: Codes> Worker<C> {
             Err(error) => return later(error, claim.unsent),
         }
         let begun = Instant::now();
-        let sent = self.provider.send(&message, claim.idempotency_key).await;
-        match &sent {
-            Ok(()) => self.circuit.accepted(),
-            Err(SendError::Temporary { retry_after, .. }) => self.circuit.failed(*retry_after),
-            // It knows its mind, but has accepted nothing.
-            Err(SendError::Permanent { .. }) => {}
-        }
+        let sent = self.send(claim, &message).await;
         let maybe_taken = matches!(&sent, Ok(()) | Err(SendError::Temporary { maybe_taken: true, .. }));
         if maybe_taken && begun.elapsed() + claim.age > LATE {
             // Before the minute begins, so that there is no gap in which it could be cut short.
@@ -199,10 +198,36 @@ impl<C: Codes> Worker<C> {
         }
     }
 
+    /// One attempt, of which the circuit hears.
+    async fn send(&self, claim: &Claim, message: &Message) -> Result<(), SendError> {
+        let sent = self.provider.send(message, claim.idempotency_key).await;
+        match &sent {
+            Ok(()) => self.circuit.accepted(),
+            Err(SendError::Temporary { retry_after, .. }) => self.circuit.failed(*retry_after),
+            // It knows its mind, but has accepted nothing.
+            Err(SendError::Permanent { .. }) => {}
+        }
+        sent
+    }
+
     /// Nobody has the code, so nobody should lose a guess at it. It expires by itself if this fails.
     async fn withdraw(&self, claim: &Claim) -> Result<(), StoreError> {
         // Who took the mail over may have sent the code meanwhile. A whole lease is time enough to be sure of the claim.
         if self.outbox.renew(claim).await? { self.codes.withdraw(claim.user, claim.grant).await } else { Ok(()) }
+    }
+
+    /// Sends a mail that carries no code.
+    async fn notify(&self, claim: &Claim, message: fn(&Email) -> Message) -> Outcome {
+        let Ok(recipient) = Email::parse(&claim.email) else {
+            return Outcome::GiveUp { reason: "the stored address is none".to_owned() };
+        };
+        match self.send(claim, &message(&recipient)).await {
+            Ok(()) => Outcome::Sent,
+            Err(SendError::Temporary { reason, retry_after, .. }) => {
+                Outcome::Retry { reason, after: retry_after, unsent: false }
+            }
+            Err(SendError::Permanent { reason }) => Outcome::GiveUp { reason },
+        }
     }
 
     async fn settle(&self, claim: &Claim, outcome: Outcome) -> Result<(), StoreError> {

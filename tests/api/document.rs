@@ -26,5 +26,8 @@ async fn every_operation_declares_its_security_and_its_problems() {
         }
     }
     ids.sort_unstable();
-    assert_eq!(ids, ["activateUser", "deleteCurrentUser", "getCurrentUser", "registerUser", "resendCode"]);
+    assert_eq!(
+        ids,
+        ["activateUser", "changePassword", "deleteCurrentUser", "getCurrentUser", "registerUser", "resendCode"]
+    );
 }

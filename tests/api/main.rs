@@ -17,6 +17,7 @@ mod mailjet;
 mod migrate;
 mod not_me;
 mod outbox;
+mod password;
 mod process;
 mod protocol;
 mod purge;

@@ -68,7 +68,7 @@ impl UsersUnderTest for RealUsers {
 
     async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
         let rows: Vec<(Uuid, i64, Vec<u8>, i16)> =
-            sqlx::query_as("SELECT user_id, id, nonce, digits FROM outbox ORDER BY id")
+            sqlx::query_as("SELECT user_id, id, nonce, digits FROM outbox WHERE kind = 'code' ORDER BY id")
                 .fetch_all(&self.db)
                 .await
                 .unwrap();

@@ -16,17 +16,29 @@ pub struct Outbox {
     lease: Duration,
 }
 
+/// What a mail is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A registration's code, or what its address's owner is told instead.
+    Code,
+    PasswordChanged,
+    /// Of a later release.
+    Unknown,
+}
+
 /// A mail that this process may send while it holds the lease.
 #[derive(Debug)]
 pub struct Claim {
+    pub kind: Kind,
     pub grant: Grant,
     pub user: UserId,
+    /// Of a code, like its length.
     pub nonce: Nonce,
     pub length: CodeLength,
     pub idempotency_key: Uuid,
     /// The address as typed at the registration.
     pub email: String,
-    /// Whether the registration is still pending.
+    /// Whether the registration is still pending; of other mails, whether there is an account.
     pub wanted: bool,
     /// That of the address's account, if there is one: then its owner is told instead, and no code exists.
     pub account_email: Option<String>,
@@ -65,11 +77,12 @@ impl Outbox {
                         FROM due WHERE outbox.id = due.id
                         RETURNING outbox.*, due.unsent AS was_unsent
                     )
-                    SELECT claimed.id AS "id!", claimed.user_id AS "user_id!", claimed.nonce AS "nonce!",
-                        claimed.digits AS "digits!", claimed.idempotency_key AS "idempotency_key!",
+                    SELECT claimed.id AS "id!", claimed.kind AS "kind!", claimed.user_id AS "user_id!",
+                        claimed.nonce AS "nonce!", claimed.digits AS "digits!", claimed.idempotency_key AS "idempotency_key!",
                         claimed.attempts AS "attempts!", claimed.was_unsent AS "unsent!", claimed.lease AS "lease!",
                         extract(epoch FROM now() - claimed.created_at)::float8 AS "age!",
-                        registered.email AS "email!", registered.status = 'pending' AS "wanted!",
+                        registered.email AS "email!",
+                        (claimed.kind = 'code') = (registered.status = 'pending') AS "wanted!",
                         account.email AS "account_email?"
                     FROM claimed
                     JOIN users AS registered ON registered.id = claimed.user_id
@@ -84,6 +97,11 @@ impl Outbox {
         rows.into_iter()
             .map(|row| {
                 Ok(Claim {
+                    kind: match &*row.kind {
+                        "code" => Kind::Code,
+                        "password_changed" => Kind::PasswordChanged,
+                        _ => Kind::Unknown,
+                    },
                     grant: Grant(row.id),
                     user: UserId(row.user_id),
                     nonce: Nonce(row.nonce.try_into().map_err(|_| broken("a nonce that is not of 16 octets"))?),

@@ -317,6 +317,27 @@ impl Users for PgUsers {
         self.postgres.bounded(self.try_rehash(id, old, new)).await
     }
 
+    async fn change_password(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
+        // A notice that was not sent yet is queued anew, for its owner should hear of the latest change.
+        let change = sqlx::query!(
+            "
+            WITH changed AS (
+                UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND status = 'active'
+                RETURNING id
+            )
+            INSERT INTO outbox (user_id, kind, nonce, digits)
+            SELECT id, 'password_changed', decode(repeat('00', 16), 'hex'), 4 FROM changed
+            ON CONFLICT (user_id, kind) WHERE kind <> 'code' DO UPDATE SET
+                id = DEFAULT, idempotency_key = DEFAULT, created_at = DEFAULT, attempts = DEFAULT, unsent = DEFAULT,
+                due_at = DEFAULT, lease = DEFAULT
+            ",
+            id.0,
+            old.to_phc(),
+            new.to_phc(),
+        );
+        Ok(self.postgres.bounded(change.execute(self.pool())).await?.rows_affected() == 1)
+    }
+
     async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
         let row = self
             .postgres

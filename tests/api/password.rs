@@ -1,0 +1,156 @@
+//! Changing one's password.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::kit::{Answer, PASSWORD, Service, at_once, eventually, wrong};
+
+const ADA: &str = "ada@example.com";
+const NEW: &str = "staple battery horse";
+
+impl Service {
+    fn password_change(&self, email: &str, old: &str, new: &str) -> RequestBuilder {
+        let request = self.request(Method::PUT, "/v1/users/me/password");
+        request.basic_auth(email, Some(old)).json(&json!({ "password": new }))
+    }
+
+    async fn change_password(&self, email: &str, old: &str, new: &str) -> Answer {
+        Answer::of(self.password_change(email, old, new)).await
+    }
+
+    /// How many mails to the address say that its password was changed.
+    async fn notices(&self, email: &str) -> usize {
+        let mails = self.mails(email).await;
+        mails.iter().filter(|mail| mail["Subject"] == "Your Sixty password was changed").count()
+    }
+}
+
+#[tokio::test]
+async fn the_new_password_takes_the_place_of_the_old_one_and_a_mail_says_so() {
+    let service = Service::start().await;
+    service.account(ADA).await;
+    let changed = service.change_password(" ADA@Example.com", PASSWORD, "cafe\u{301} noir 9").await;
+    assert_eq!(
+        (changed.status.as_u16(), &changed.body, changed.header("cache-control")),
+        (204, &Value::Null, "no-store")
+    );
+    assert_eq!(service.me(ADA, PASSWORD).await.outcome(), (401, "unauthenticated"));
+    assert_eq!(service.me(ADA, "caf\u{e9} noir 9").await.body["status"], "active");
+
+    eventually("the notice", async || (service.notices(ADA).await == 1).then_some(())).await;
+    let newest = service.mails(ADA).await[0].clone();
+    let text = service.text(&newest).await;
+    assert!(text.starts_with("Your password was changed\n") && !text.contains("noir"), "{text}");
+    service.outbox_is_empty().await;
+    // A notice is no code: nothing of it lives in Redis, and the pacing of codes does not know it.
+    assert_eq!(service.register(ADA, PASSWORD).await.outcome(), (429, "too-many-codes"));
+}
+
+#[tokio::test]
+async fn the_policy_of_registration_holds() {
+    let service = Service::start().await;
+    service.account("ada.lovelace@engine.example").await;
+    for (new, detail) in [
+        ("short", "must have at least 8 characters"),
+        ("PassWord", "is one of the most common passwords: it would be guessed at once"),
+        ("AdaLovelace1815", "is made of the e-mail address: it would be guessed at once"),
+    ] {
+        let refused = service.change_password("ADA.lovelace@Engine.example", PASSWORD, new).await;
+        assert_eq!(refused.outcome(), (422, "invalid-field"));
+        assert_eq!(refused.body["errors"], json!([{ "pointer": "/password", "detail": detail }]));
+    }
+    for body in [json!({}), json!({ "password": null }), json!({ "password": NEW, "old": PASSWORD }), json!([])] {
+        let request = service.request(Method::PUT, "/v1/users/me/password");
+        let request = request.basic_auth("ada.lovelace@engine.example", Some(PASSWORD)).json(&body);
+        assert_eq!(Answer::of(request).await.outcome(), (422, "invalid-field"), "{body}");
+    }
+    assert_eq!(service.me("ada.lovelace@engine.example", PASSWORD).await.status, 200);
+    assert_eq!(service.notices("ada.lovelace@engine.example").await, 0);
+}
+
+#[tokio::test]
+async fn only_an_active_account_has_a_password_to_change() {
+    let service = Service::start().await;
+    service.registered(ADA).await;
+    assert_eq!(service.change_password(ADA, PASSWORD, NEW).await.outcome(), (409, "not-active"));
+    assert_eq!(service.change_password(ADA, "wrong password", NEW).await.outcome(), (401, "unauthenticated"));
+    assert_eq!(service.change_password("eve@example.com", PASSWORD, NEW).await.outcome(), (401, "unauthenticated"));
+    let code = service.code(ADA, 1).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+    sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
+    assert_eq!(service.change_password(ADA, PASSWORD, NEW).await.outcome(), (403, "account-disabled"));
+    assert_eq!(service.change_password(ADA, "wrong password", NEW).await.outcome(), (401, "unauthenticated"));
+    service.outbox_is_empty().await;
+    assert_eq!(service.notices(ADA).await, 0);
+}
+
+#[tokio::test]
+async fn of_many_changes_at_once_one_counts() {
+    let service = Service::start().await;
+    service.account(ADA).await;
+    let changes =
+        at_once(8, |n| Answer::of(service.password_change(ADA, PASSWORD, &format!("battery number {n}")))).await;
+    let winners: Vec<usize> = (0..8).filter(|n| changes[*n].status == 204).collect();
+    assert_eq!(winners.len(), 1, "{changes:?}");
+    for loser in changes.iter().filter(|change| change.status != 204) {
+        assert_eq!(loser.outcome(), (401, "unauthenticated"));
+    }
+    assert_eq!(service.me(ADA, &format!("battery number {}", winners[0])).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_registration_beside_the_account_keeps_its_password_and_its_code() {
+    let service = Service::start().await;
+    let account = service.account(ADA).await;
+    service.let_waits_pass(Duration::from_secs(60)).await;
+    let shadow = service.register(ADA, "another password").await.body["id"].clone();
+    assert_eq!(service.change_password(ADA, "another password", NEW).await.outcome(), (409, "not-active"));
+    assert_eq!(service.change_password(ADA, PASSWORD, NEW).await.status, 204);
+    assert_eq!(service.me(ADA, NEW).await.body["id"], account.as_str());
+    assert_eq!(service.me(ADA, "another password").await.body["id"], shadow);
+}
+
+#[tokio::test]
+async fn it_is_changed_at_the_login_that_makes_the_hash_anew() {
+    let service = Service::start().await;
+    service.account(ADA).await;
+    let raised = service.replica(&["--argon2-memory-kib=16"]).await;
+    assert_eq!(raised.change_password(ADA, PASSWORD, NEW).await.status, 204);
+    assert_eq!(service.me(ADA, NEW).await.status, 200);
+    assert_eq!(service.me(ADA, PASSWORD).await.status, 401);
+}
+
+#[tokio::test]
+async fn the_notice_waits_for_the_provider_and_there_is_one_at_a_time() {
+    let service = Service::start().await;
+    service.account(ADA).await;
+    service.outbox_is_empty().await;
+    service.faults(json!({ "fail_rate": 1 })).await;
+    assert_eq!(service.change_password(ADA, PASSWORD, NEW).await.status, 204);
+    assert_eq!(service.change_password(ADA, NEW, PASSWORD).await.status, 204);
+    assert_eq!(service.unfinished().await, 1);
+    service.faults(json!({})).await;
+    service.outbox_is_empty().await;
+    assert_eq!(service.notices(ADA).await, 1);
+}
+
+/// A worker of an earlier release may claim the notice; and one of this release a mail that it does not know.
+#[tokio::test]
+async fn a_mail_that_this_release_does_not_know_stops_no_other() {
+    let service = Service::start().await;
+    service.account(ADA).await;
+    service.outbox_is_empty().await;
+    sqlx::raw_sql(
+        "ALTER TABLE outbox DROP CONSTRAINT outbox_kind_check;
+         INSERT INTO outbox (user_id, kind, nonce, digits) SELECT id, 'birthday', decode(repeat('00', 16), 'hex'), 4 FROM users",
+    )
+    .execute(&service.db)
+    .await
+    .unwrap();
+    service.registered("bob@example.com").await;
+    let code = service.code("bob@example.com", 1).await;
+    assert_eq!(service.activate("bob@example.com", PASSWORD, &wrong(&code)).await.outcome(), (422, "incorrect-code"));
+    service.outbox_is_empty().await;
+}
