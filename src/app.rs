@@ -22,7 +22,6 @@ use crate::http::client_limits::ClientLimits;
 use crate::http::health::Health;
 use crate::http::openapi::{self, Document};
 use crate::http::routes::Edge;
-use crate::http::users::UsersApi;
 use crate::http::{routes, server};
 use crate::mail::circuit::Circuit;
 use crate::mail::provider::Provider;
@@ -192,7 +191,7 @@ pub fn document() -> Document {
     let (entropy, queued) = (Entropy::from_system(), Arc::new(Notify::new()));
     let accounts = Accounts::new(Arc::new(users), Arc::new(codes), hasher, entropy, queued, ExistingAccount::Hide);
     let policy = Policy::default();
-    Document::of(&openapi::service(UsersApi::new(accounts, policy, ClientLimits(None))), &policy)
+    Document::of(&openapi::service(accounts, policy, ClientLimits(None)), &policy)
 }
 
 /// What speaks to the outside. Nothing is connected to yet.

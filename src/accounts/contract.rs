@@ -11,7 +11,7 @@ use crate::domain::email::Email;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
-use crate::domain::user::{Status, User, UserId};
+use crate::domain::user::{Role, Status, User, UserId};
 use crate::entropy::Entropy;
 use crate::passwords::{HashCost, Hasher, PasswordHash, Recipe, Salt};
 
@@ -85,6 +85,14 @@ impl<T: UsersUnderTest> Hand<'_, T> {
         self.store.users().activate(user.id).await.expect("the store answers")
     }
 
+    async fn update(&self, user: &User, change: Change) -> Update {
+        self.store.users().update(user.id, change).await.expect("the store answers")
+    }
+
+    async fn delete(&self, user: &User, by: DeletedBy) -> Deletion {
+        self.store.users().delete(user.id, by).await.expect("the store answers")
+    }
+
     /// Notes a link for the user.
     async fn link(&self, user: &User) -> NotMeHash {
         let link = NotMeHash(self.entropy.bytes());
@@ -119,6 +127,9 @@ pub async fn users(store: &impl UsersUnderTest) {
     an_account_and_a_pending_row_stand_side_by_side(&hand).await;
     a_deleted_row_takes_its_mail_along_and_nothing_else(&hand).await;
     a_disabled_account_stays(&hand).await;
+    an_account_is_closed_opened_and_promoted_and_a_pending_row_is_not(&hand).await;
+    one_active_admin_is_left(&hand).await;
+    a_list_is_newest_first_and_goes_on_after_its_cursor(&hand).await;
     a_link_deletes_its_registration_once_and_ends_the_wait(&hand).await;
     a_link_gives_no_short_code_back(&hand).await;
     a_link_that_is_over_changes_nothing(&hand).await;
@@ -288,7 +299,7 @@ async fn an_account_and_a_pending_row_stand_side_by_side<T: UsersUnderTest>(hand
 }
 
 async fn a_deleted_row_takes_its_mail_along_and_nothing_else<T: UsersUnderTest>(hand: &Hand<'_, T>) {
-    let delete = async |user: &User| hand.store.users().delete(user.id).await.expect("an answer");
+    let delete = async |user: &User| hand.delete(user, DeletedBy::Oneself).await == Deletion::Deleted;
     let account = hand.registered("leaves@example.com").await;
     hand.activate(&account).await.expect("pending till now");
     hand.store.advance(Duration::from_secs(60)).await;
@@ -308,12 +319,91 @@ async fn a_disabled_account_stays<T: UsersUnderTest>(hand: &Hand<'_, T>) {
     let account = hand.registered("closed@example.com").await;
     hand.activate(&account).await.expect("pending till now");
     hand.store.disable(account.id).await;
-    assert!(!hand.store.users().delete(account.id).await.expect("an answer"));
+    assert_eq!(hand.delete(&account, DeletedBy::Oneself).await, Deletion::Disabled);
     hand.store.advance(Duration::from_secs(60)).await;
     let shadow = hand.registered("closed@example.com").await;
     assert_eq!(hand.activate(&shadow).await, None, "its address does not escape by registering again");
     let status = hand.store.users().find(account.id).await.expect("an answer").map(|user| user.status);
     assert_eq!(status, Some(Status::Disabled));
+    assert_eq!(hand.delete(&account, DeletedBy::Operator).await, Deletion::Deleted);
+    assert_eq!(hand.delete(&account, DeletedBy::Operator).await, Deletion::NotFound);
+}
+
+async fn an_account_is_closed_opened_and_promoted_and_a_pending_row_is_not<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let (close, open) = (Change { disabled: Some(true), role: None }, Change { disabled: Some(false), role: None });
+    let user = hand.registered("changes@example.com").await;
+    for change in [close, open, promotion(Role::Admin), Change::default()] {
+        assert_eq!(hand.update(&user, change).await, Update::NotActive);
+    }
+    let active = hand.activate(&user).await.expect("pending till now");
+    let closed = User { status: Status::Disabled, ..active.clone() };
+    assert_eq!(hand.update(&user, close).await, Update::Updated(closed.clone()));
+    assert_eq!(hand.update(&user, close).await, Update::Updated(closed));
+    assert_eq!(hand.update(&user, open).await, Update::Updated(active.clone()));
+    assert_eq!(hand.update(&user, Change::default()).await, Update::Updated(active));
+    hand.delete(&user, DeletedBy::Operator).await;
+    assert_eq!(hand.update(&user, close).await, Update::NotFound);
+}
+
+async fn one_active_admin_is_left<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let close = Change { disabled: Some(true), role: None };
+    let mut admins = vec![];
+    for email in ["admin1@example.com", "admin2@example.com"] {
+        let user = hand.registered(email).await;
+        hand.activate(&user).await.expect("pending till now");
+        assert!(matches!(hand.update(&user, promotion(Role::Admin)).await, Update::Updated(_)));
+        admins.push(user);
+    }
+    let [first, second] = &admins[..] else { unreachable!("there are two") };
+    assert!(matches!(hand.update(first, promotion(Role::User)).await, Update::Updated(_)));
+    for change in [promotion(Role::User), close, Change { role: Some(Role::User), ..close }] {
+        assert_eq!(hand.update(second, change).await, Update::LastAdmin);
+    }
+    for by in [DeletedBy::Oneself, DeletedBy::Operator] {
+        assert_eq!(hand.delete(second, by).await, Deletion::LastAdmin);
+    }
+    assert!(matches!(hand.update(second, promotion(Role::Admin)).await, Update::Updated(_)));
+
+    // A disabled admin is none.
+    assert!(matches!(hand.update(first, Change { role: Some(Role::Admin), ..close }).await, Update::Updated(_)));
+    assert_eq!(hand.update(second, close).await, Update::LastAdmin);
+    assert_eq!(hand.delete(first, DeletedBy::Operator).await, Deletion::Deleted);
+    let heir = hand.registered("admin3@example.com").await;
+    hand.activate(&heir).await.expect("pending till now");
+    hand.update(&heir, promotion(Role::Admin)).await;
+    assert_eq!(hand.delete(second, DeletedBy::Oneself).await, Deletion::Deleted);
+}
+
+fn promotion(role: Role) -> Change {
+    Change { role: Some(role), disabled: None }
+}
+
+async fn a_list_is_newest_first_and_goes_on_after_its_cursor<T: UsersUnderTest>(hand: &Hand<'_, T>) {
+    let place = |user: &User| Cursor { created_at: user.created_at, id: user.id };
+    let list =
+        async |filter: &Filter, after, limit| hand.store.users().list(filter, after, limit).await.expect("an answer");
+    let all = list(&Filter::default(), None, 1000).await;
+    assert!(all.len() > 5 && all.is_sorted_by(|newer, older| place(newer) > place(older)), "{all:?}");
+    assert_eq!(list(&Filter::default(), None, 2).await, all[..2]);
+    assert_eq!(list(&Filter::default(), Some(place(&all[1])), 3).await, all[2..5]);
+    assert_eq!(list(&Filter::default(), all.last().map(place), 3).await, []);
+    for status in [Status::Pending, Status::Active, Status::Disabled] {
+        let wanted: Vec<User> = all.iter().filter(|user| user.status == status).cloned().collect();
+        let filter = Filter { status: Some(status), address: None };
+        assert!(!wanted.is_empty() || status == Status::Disabled);
+        assert_eq!(list(&filter, None, 1000).await, wanted);
+        if let [first, rest @ ..] = &wanted[..] {
+            assert_eq!(list(&filter, Some(place(first)), 1000).await, rest);
+        }
+    }
+    // An account and the pending row beside it.
+    let address = Email::parse("SHADOW@example.com").expect("an address").address().clone();
+    let of_address = Filter { status: None, address: Some(address) };
+    let both = list(&of_address, None, 1000).await;
+    assert_eq!(both.iter().map(|user| user.status).collect::<Vec<_>>(), [Status::Pending, Status::Active]);
+    let accounts = Filter { status: Some(Status::Active), ..of_address.clone() };
+    assert_eq!(list(&accounts, None, 1000).await, both[1..]);
+    assert_eq!(list(&of_address, Some(place(&both[0])), 1000).await, both[1..]);
 }
 
 async fn a_link_deletes_its_registration_once_and_ends_the_wait<T: UsersUnderTest>(hand: &Hand<'_, T>) {

@@ -108,6 +108,12 @@ impl Tables {
         before - self.users.len()
     }
 
+    fn is_last_admin(&self, id: UserId) -> bool {
+        let admin = |user: &User| user.role == Role::Admin && user.status == Status::Active;
+        let mut admins = self.users.iter().map(|(_, user, _)| user).filter(|user| admin(user)).map(|user| user.id);
+        (admins.next(), admins.next()) == (Some(id), None)
+    }
+
     fn queue(&mut self, user: UserId, nonce: Nonce, length: crate::domain::code::CodeLength) {
         self.outbox.retain(|mail| mail.user != user);
         self.grants += 1;
@@ -222,8 +228,54 @@ impl Users for MemoryUsers {
         Ok(Some(user.clone()))
     }
 
-    async fn delete(&self, id: UserId) -> Result<bool, StoreError> {
-        Ok(lock(&self.tables).delete(|_, user| user.id == id && user.status != Status::Disabled) > 0)
+    async fn list(&self, filter: &Filter, after: Option<Cursor>, limit: u32) -> Result<Vec<User>, StoreError> {
+        let place = |user: &User| Cursor { created_at: user.created_at, id: user.id };
+        let tables = lock(&self.tables);
+        let mut listed: Vec<User> = tables
+            .users
+            .iter()
+            .filter(|(address, ..)| filter.address.as_ref().is_none_or(|wanted| wanted == address))
+            .map(|(_, user, _)| user)
+            .filter(|user| filter.status.is_none_or(|wanted| wanted == user.status))
+            .filter(|user| after.is_none_or(|after| place(user) < after))
+            .cloned()
+            .collect();
+        listed.sort_by_key(|user| std::cmp::Reverse(place(user)));
+        listed.truncate(limit as usize);
+        Ok(listed)
+    }
+
+    async fn update(&self, id: UserId, change: Change) -> Result<Update, StoreError> {
+        let mut tables = lock(&self.tables);
+        let is_last = tables.is_last_admin(id);
+        let Some((_, user, _)) = tables.users.iter_mut().find(|(_, user, _)| user.id == id) else {
+            return Ok(Update::NotFound);
+        };
+        if user.status == Status::Pending {
+            return Ok(Update::NotActive);
+        }
+        if is_last && (change.disabled == Some(true) || change.role == Some(Role::User)) {
+            return Ok(Update::LastAdmin);
+        }
+        if let Some(disabled) = change.disabled {
+            user.status = if disabled { Status::Disabled } else { Status::Active };
+        }
+        user.role = change.role.unwrap_or(user.role);
+        Ok(Update::Updated(user.clone()))
+    }
+
+    async fn delete(&self, id: UserId, by: DeletedBy) -> Result<Deletion, StoreError> {
+        let mut tables = lock(&self.tables);
+        let status = tables.users.iter().find(|(_, user, _)| user.id == id).map(|(_, user, _)| user.status);
+        Ok(match status {
+            None => Deletion::NotFound,
+            Some(Status::Disabled) if by == DeletedBy::Oneself => Deletion::Disabled,
+            Some(_) if tables.is_last_admin(id) => Deletion::LastAdmin,
+            Some(_) => {
+                tables.delete(|_, user| user.id == id);
+                Deletion::Deleted
+            }
+        })
     }
 
     async fn disown(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {

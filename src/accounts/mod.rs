@@ -7,6 +7,7 @@ pub mod change_password;
 pub mod contract;
 pub mod delete;
 pub mod disown;
+pub mod list;
 #[cfg(feature = "testing")]
 pub mod memory;
 #[cfg(feature = "testing")]
@@ -15,6 +16,7 @@ pub mod ports;
 pub mod purge;
 pub mod register;
 pub mod resend;
+pub mod update;
 
 use std::sync::Arc;
 

@@ -5,11 +5,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use thiserror::Error;
+use time::OffsetDateTime;
 
 use crate::domain::code::{Code, CodeLength, Grant, Nonce};
 use crate::domain::email::{Address, Email};
 use crate::domain::not_me::NotMeHash;
-use crate::domain::user::{User, UserId};
+use crate::domain::user::{Role, Status, User, UserId};
 use crate::passwords::{PasswordHash, Recipe};
 
 /// The store could not be asked, or its answer made no sense. That something is not there is no error.
@@ -67,6 +68,55 @@ pub struct Row {
     pub hash: PasswordHash,
 }
 
+/// Which users a list holds.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub status: Option<Status>,
+    pub address: Option<Address>,
+}
+
+/// A place in a list, which is newest first: what comes after it is older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    pub created_at: OffsetDateTime,
+    pub id: UserId,
+}
+
+/// What an operator changes of an account; what is `None` stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change {
+    pub disabled: Option<bool>,
+    pub role: Option<Role>,
+}
+
+/// But for the first, nothing has changed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Update {
+    Updated(User),
+    NotFound,
+    /// It is pending: only its owner can activate it, and until then it is nobody.
+    NotActive,
+    /// No active admin would be left.
+    LastAdmin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletedBy {
+    Oneself,
+    Operator,
+}
+
+/// But for the first, nothing has changed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Deletion {
+    Deleted,
+    NotFound,
+    /// Nobody gets rid of that by registering again.
+    Disabled,
+    /// No active admin would be left.
+    LastAdmin,
+}
+
 /// PostgreSQL's part: who is there, and who was granted what. Time is the store's.
 pub trait Users: Send + Sync + 'static {
     fn standing(&self, address: &Address) -> impl Future<Output = Result<Standing, StoreError>> + Send;
@@ -107,9 +157,21 @@ pub trait Users: Send + Sync + 'static {
     /// gone, no longer pending, or its address has got an account otherwise.
     fn activate(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
-    /// Deletes this very row, unless it is disabled: nobody gets rid of that by registering again. A mail that was not
-    /// sent yet goes with it; what its address was granted stays. `false`: there is no such row, or it is disabled.
-    fn delete(&self, id: UserId) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// At most so many users, the newest first, from the cursor on.
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<User>, StoreError>> + Send;
+
+    /// Changes this very account, unless that leaves no active admin: of two admins who demote each other at once, one
+    /// stays.
+    fn update(&self, id: UserId, change: Change) -> impl Future<Output = Result<Update, StoreError>> + Send;
+
+    /// Deletes this very row, unless that leaves no active admin; a disabled one only for an operator. Mails that were not
+    /// sent yet go with it; what its address was granted stays.
+    fn delete(&self, id: UserId, by: DeletedBy) -> impl Future<Output = Result<Deletion, StoreError>> + Send;
 
     /// Deletes the registration of a link that still works, if it is still pending, and ends its address's wait, in one
     /// transaction. The next wait doubles all the same, and no short code is given back. `None`: nothing has changed.

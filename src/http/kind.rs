@@ -7,11 +7,14 @@ pub enum Kind {
     MalformedRequest,
     Unauthenticated,
     AccountDisabled,
+    Forbidden,
     NotFound,
+    UserNotFound,
     MethodNotAllowed,
     EmailTaken,
     AlreadyActive,
     NotActive,
+    LastAdmin,
     CodeExpired,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -24,15 +27,18 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::AccountDisabled,
+        Self::Forbidden,
         Self::NotFound,
+        Self::UserNotFound,
         Self::MethodNotAllowed,
         Self::EmailTaken,
         Self::AlreadyActive,
         Self::NotActive,
+        Self::LastAdmin,
         Self::CodeExpired,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
@@ -87,6 +93,19 @@ impl Kind {
                 "The account is disabled",
                 "The credentials are right, but an operator has closed the account. Ask the operator.",
             ),
+            Self::Forbidden => (
+                "forbidden",
+                StatusCode::FORBIDDEN,
+                "Only admins may do this",
+                "The credentials are right, but the user's role is not admin. Ask an admin, or the operator: the first admin \
+                 is made by sixty users.",
+            ),
+            Self::UserNotFound => (
+                "user-not-found",
+                StatusCode::NOT_FOUND,
+                "There is no such user",
+                "Look for the user's id in GET /v1/users. Registering an address again gives it another id.",
+            ),
             Self::NotFound => (
                 "not-found",
                 StatusCode::NOT_FOUND,
@@ -116,6 +135,12 @@ impl Kind {
                 StatusCode::CONFLICT,
                 "The account is not active",
                 "It must be activated first, with the code that was mailed to its address. Nothing has changed.",
+            ),
+            Self::LastAdmin => (
+                "last-admin",
+                StatusCode::CONFLICT,
+                "No admin would be left",
+                "Give another active account the role admin first. Nothing has changed.",
             ),
             Self::CodeExpired => (
                 "code-expired",

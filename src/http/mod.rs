@@ -1,6 +1,7 @@
 //! The HTTP API: parses requests into domain types, calls a use case, says what came of it. Nothing else points here but
 //! `app.rs`.
 
+pub mod admin;
 pub mod auth;
 pub mod client;
 pub mod client_limits;

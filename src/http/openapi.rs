@@ -5,11 +5,19 @@
 
 use poem::http::Method;
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
+use super::admin::{self, AdminApi};
+use super::client_limits::ClientLimits;
 use super::kind::Kind;
 use super::problem::{MEDIA_TYPE, Problem};
 use super::routes::Path;
+use super::users::UsersApi;
+use crate::accounts::Accounts;
+use crate::accounts::ports::{Codes, Users};
+use crate::domain::email;
 use crate::domain::policy::Policy;
 
 /// What any operation that takes a body can answer, besides its own.
@@ -38,19 +46,61 @@ fn problems(operation_id: &str) -> Vec<Kind> {
         "activateUser" => &[&BODY, &AUTH, &[Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode]],
         "resendCode" => &[&NO_BODY, &AUTH, &[Kind::AlreadyActive, Kind::TooManyCodes]],
         "changePassword" => &[&BODY, &AUTH, &[Kind::NotActive]],
-        "getCurrentUser" | "deleteCurrentUser" => &[&NO_BODY, &AUTH],
+        "getCurrentUser" => &[&NO_BODY, &AUTH],
+        "deleteCurrentUser" => &[&NO_BODY, &AUTH, &[Kind::LastAdmin]],
+        "listUsers" => &[&NO_BODY, &AUTH, &[Kind::Forbidden, Kind::InvalidField]],
+        "getUser" => &[&NO_BODY, &AUTH, &[Kind::Forbidden, Kind::UserNotFound]],
+        "updateUser" => &[&BODY, &AUTH, &[Kind::Forbidden, Kind::UserNotFound, Kind::NotActive, Kind::LastAdmin]],
+        "deleteUser" => &[&NO_BODY, &AUTH, &[Kind::Forbidden, Kind::UserNotFound, Kind::LastAdmin]],
         other => unreachable!("the problems of {other} are not in the table"),
     };
     groups.iter().copied().chain([&ANY[..]]).flatten().copied().collect()
 }
 
-pub fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
+/// The operations, over any stores: the real ones in the service, twins where only the document is wanted.
+pub fn service<U: Users, C: Codes>(
+    accounts: Accounts<U, C>,
+    policy: Policy,
+    limits: ClientLimits,
+) -> OpenApiService<impl OpenApi, ()> {
+    let users = UsersApi::new(accounts.clone(), policy, limits.clone());
+    let admin = AdminApi::new(accounts, policy, limits);
     let description = "Registers users: an e-mail address, a password, and a mailed code that lives for sixty seconds. \
                        Every error is a problem (RFC 9457); its `type` leads to what it means and what to do.";
-    OpenApiService::new(api, "Sixty", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new((users, admin), "Sixty", env!("CARGO_PKG_VERSION"))
         .description(description)
         .license(LicenseObject::new("MIT OR Apache-2.0"))
         .server("/")
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    #[serde(deserialize_with = "merged")]
+    paths: Map<String, Value>,
+}
+
+/// The framework writes a path anew for each API that has operations on it; they belong together.
+fn merged<'de, D: Deserializer<'de>>(paths: D) -> Result<Map<String, Value>, D::Error> {
+    struct Merged;
+
+    impl<'de> Visitor<'de> for Merged {
+        type Value = Map<String, Value>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("paths")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut paths = Map::new();
+            while let Some((path, operations)) = map.next_entry::<String, Map<String, Value>>()? {
+                let path = paths.entry(path).or_insert_with(|| json!({}));
+                path.as_object_mut().expect("put there as one").extend(operations);
+            }
+            Ok(paths)
+        }
+    }
+
+    paths.deserialize_map(Merged)
 }
 
 /// The completed document.
@@ -60,7 +110,10 @@ impl Document {
     /// # Panics
     /// When an operation's problems are not in the table above: the document is made at the start, so no release does.
     pub fn of<T: OpenApi>(service: &OpenApiService<T, ()>, policy: &Policy) -> Self {
-        let mut document: Value = serde_json::from_str(&service.spec()).expect("the framework writes JSON");
+        let spec = service.spec();
+        let mut document: Value = serde_json::from_str(&spec).expect("the framework writes JSON");
+        let merged: Spec = serde_json::from_str(&spec).expect("there are paths");
+        document["paths"] = Value::Object(merged.paths);
         let paths = document["paths"].as_object_mut().expect("there are paths");
         for operation in paths.values_mut().flat_map(|path| path.as_object_mut().expect("a path item")).map(|(_, o)| o)
         {
@@ -72,7 +125,7 @@ impl Document {
         }
         schemas["ActivateUser"]["properties"]["code"]["pattern"] = json!(policy.code_pattern());
         for (name, schema) in schemas.iter_mut() {
-            close(schema);
+            close(name, schema);
             if let Some(example) = example(name) {
                 schema["example"] = example;
             }
@@ -107,6 +160,10 @@ fn complete(operation: &mut Value) {
         // Said aloud: without it, readers cannot tell a public operation from a forgotten one.
         operation["security"] = json!([]);
     }
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = parameter["name"].as_str().expect("every parameter has a name");
+        parameter["schema"] = parameter_schema(name);
+    }
     let responses = operation["responses"].as_object_mut().expect("every operation has responses");
     for response in responses.values_mut() {
         if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
@@ -129,6 +186,20 @@ fn complete(operation: &mut Value) {
         }
         let description = "Names this request in the service's log; the client's own X-Request-Id, if it sent one.";
         response["headers"]["X-Request-Id"] = header(description, json!({ "type": "string" }));
+    }
+}
+
+/// What a parameter must hold: operations take any text, to say what is wrong with it.
+fn parameter_schema(name: &str) -> Value {
+    match name {
+        "id" => json!({ "type": "string", "format": "uuid" }),
+        "status" => json!({ "type": "string", "enum": ["pending", "active", "disabled"] }),
+        "email" => json!({ "type": "string", "maxLength": email::MAX_OCTETS }),
+        "limit" => {
+            json!({ "type": "integer", "minimum": 1, "maximum": admin::MAX_LIMIT, "default": admin::DEFAULT_LIMIT })
+        }
+        "cursor" => json!({ "type": "string" }),
+        other => unreachable!("the parameter {other} has no schema"),
     }
 }
 
@@ -199,10 +270,11 @@ fn problem_schema() -> Value {
 fn field_error_schema() -> Value {
     json!({
         "type": "object",
-        "description": "One field at fault.",
-        "required": ["pointer", "detail"],
+        "description": "One field at fault: of the body, by its pointer, or of the query, by its parameter.",
+        "required": ["detail"],
         "properties": {
             "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body." },
+            "parameter": { "type": "string", "description": "Name of a parameter of the query." },
             "detail": { "type": "string", "description": "What the field must hold." },
         },
     })
@@ -214,6 +286,7 @@ fn example(schema: &str) -> Option<Value> {
         "RegisterUser" => json!({ "email": "ada@example.com", "password": "correct horse battery" }),
         "ChangePassword" => json!({ "password": "staple battery horse" }),
         "ActivateUser" => json!({ "code": "0042" }),
+        "UpdateUser" => json!({ "status": "disabled" }),
         "CodeQueued" => json!({ "retry_after": 120 }),
         "User" => json!({
             "id": "01a1fb31-109f-7fd3-a969-470eb5982bb2",
@@ -228,20 +301,25 @@ fn example(schema: &str) -> Option<Value> {
 }
 
 /// Objects hold what is named and nothing else; a member that may be null is there all the same.
-fn close(schema: &mut Value) {
+fn close(name: &str, schema: &mut Value) {
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
     };
     let names: Vec<String> = properties.keys().cloned().collect();
-    if let Some(activated_at) = properties.get_mut("activated_at") {
-        activated_at["nullable"] = json!(true);
+    for nullable in ["activated_at", "next_cursor"] {
+        if let Some(nullable) = properties.get_mut(nullable) {
+            nullable["nullable"] = json!(true);
+        }
     }
     for secret in ["password", "code"] {
         if let Some(secret) = properties.get_mut(secret) {
             secret["writeOnly"] = json!(true);
         }
     }
-    schema["required"] = json!(names);
+    // What is absent from a patch stays as it is.
+    if name != "UpdateUser" {
+        schema["required"] = json!(names);
+    }
     schema["additionalProperties"] = json!(false);
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::kind::Kind;
-use super::problem::{FieldError, Problem};
+use super::problem::{FieldError, Place, Problem};
 use crate::domain::policy::Policy;
 
 /// A body that an operation takes: its schema, and how its members become domain types.
@@ -39,7 +39,7 @@ impl<T: RequestSchema> Body<T> {
             }
             Ok(Members::Other) => {
                 let detail = "must be an object".to_owned();
-                Err(Problem::invalid(vec![FieldError { pointer: String::new(), detail }]))
+                Err(Problem::invalid(vec![FieldError { at: Place::Pointer(String::new()), detail }]))
             }
             // The parser's own message may repeat what was sent.
             Err(_) => Err(Problem::new(Kind::MalformedRequest, "The body is not JSON, or names a member twice.")),
@@ -94,10 +94,19 @@ impl Fields {
         }
     }
 
+    /// Takes a member that may be absent. The outer `None`: it was at fault.
+    pub fn optional<T, E: std::error::Error>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        if self.members.contains_key(name) { self.parsed(name, parse).map(Some) } else { Some(None) }
+    }
+
     fn fault<T>(&mut self, name: &str, detail: impl Into<String>) -> Option<T> {
         // RFC 6901, section 3.
         let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        self.errors.push(FieldError { pointer, detail: detail.into() });
+        self.errors.push(FieldError { at: Place::Pointer(pointer), detail: detail.into() });
         None
     }
 }

@@ -17,6 +17,7 @@ use crate::accounts::delete::DeleteError;
 use crate::accounts::ports::{NoCode, StoreError};
 use crate::accounts::register::RegisterError;
 use crate::accounts::resend::ResendError;
+use crate::accounts::update::UpdateError;
 use crate::passwords::Overloaded;
 
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -26,9 +27,18 @@ const CHALLENGE: &str = r#"Basic realm="sixty", charset="UTF-8""#;
 /// One field at fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// A JSON pointer (RFC 6901) into the body.
-    pub pointer: String,
+    #[serde(flatten)]
+    pub at: Place,
     pub detail: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// A JSON pointer (RFC 6901) into the body.
+    Pointer(String),
+    /// The name of a parameter of the query.
+    Parameter(&'static str),
 }
 
 /// A problem, as it is answered.
@@ -55,9 +65,13 @@ impl Problem {
         Self { errors, ..Self::new(Kind::InvalidField, "Some of the body's fields do not hold what they must.") }
     }
 
+    pub fn invalid_parameters(errors: Vec<FieldError>) -> Self {
+        Self { errors, ..Self::new(Kind::InvalidField, "Some of the query's parameters do not hold what they must.") }
+    }
+
     /// One member of the body is at fault.
     pub fn invalid_member(name: &str, error: &impl std::error::Error) -> Self {
-        Self::invalid(vec![FieldError { pointer: format!("/{name}"), detail: error.to_string() }])
+        Self::invalid(vec![FieldError { at: Place::Pointer(format!("/{name}")), detail: error.to_string() }])
     }
 
     pub fn method_not_allowed(allow: String) -> Self {
@@ -75,6 +89,18 @@ impl Problem {
 
     fn account_disabled() -> Self {
         Self::new(Kind::AccountDisabled, "An operator has closed this account.")
+    }
+
+    pub fn forbidden() -> Self {
+        Self::new(Kind::Forbidden, "This user is no admin.")
+    }
+
+    pub fn user_not_found() -> Self {
+        Self::new(Kind::UserNotFound, "No user has this id.")
+    }
+
+    fn last_admin() -> Self {
+        Self::new(Kind::LastAdmin, "This is the only active admin; nothing was changed.")
     }
 
     fn email_taken() -> Self {
@@ -105,8 +131,10 @@ impl Problem {
     }
 
     fn incorrect_code(remaining: u8) -> Self {
-        let pointer =
-            FieldError { pointer: "/code".to_owned(), detail: "is not the code of the latest mail".to_owned() };
+        let pointer = FieldError {
+            at: Place::Pointer("/code".to_owned()),
+            detail: "is not the code of the latest mail".to_owned(),
+        };
         let detail = match remaining {
             0 => "The code was wrong for the third time and is destroyed.".to_owned(),
             1 => "The code is wrong; one guess is left.".to_owned(),
@@ -138,17 +166,20 @@ impl Problem {
             Kind::MalformedRequest => detail("The body broke off."),
             Kind::Unauthenticated => Self::unauthenticated(),
             Kind::AccountDisabled => Self::account_disabled(),
+            Kind::Forbidden => Self::forbidden(),
+            Kind::UserNotFound => Self::user_not_found(),
             Kind::NotFound => detail("There is nothing at this path."),
             Kind::MethodNotAllowed => Self::method_not_allowed("GET, HEAD".to_owned()),
             Kind::EmailTaken => Self::email_taken(),
             Kind::AlreadyActive => Self::already_active(),
             Kind::NotActive => Self::not_active(),
+            Kind::LastAdmin => Self::last_admin(),
             Kind::CodeExpired => Self::no_code(NoCode::Expired),
             Kind::PayloadTooLarge => detail("The body is larger than 16384 octets."),
             Kind::UnsupportedMediaType => detail("The body must be application/json in UTF-8, not compressed."),
             Kind::InvalidField => {
                 let (pointer, detail) = ("/password".to_owned(), "must have at least 8 characters".to_owned());
-                Self::invalid(vec![FieldError { pointer, detail }])
+                Self::invalid(vec![FieldError { at: Place::Pointer(pointer), detail }])
             }
             Kind::IncorrectCode => Self::incorrect_code(2),
             Kind::TooManyCodes => Self::too_many_codes(Duration::from_secs(42)),
@@ -273,6 +304,7 @@ impl From<DeleteError> for Problem {
     fn from(error: DeleteError) -> Self {
         match error {
             DeleteError::Disabled => Self::account_disabled(),
+            DeleteError::LastAdmin => Self::last_admin(),
             DeleteError::Store(error) => error.into(),
         }
     }
@@ -286,6 +318,17 @@ impl From<ChangePasswordError> for Problem {
             ChangePasswordError::Changed => Self::unauthenticated(),
             ChangePasswordError::Overloaded(error) => error.into(),
             ChangePasswordError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<UpdateError> for Problem {
+    fn from(error: UpdateError) -> Self {
+        match error {
+            UpdateError::NotFound => Self::user_not_found(),
+            UpdateError::NotActive => Self::not_active(),
+            UpdateError::LastAdmin => Self::last_admin(),
+            UpdateError::Store(error) => error.into(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use poem::endpoint::make_sync;
+use poem::error::ParsePathError;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
@@ -18,7 +19,6 @@ use super::health::Health;
 use super::kind::Kind;
 use super::openapi::{self, Document};
 use super::problem::Problem;
-use super::users::UsersApi;
 use super::{client, cors, limits, pages};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
@@ -46,7 +46,7 @@ pub fn api<U: Users, C: Codes>(
     edge: Edge,
 ) -> impl Endpoint<Output = Response> + 'static {
     let Edge { body_timeout, limits, proxies, cors } = edge;
-    let service = openapi::service(UsersApi::new(accounts.clone(), policy, limits));
+    let service = openapi::service(accounts.clone(), policy, limits);
     let document = Document::of(&service, &policy);
     let fixed = |content_type: &'static str, text: String| {
         let text = Bytes::from(text);
@@ -214,6 +214,10 @@ fn as_problem(error: poem::Error, path: Option<&Path>) -> Response {
         return error.into_response();
     }
     let problem = match (error.status(), path) {
+        // A segment that is no text in UTF-8 names nothing.
+        (StatusCode::BAD_REQUEST, Some(path)) if error.is::<ParsePathError>() && path.template.ends_with("{id}") => {
+            Problem::user_not_found()
+        }
         (StatusCode::METHOD_NOT_ALLOWED, Some(path)) => Problem::method_not_allowed(path.allow()),
         (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, _) => {
             Problem::new(Kind::NotFound, "There is nothing at this path.")

@@ -35,7 +35,7 @@ enum Status {
 
 #[derive(Enum)]
 #[oai(rename = "Role", rename_all = "lowercase")]
-enum Role {
+pub(super) enum Role {
     User,
     Admin,
 }
@@ -171,7 +171,6 @@ enum Queued {
     Accepted(Reply<CodeQueued>),
 }
 
-/// The operations over any stores: the real ones in the service, twins where only the document is wanted.
 pub struct UsersApi<U, C> {
     accounts: Accounts<U, C>,
     policy: Policy,

@@ -28,6 +28,17 @@ async fn every_operation_declares_its_security_and_its_problems() {
     ids.sort_unstable();
     assert_eq!(
         ids,
-        ["activateUser", "changePassword", "deleteCurrentUser", "getCurrentUser", "registerUser", "resendCode"]
+        [
+            "activateUser",
+            "changePassword",
+            "deleteCurrentUser",
+            "deleteUser",
+            "getCurrentUser",
+            "getUser",
+            "listUsers",
+            "registerUser",
+            "resendCode",
+            "updateUser"
+        ]
     );
 }

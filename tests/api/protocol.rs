@@ -81,10 +81,10 @@ async fn wrong_paths_and_methods_are_problems_too() {
         assert_eq!(Answer::of(service.request(Method::GET, path)).await.outcome(), (404, "not-found"), "{path}");
     }
     for (method, path, allow) in [
-        (Method::GET, "/v1/users", "POST"),
+        (Method::PUT, "/v1/users", "GET, HEAD, POST"),
         (Method::PUT, "/v1/users/me", "DELETE, GET, HEAD"),
         (Method::PUT, "/v1/users/me/activation", "POST"),
-        (Method::OPTIONS, "/v1/users", "POST"),
+        (Method::OPTIONS, "/v1/users", "GET, HEAD, POST"),
         (Method::POST, "/livez", "GET, HEAD"),
         (Method::from_bytes(b"BREW").unwrap(), "/docs", "GET, HEAD"),
     ] {
@@ -193,7 +193,7 @@ async fn pages_elsewhere_may_use_the_api_if_they_are_named() {
         assert_eq!(Answer::of(preflight("/v1/users", origin)).await.outcome(), (405, "method-not-allowed"));
     }
     let without = Answer::of(service.request(Method::OPTIONS, "/v1/users")).await;
-    assert_eq!((without.outcome(), without.header("allow")), ((405, "method-not-allowed"), "POST"));
+    assert_eq!((without.outcome(), without.header("allow")), ((405, "method-not-allowed"), "GET, HEAD, POST"));
     let unasked = Answer::of(request(Method::OPTIONS, "/v1/users", "https://app.example.com")).await;
     assert_eq!(unasked.outcome(), (405, "method-not-allowed"));
     assert_eq!(Answer::of(preflight("/v1/nothing", "https://app.example.com")).await.outcome(), (404, "not-found"));

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sixty::accounts::ports::{NewUser, Registration, Users as _};
+use sixty::accounts::ports::{Change, DeletedBy, Deletion, NewUser, Registration, Update, Users as _};
 use sixty::domain::email::Email;
 use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
 use sixty::domain::password::Password;
-use sixty::domain::user::{Status, User, UserId};
+use sixty::domain::user::{Role, Status, User, UserId};
 use sixty::entropy::Entropy;
 use sixty::passwords::{HashCost, Hasher, Salt};
 use sixty::store::postgres::outbox::Outbox;
@@ -16,6 +16,7 @@ use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
 use sqlx::{AssertSqlSafe, PgPool, PgTransaction};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::kit;
 
@@ -306,4 +307,31 @@ async fn more_than_a_batch_is_purged_and_two_processes_share_the_work() {
     assert_eq!((one.unwrap() + two.unwrap(), kept), (2500 - kept as u64, 1111));
     let links: i64 = sqlx::query_scalar("SELECT count(*) FROM not_me_links").fetch_one(&store.db).await.unwrap();
     assert_eq!(links, 0);
+}
+
+#[tokio::test]
+async fn of_two_admins_who_take_away_each_other_one_stays() {
+    const ADMINS: [UserId; 2] = [UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2))];
+    let demotion = Change { role: Some(Role::User), disabled: None };
+    let closing = Change { role: None, disabled: Some(true) };
+    for (n, first) in [demotion, closing].into_iter().enumerate() {
+        let store = Store::new().await;
+        sqlx::raw_sql(
+            "INSERT INTO addresses SELECT n || '@example.com', decode(repeat('00', 16), 'hex'), '-', now(), '60 s', '{}'
+                FROM generate_series(1, 2) AS n;
+             INSERT INTO users (id, address, email, password_hash, status, role, activated_at)
+                SELECT lpad(left(address, 1), 32, '0')::uuid, address, address, '-', 'active', 'admin', now() FROM addresses",
+        )
+        .execute(&store.db)
+        .await
+        .unwrap();
+        let held = store.hold("SELECT FROM users FOR UPDATE").await;
+        let first = move |store: Arc<Store>| async move { store.users.update(ADMINS[n], first).await.unwrap() };
+        let second = move |store: Arc<Store>| async move {
+            store.users.delete(ADMINS[1 - n], DeletedBy::Oneself).await.unwrap()
+        };
+        let (first, second) = store.in_order(held, first, second).await;
+        assert!(matches!(first, Update::Updated(_)), "{first:?}");
+        assert_eq!(second, Deletion::LastAdmin);
+    }
 }

@@ -1,5 +1,6 @@
 //! Addresses and users. What is unique is so by the schema; what must be atomic is one statement or one transaction.
 
+mod administration;
 mod endings;
 
 use std::time::Duration;
@@ -9,13 +10,17 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{Postgres, broken};
-use crate::accounts::ports::{NewUser, Registration, Regrant, Row, Standing, StoreError, Users};
+use crate::accounts::ports::{
+    Change, Cursor, DeletedBy, Deletion, Filter, NewUser, Registration, Regrant, Row, Standing, StoreError, Update,
+    Users,
+};
 use crate::domain::code::{CodeLength, Nonce};
 use crate::domain::email::Address;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::{Pacing, YEAR};
 use crate::domain::user::{User, UserId};
 use crate::passwords::{PasswordHash, Recipe, Salt};
+use administration::Updated;
 
 pub struct PgUsers {
     postgres: Postgres,
@@ -206,7 +211,9 @@ impl PgUsers {
             "
             UPDATE users SET password_hash = $3
             WHERE id = $1 AND password_hash = $2 AND status <> 'pending'
-                AND NOT EXISTS (SELECT FROM users AS shadow WHERE shadow.address = users.address AND shadow.id <> $1)
+                AND NOT EXISTS (
+                    SELECT FROM users AS shadow WHERE shadow.address = users.address AND shadow.status = 'pending'
+                )
             ",
             id.0,
             old.to_phc(),
@@ -284,13 +291,14 @@ impl Users for PgUsers {
     }
 
     async fn rows(&self, address: &Address) -> Result<Vec<Row>, StoreError> {
+        // What is always true lets the two partial indexes be used: without it, all users would be read.
         let rows = self
             .postgres
             .bounded(
                 sqlx::query!(
                     "
                     SELECT id, email, status, role, created_at, activated_at, password_hash
-                    FROM users WHERE address = $1
+                    FROM users WHERE address = $1 AND (status = 'pending' OR status <> 'pending')
                     ",
                     address.as_str()
                 )
@@ -357,9 +365,22 @@ impl Users for PgUsers {
         self.postgres.bounded(self.try_activate(id)).await?.map(User::try_from).transpose()
     }
 
-    async fn delete(&self, id: UserId) -> Result<bool, StoreError> {
-        let delete = sqlx::query!("DELETE FROM users WHERE id = $1 AND status <> 'disabled'", id.0);
-        Ok(self.postgres.bounded(delete.execute(self.pool())).await?.rows_affected() == 1)
+    async fn list(&self, filter: &Filter, after: Option<Cursor>, limit: u32) -> Result<Vec<User>, StoreError> {
+        let rows = self.postgres.bounded(self.try_list(filter, after, limit)).await?;
+        rows.into_iter().map(User::try_from).collect()
+    }
+
+    async fn update(&self, id: UserId, change: Change) -> Result<Update, StoreError> {
+        Ok(match self.postgres.bounded(self.try_update(id, change)).await? {
+            Updated::Row(row) => Update::Updated(row.try_into()?),
+            Updated::NotFound => Update::NotFound,
+            Updated::NotActive => Update::NotActive,
+            Updated::LastAdmin => Update::LastAdmin,
+        })
+    }
+
+    async fn delete(&self, id: UserId, by: DeletedBy) -> Result<Deletion, StoreError> {
+        self.postgres.bounded(self.try_delete(id, by)).await
     }
 
     async fn disown(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {
