@@ -221,15 +221,15 @@ pub struct RegistrationArgs {
     /// After the last code that its address was granted
     #[arg(long, env, value_name = "TIME", default_value = "7d", value_parser = time)]
     pub pending_ttl: Duration,
+}
+
+/// What a new password must be, and what its hash costs.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Passwords")]
+pub struct PasswordArgs {
     /// Characters of a new password, from 8 to 64
     #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(8..=64))]
     pub password_min_length: u8,
-}
-
-/// The hasher.
-#[derive(Clone, Args)]
-#[command(next_help_heading = "Passwords")]
-pub struct HashArgs {
     /// Memory of a hash in KiB: argon2id's m
     ///
     /// When m × t rises, an account's hash is made anew at its next login
@@ -241,6 +241,19 @@ pub struct HashArgs {
     /// Lanes of a hash: argon2id's p
     #[arg(long, env, value_name = "N", default_value_t = 1)]
     pub argon2_lanes: u32,
+}
+
+impl PasswordArgs {
+    pub fn hash_cost(&self) -> Result<HashCost, BadSetting> {
+        let cost = HashCost::new(self.argon2_memory_kib, self.argon2_passes, self.argon2_lanes);
+        cost.map_err(|error| bad("ARGON2_MEMORY_KIB", error))
+    }
+}
+
+/// The hasher.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Passwords")]
+pub struct HashArgs {
     /// Threads that hash; 0: one a core
     #[arg(long, env, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub hash_threads: u16,
@@ -352,6 +365,8 @@ pub struct ServiceArgs {
     #[command(flatten)]
     pub registrations: RegistrationArgs,
     #[command(flatten)]
+    pub passwords: PasswordArgs,
+    #[command(flatten)]
     pub hash: HashArgs,
     #[command(flatten)]
     pub mail: MailArgs,
@@ -446,7 +461,7 @@ impl Config {
     /// Puts the sections together and checks what one alone cannot know.
     pub fn new(settings: ServeArgs) -> Result<Self, BadSetting> {
         let ServeArgs { listen, stores, provider, service } = settings;
-        let ServiceArgs { codes, registrations, hash, mail, clients, limits, log: _ } = service;
+        let ServiceArgs { codes, registrations, passwords, hash, mail, clients, limits, log: _ } = service;
         let code_secret = codes.code_secret.as_ref().ok_or_else(|| bad("CODE_SECRET", "must be set"))?;
         let code_secret = parse_secret(code_secret)?;
         let code_storage = match codes.code_storage {
@@ -490,8 +505,7 @@ impl Config {
             }
         };
         Email::parse(&mail.mail_from).map_err(|error| bad("MAIL_FROM", error))?;
-        let hash_cost = HashCost::new(hash.argon2_memory_kib, hash.argon2_passes, hash.argon2_lanes)
-            .map_err(|error| bad("ARGON2_MEMORY_KIB", error))?;
+        let hash_cost = passwords.hash_cost()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             api_addr: listen.api_addr,
@@ -532,7 +546,7 @@ impl Config {
                 short_codes: codes.short_codes_per_year,
                 short_length: code_length,
             },
-            policy: Policy { password_min: usize::from(registrations.password_min_length), code_length },
+            policy: Policy { password_min: usize::from(passwords.password_min_length), code_length },
             existing_account: match registrations.existing_account {
                 ExistingChoice::Hide => ExistingAccount::Hide,
                 ExistingChoice::Reveal => ExistingAccount::Reveal,

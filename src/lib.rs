@@ -42,6 +42,13 @@
 //! deletes the pending registration and ends its address's wait. [`Accounts::delete`] is for those who did, and
 //! [`accounts::purge`] deletes what nobody ends.
 //!
+//! # Whose account it is
+//!
+//! [`Accounts::change_password`] replaces a hash if it is still the one that was checked, and queues a notice that goes the
+//! way of a code mail, without a code. [`http::admin`] lets admins list, change and delete users; that one of them is always
+//! left is decided in `store/postgres/users/administration.rs`, under locks. [`cli::users`] does as much from a terminal,
+//! on the database alone.
+//!
 //! # Which arrows exist
 //!
 //! They point inward, and nothing of the product points at [`http`]:
@@ -81,6 +88,7 @@
 //!
 //! [`Accounts::activate`]: accounts::Accounts::activate
 //! [`Accounts::authenticate`]: accounts::Accounts::authenticate
+//! [`Accounts::change_password`]: accounts::Accounts::change_password
 //! [`Accounts::delete`]: accounts::Accounts::delete
 //! [`Accounts::disown`]: accounts::Accounts::disown
 //! [`Accounts::register`]: accounts::Accounts::register

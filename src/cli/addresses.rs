@@ -80,14 +80,14 @@ impl Addresses {
             ("SHORT_CODES_PER_YEAR", codes.short_codes_per_year.to_string()),
             ("EXISTING_ACCOUNT", existing_account.to_owned()),
             ("PENDING_TTL", time(service.registrations.pending_ttl)),
-            ("PASSWORD_MIN_LENGTH", service.registrations.password_min_length.to_string()),
+            ("PASSWORD_MIN_LENGTH", service.passwords.password_min_length.to_string()),
             ("CLIENT_LIMITS", clients.client_limits.to_string()),
             ("CLIENT_CODES_PER_HOUR", clients.client_codes_per_hour.to_string()),
             ("CLIENT_MISSES_PER_HOUR", clients.client_misses_per_hour.to_string()),
             ("FLOOD_MISSES_PER_MINUTE", clients.flood_misses_per_minute.to_string()),
-            ("ARGON2_MEMORY_KIB", service.hash.argon2_memory_kib.to_string()),
-            ("ARGON2_PASSES", service.hash.argon2_passes.to_string()),
-            ("ARGON2_LANES", service.hash.argon2_lanes.to_string()),
+            ("ARGON2_MEMORY_KIB", service.passwords.argon2_memory_kib.to_string()),
+            ("ARGON2_PASSES", service.passwords.argon2_passes.to_string()),
+            ("ARGON2_LANES", service.passwords.argon2_lanes.to_string()),
         ];
         let MailjetArgs { mailjet_api_key, mailjet_api_secret } = &service.mail.mailjet;
         if let (Some(key), Some(secret)) = (mailjet_api_key, mailjet_api_secret) {

@@ -9,6 +9,7 @@ pub mod openapi;
 #[cfg(test)]
 mod reference;
 pub mod serve;
+pub mod users;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -71,6 +72,11 @@ enum Subcommands {
     /// Apply, revert or list the database's migrations
     #[command(after_help = SETTINGS)]
     Migrate(migrate::MigrateArgs),
+    /// Make, list, close, open and delete users; the first admin, too
+    ///
+    /// On the database alone: neither Redis nor a running service is needed. Who may connect to it may do all of it.
+    #[command(after_help = SETTINGS)]
+    Users(users::UsersArgs),
     /// Print the OpenAPI document
     Openapi(openapi::OpenapiArgs),
     /// Ask a running service whether it is ready: exit status 0 is yes
@@ -124,6 +130,7 @@ pub fn run() -> ExitCode {
         Subcommands::Serve(args) => in_runtime(serve::run(args)),
         Subcommands::MailMock(args) => in_runtime(mail_mock::run(args)),
         Subcommands::Migrate(args) => in_runtime(migrate::run(args)),
+        Subcommands::Users(args) => in_runtime(users::run(args)),
         Subcommands::Openapi(args) => in_runtime(openapi::run(args)),
         Subcommands::Healthcheck(args) => in_runtime(healthcheck::run(args)),
     };
@@ -147,6 +154,7 @@ fn command() -> Command {
         })
         // Before the action and after it.
         .mut_subcommand("migrate", |migrate| migrate.mut_args(|arg| arg.global(true)))
+        .mut_subcommand("users", |users| users.mut_args(|arg| arg.global(true)))
         // A help page is pasted into mails and issues, and some values are secrets.
         .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)))
 }

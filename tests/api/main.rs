@@ -31,4 +31,5 @@ mod serve;
 mod squatting;
 mod stack;
 mod stores;
+mod users_command;
 mod workers;

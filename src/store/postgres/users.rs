@@ -1,6 +1,7 @@
 //! Addresses and users. What is unique is so by the schema; what must be atomic is one statement or one transaction.
 
 mod administration;
+mod creation;
 mod endings;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::domain::pacing::{Pacing, YEAR};
 use crate::domain::user::{User, UserId};
 use crate::passwords::{PasswordHash, Recipe, Salt};
 use administration::Updated;
+pub use creation::Creation;
 
 pub struct PgUsers {
     postgres: Postgres,

@@ -1,0 +1,97 @@
+//! Users on standard output: as a table for people, or as JSON, an object a line, with the members of the API's User.
+
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::domain::user::User;
+
+const TITLES: [&str; 6] = ["ID", "EMAIL", "STATUS", "ROLE", "CREATED", "ACTIVATED"];
+
+pub(super) fn json(users: &[User]) -> String {
+    let object = |user: &User| {
+        json!({
+            "id": user.id.0,
+            "email": user.email,
+            "status": user.status.as_str(),
+            "role": user.role.as_str(),
+            "created_at": rfc3339(user.created_at),
+            "activated_at": user.activated_at.map(rfc3339),
+        })
+    };
+    users.iter().map(|user| object(user).to_string() + "\n").collect()
+}
+
+pub(super) fn table(users: &[User]) -> String {
+    let row = |user: &User| {
+        let activated = user.activated_at.map_or_else(|| "-".to_owned(), seconds);
+        [
+            user.id.to_string(),
+            user.email.clone(),
+            user.status.as_str().to_owned(),
+            user.role.as_str().to_owned(),
+            seconds(user.created_at),
+            activated,
+        ]
+    };
+    let rows: Vec<[String; 6]> = [TITLES.map(str::to_owned)].into_iter().chain(users.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; 6] = std::array::from_fn(width);
+    rows.iter()
+        .map(|row| {
+            let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        })
+        .collect()
+}
+
+fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).expect("a year of four digits")
+}
+
+/// In UTC: `2026-11-21 10:36:24Z`.
+fn seconds(time: OffsetDateTime) -> String {
+    let text = rfc3339(time.replace_nanosecond(0).expect("zero is a nanosecond"));
+    text.replace('T', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::user::{Role, Status, UserId};
+    use uuid::Uuid;
+
+    fn users() -> [User; 2] {
+        let created_at = OffsetDateTime::from_unix_timestamp_nanos(1_795_000_000_123_456_000).unwrap();
+        let user = |id, email: &str, status, role, activated_at| User {
+            id: UserId(Uuid::from_u128(id)),
+            email: email.to_owned(),
+            status,
+            role,
+            created_at,
+            activated_at,
+        };
+        [
+            user(1, "Ada@b\u{fc}cher.example", Status::Active, Role::Admin, Some(created_at)),
+            user(2, "bob@example.com", Status::Pending, Role::User, None),
+        ]
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        insta::assert_snapshot!(table(&users()), @r"
+        ID                                    EMAIL               STATUS   ROLE   CREATED               ACTIVATED
+        00000000-0000-0000-0000-000000000001  Ada@bücher.example  active   admin  2026-11-18 11:06:40Z  2026-11-18 11:06:40Z
+        00000000-0000-0000-0000-000000000002  bob@example.com     pending  user   2026-11-18 11:06:40Z  -
+        ");
+        assert_eq!(table(&[]), "ID  EMAIL  STATUS  ROLE  CREATED  ACTIVATED\n");
+    }
+
+    #[test]
+    fn json_is_an_object_a_line() {
+        insta::assert_snapshot!(json(&users()), @r#"
+        {"id":"00000000-0000-0000-0000-000000000001","email":"Ada@bücher.example","status":"active","role":"admin","created_at":"2026-11-18T11:06:40.123456Z","activated_at":"2026-11-18T11:06:40.123456Z"}
+        {"id":"00000000-0000-0000-0000-000000000002","email":"bob@example.com","status":"pending","role":"user","created_at":"2026-11-18T11:06:40.123456Z","activated_at":null}
+        "#);
+    }
+}

@@ -1,0 +1,223 @@
+//! `sixty users`, as an operator or a script runs it: a process beside the service, on its database.
+
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use nix::pty::openpty;
+use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+
+use crate::kit::{PASSWORD, Service, database};
+use crate::process::{complaint, output, sixty};
+
+const ROOT: &str = "root@example.com";
+
+/// What a password may be typed into: it is gone from the arguments, and from the environment.
+fn stdin(text: &str) -> Stdio {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(text.as_bytes()).unwrap();
+    Stdio::from(reader)
+}
+
+fn users(service: &Service, arguments: &[&str]) -> tokio::process::Command {
+    users_of(&service.database_url, arguments)
+}
+
+fn users_of(database_url: &str, arguments: &[&str]) -> tokio::process::Command {
+    let mut command = sixty(&[&["users"], arguments].concat());
+    command.env("DATABASE_URL", database_url);
+    command.env("ARGON2_MEMORY_KIB", "8").env("ARGON2_PASSES", "1");
+    command
+}
+
+async fn printed(mut command: tokio::process::Command) -> String {
+    let output = output(&mut command).await;
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), err.as_str()), (Some(0), ""));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The users that a command prints with `--json`.
+async fn json(service: &Service, arguments: &[&str]) -> Vec<Value> {
+    let text = printed(users(service, &[arguments, &["--json"]].concat())).await;
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn create(service: &Service, arguments: &[&str], password: &str) -> Value {
+    let mut command = users(service, &[&["create", "--json"], arguments].concat());
+    command.stdin(stdin(&format!("{password}\n")));
+    serde_json::from_str(&printed(command).await).unwrap()
+}
+
+#[tokio::test]
+async fn the_first_admin_is_made_and_runs_the_others() {
+    let service = Service::start().await;
+    let root = create(&service, &[" Root@Example.com", "--role", "admin"], PASSWORD).await;
+    assert_eq!(service.me(ROOT, PASSWORD).await.body, root);
+    assert_eq!(
+        (&root["status"], &root["role"], &root["email"]),
+        (&"active".into(), &"admin".into(), &"Root@Example.com".into())
+    );
+
+    let ada = service.account("ada@example.com").await;
+    for (arguments, member, value) in [
+        (["disable", &ada].as_slice(), "status", "disabled"),
+        (&["enable", " ADA@example.com"], "status", "active"),
+        (&["set-role", "ada@example.com", "admin"], "role", "admin"),
+        (&["set-role", &ada, "user"], "role", "user"),
+        (&["show", &ada], "id", &ada),
+    ] {
+        assert_eq!(json(&service, arguments).await[0][member], value, "{arguments:?}");
+    }
+    assert_eq!(
+        json(&service, &["show", "ada@example.com"]).await,
+        [service.me("ada@example.com", PASSWORD).await.body]
+    );
+    assert_eq!(json(&service, &["delete", "ada@example.com"]).await[0]["id"], ada.as_str());
+    assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 401);
+
+    // What was made here can be registered, like any address, and its owner is told.
+    assert_eq!(service.register(ROOT, "another password").await.status, 201);
+    assert!(service.mail(ROOT, 1).await.starts_with("You already have an account"));
+    // Of the two users of the address, the account is meant; the other one goes by its id.
+    assert_eq!(json(&service, &["show", ROOT]).await[0]["id"], root["id"]);
+    let pending = json(&service, &["list", "--status", "pending"]).await[0]["id"].as_str().unwrap().to_owned();
+    json(&service, &["delete", &pending]).await;
+    assert_eq!(json(&service, &["list"]).await, [root]);
+}
+
+#[tokio::test]
+async fn a_password_is_set_for_an_account_and_its_owner_told() {
+    let service = Service::start().await;
+    service.account("ada@example.com").await;
+    let mut command = users(&service, &["set-password", "ada@example.com"]);
+    command.stdin(stdin("cafe\u{301} noir 9\r\n"));
+    let table = printed(command).await;
+    assert!(table.contains("ada@example.com") && !table.contains("noir"), "{table}");
+    assert_eq!(service.me("ada@example.com", "caf\u{e9} noir 9").await.status, 200);
+    assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 401);
+    assert!(service.mail("ada@example.com", 2).await.starts_with("Your password was changed"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_one_line_and_changes_nothing() {
+    let service = Service::start().await;
+    create(&service, &[ROOT, "--role", "admin"], PASSWORD).await;
+    service.registered("ada@example.com").await;
+    let nobody = "01a1fb31-109f-7fd3-a969-470eb5982bb2";
+    let before = json(&service, &["list"]).await;
+    for (status, arguments, typed, line) in [
+        (1, ["show", nobody].as_slice(), "", "no user has this id or address"),
+        (1, &["delete", "eve@example.com"], "", "no user has this id or address"),
+        (2, &["show", "ada"], "", "USER: must be an id or an e-mail address"),
+        (2, &["show", "ada@"], "", "EMAIL: must have a domain name that can be registered, such as example.com"),
+        (1, &["enable", "ada@example.com"], "", "the user is pending: only the code in its mail can activate it"),
+        (
+            1,
+            &["set-password", "ada@example.com"],
+            PASSWORD,
+            "the user is pending: only the code in its mail can activate it",
+        ),
+        (1, &["disable", ROOT], "", "this is the only active admin; make another one first: sixty users set-role"),
+        (
+            1,
+            &["set-role", ROOT, "user"],
+            "",
+            "this is the only active admin; make another one first: sixty users set-role",
+        ),
+        (1, &["delete", ROOT], "", "this is the only active admin; make another one first: sixty users set-role"),
+        (1, &["create", ROOT], PASSWORD, "the address has an account already"),
+        (2, &["create", "eve"], PASSWORD, "EMAIL: must have an @ between a mailbox and a domain"),
+        (1, &["create", "eve@example.com"], "", "the password must have at least 8 characters"),
+        (
+            1,
+            &["create", "eve@example.com"],
+            "password",
+            "the password is one of the most common passwords: it would be guessed at once",
+        ),
+        (
+            1,
+            &["create", "adalovelace@example.com"],
+            "adalovelace",
+            "the password is made of the e-mail address: it would be guessed at once",
+        ),
+        (
+            1,
+            &["set-password", ROOT],
+            "root@example.com",
+            "the password is made of the e-mail address: it would be guessed at once",
+        ),
+    ] {
+        let mut command = users(&service, arguments);
+        let complaint = complaint(command.stdin(stdin(typed))).await;
+        assert_eq!(complaint, (status, format!("sixty: {line}\n")), "{arguments:?}");
+    }
+    assert_eq!(json(&service, &["list"]).await, before);
+}
+
+#[tokio::test]
+async fn it_says_which_setting_or_migration_is_missing() {
+    let without = complaint(&mut sixty(&["users", "list"])).await;
+    assert_eq!(without, (2, "sixty: DATABASE_URL: must be set\n".to_owned()));
+    let (status, line) = complaint(&mut users_of("postgres://sixty:c4n4ry@127.0.0.1:1/sixty", &["list"])).await;
+    assert!(status != 0 && line.starts_with("sixty: DATABASE_URL: ") && !line.contains("c4n4ry"), "{line}");
+    let empty = complaint(&mut users_of(&database().await, &["list"])).await;
+    assert_eq!(empty, (1, "sixty: the migrations are not all applied: sixty migrate up\n".to_owned()));
+    let refused =
+        output(&mut users_of("postgres://127.0.0.1:1/sixty", &["create", "ada@example.com", "--password=x"])).await;
+    assert_eq!(refused.status.code(), Some(2), "a password is no argument");
+}
+
+#[tokio::test]
+async fn many_users_are_made_and_listed_in_full() {
+    let service = Service::start().await;
+    let made = json(&service, &["seed", "--count", "2100"]).await;
+    assert_eq!((&made[0]["first"], &made[0]["last"]), (&"user1@seed.example".into(), &"user2100@seed.example".into()));
+    let password = made[0]["password"].as_str().unwrap();
+    for user in ["user1@seed.example", "user2100@seed.example"] {
+        assert_eq!(service.me(user, password).await.body["status"], "active");
+    }
+    let again = json(&service, &["seed", "--count", "1"]).await;
+    assert_eq!(again[0]["first"], "user2101@seed.example");
+
+    let listed = json(&service, &["list", "--limit", "5000"]).await;
+    let times: Vec<&str> = listed.iter().map(|user| user["created_at"].as_str().unwrap()).collect();
+    assert!(listed.len() == 2101 && times.is_sorted_by(|newer, older| newer >= older), "{}", listed.len());
+    assert_eq!(json(&service, &["list", "--limit", "1500"]).await, listed[..1500]);
+    let table = printed(users(&service, &["list"])).await;
+    assert_eq!(table.lines().count(), 21);
+    let column = table.find("EMAIL").unwrap();
+    assert!(table.lines().skip(1).all(|line| line[column..].starts_with("user")), "{table}");
+    assert_eq!(json(&service, &["list", "--email", "USER7@seed.example"]).await.len(), 1);
+}
+
+/// At a terminal the password is asked for twice, and never shown.
+#[tokio::test]
+async fn a_typed_password_is_not_shown() {
+    let service = Service::start().await;
+    for (again, created) in [(PASSWORD, true), ("another password", false)] {
+        let terminal = openpty(None, None).unwrap();
+        let mut keyboard = std::fs::File::from(OwnedFd::try_clone(&terminal.master).unwrap());
+        let mut command = users(&service, &["create", ROOT]);
+        command.stdin(Stdio::from(terminal.slave)).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let (mut stderr, mut seen) = (child.stderr.take().unwrap(), String::new());
+        for (prompt, answer) in [("Password: ", PASSWORD), ("The same again: ", again)] {
+            // Only then is the echo off.
+            while !seen.ends_with(prompt) {
+                let mut octet = [0];
+                assert_eq!(stderr.read(&mut octet).await.unwrap(), 1, "{seen}");
+                seen.push(char::from(octet[0]));
+            }
+            writeln!(keyboard, "{answer}").unwrap();
+        }
+        let output = child.wait_with_output().await.unwrap();
+        assert_eq!(output.status.success(), created, "{output:?}");
+        let mut screen = [0; 1024];
+        let shown = std::io::Read::read(&mut keyboard, &mut screen).unwrap_or(0);
+        assert!(!String::from_utf8_lossy(&screen[..shown]).contains("password") && shown < 10, "it was shown");
+        assert_eq!(service.me(ROOT, PASSWORD).await.status, 200);
+    }
+}
