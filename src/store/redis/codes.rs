@@ -67,6 +67,9 @@ static REDEEM: LazyLock<Script> = LazyLock::new(|| {
             if redis.call('HEXISTS', KEYS[2], 'withdrawn') == 1 then return {'not mailed', 0} end
             return {'expired', 0}
         end
+        -- It changes nothing, and fails where a miss could not be counted: out of memory, on a read-only replica. Without it
+        -- such a Redis would refuse wrong guesses alone, and so tell which is right, as often as it is asked.
+        redis.call('HSET', KEYS[1], field, live)
         if live == value then return {'match', 0} end
         if misses < 0 then
             -- The count was lost (evicted, say). Without it nothing bounds the guesses, so the code goes too.
