@@ -67,7 +67,7 @@ pub struct StoreArgs {
     /// With a port and TLS: host:5432/database?sslmode=verify-full
     #[arg(long, env, value_name = "URL")]
     pub database_url: SecretString,
-    /// Redis: redis://:password@host/0
+    /// Redis: redis://default:password@host/0
     ///
     /// rediss:// is TLS. Several URLs, separated by commas, are nodes of a cluster
     #[arg(long, env, value_name = "URL")]
@@ -138,7 +138,7 @@ pub struct ClientArgs {
     pub cors_origins: CorsOrigins,
     /// Codes that a network may ask for
     ///
-    /// By registering, too. So many at once, and then spread over the hour
+    /// By registering, too; and changes of a password. So many at once, and then spread over the hour
     #[arg(long, env, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub client_codes_per_hour: u32,
     /// Wrong codes that a network may send
@@ -184,7 +184,7 @@ pub struct CodeArgs {
     /// It doubles with each code, up to CODE_WAIT_MAX
     #[arg(long, env, value_name = "TIME", default_value = "60s", value_parser = time)]
     pub code_wait: Duration,
-    /// What the doubling wait ends at
+    /// Longest wait between two codes
     #[arg(long, env, value_name = "TIME", default_value = "4h", value_parser = time)]
     pub code_wait_max: Duration,
     /// Quiet time after which CODE_WAIT holds again
@@ -195,7 +195,7 @@ pub struct CodeArgs {
     pub code_digits: u8,
     /// Codes of so few digits for an address a year
     ///
-    /// In any 365 days; further codes have ten digits
+    /// Codes of CODE_DIGITS digits, in any 365 days; later ones have ten digits
     #[arg(long, env, value_name = "N", default_value_t = 30)]
     pub short_codes_per_year: u16,
 }

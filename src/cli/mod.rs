@@ -156,7 +156,11 @@ fn command() -> Command {
         .mut_subcommand("migrate", |migrate| migrate.mut_args(|arg| arg.global(true)))
         .mut_subcommand("users", |users| users.mut_args(|arg| arg.global(true)))
         // A help page is pasted into mails and issues, and some values are secrets.
-        .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)))
+        .mut_subcommands(without_values)
+}
+
+fn without_values(command: Command) -> Command {
+    command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(without_values)
 }
 
 /// A line a setting; of dev's those that one changes there.
