@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::gauge;
 use reqwest::Url;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -29,7 +30,7 @@ use crate::mail::worker::Worker;
 use crate::passwords::{HashCost, Hasher};
 use crate::store::postgres::outbox::Outbox;
 use crate::store::postgres::users::PgUsers;
-use crate::store::postgres::{MigrateError, Postgres, PostgresConfig};
+use crate::store::postgres::{MigrateError, Migration, Postgres, PostgresConfig, State};
 use crate::store::redis::codes::{CodeStorage, RedisCodes};
 use crate::store::redis::limits::RedisLimits;
 use crate::store::redis::{Redis, RedisConfig};
@@ -90,7 +91,7 @@ impl App {
         let codes = Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl));
         let hasher = Hasher::start(config.hash_cost, config.hash_threads, config.hash_max_wait);
         let mail_queued = Arc::new(Notify::new());
-        let (migrated, is_migrated) = watch::channel(!config.migrate);
+        let (migrated, is_migrated) = watch::channel(false);
         let health = health(&postgres, &redis, is_migrated, stop.clone());
         let edge = Edge {
             body_timeout: config.body_timeout,
@@ -130,7 +131,8 @@ impl App {
         let purge = purge::run(users, config.pending_ttl, stop.clone());
         let hand_over = CancellationToken::new();
         let worker = worker.run(stop.clone(), hand_over.clone());
-        let jobs = jobs(postgres, config.migrate.then_some(migrated), worker, purge, stop.clone());
+        let tasks = async move { tokio::join!(worker, purge) };
+        let jobs = jobs(postgres, config.migrate, migrated, tasks, stop.clone());
         let all = async move { tokio::try_join!(served(api), served(ops), jobs).map(drop) };
         let grace = config.shutdown_grace;
         let grace_over = async move {
@@ -157,23 +159,36 @@ async fn served(server: impl Future<Output = ()>) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Migrates, if that is wanted, and then sends mails and purges until told to stop.
+/// Migrates, or waits until somebody else has, and then sends mails and purges until told to stop.
 async fn jobs(
     postgres: Postgres,
-    migrate: Option<watch::Sender<bool>>,
-    worker: impl Future<Output = ()>,
-    purge: impl Future<Output = ()>,
+    migrate: bool,
+    migrated: watch::Sender<bool>,
+    tasks: impl Future,
     stop: CancellationToken,
 ) -> Result<(), AppError> {
-    if let Some(done) = migrate {
-        tokio::select! {
-            migration = postgres.migrate() => migration?,
-            () = stop.cancelled() => return Ok(()),
+    let migration = async {
+        if migrate {
+            postgres.migrate().await?;
         }
-        done.send_replace(true);
+        postgres.await_migrations().await
+    };
+    tokio::select! {
+        newer = migration => tell_of_newer(&newer?),
+        () = stop.cancelled() => return Ok(()),
     }
-    tokio::join!(worker, purge);
+    migrated.send_replace(true);
+    tasks.await;
     Ok(())
+}
+
+/// Says aloud that the database is ahead: that is how it is after a release was rolled back, and at no other time.
+fn tell_of_newer(migrations: &[Migration]) {
+    let newer: Vec<i64> = migrations.iter().filter(|it| it.state == State::Newer).map(|it| it.version).collect();
+    if !newer.is_empty() {
+        warn!(?newer, "the database has migrations that this release does not know; going on with it");
+    }
+    gauge!("sixty_migrations_newer").set(newer.len() as f64);
 }
 
 /// The OpenAPI document of this version. Nothing is connected to; the pools that the types ask for stay empty.

@@ -53,7 +53,7 @@ pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
         Action::Status => {}
     }
     for migration in postgres.migrations().await.map_err(|error| failed(&error))? {
-        print(&format!("{:04} {:<8} {}\n", migration.version, migration.state(), migration.description))?;
+        print(&format!("{:04} {:<8} {}\n", migration.version, migration.state.name(), migration.description))?;
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ use crate::domain::user::{Role, Status, User, UserId};
 use crate::entropy::Entropy;
 use crate::passwords::{Hasher, PasswordHash, Recipe, Salt};
 use crate::store::postgres::users::{Creation, PgUsers};
-use crate::store::postgres::{Postgres, PostgresConfig};
+use crate::store::postgres::{Postgres, PostgresConfig, State};
 
 #[derive(Args)]
 pub struct UsersArgs {
@@ -150,7 +150,7 @@ async fn connect(url: Option<SecretString>) -> Result<PgUsers, CliError> {
     let config = PostgresConfig { url, max_connections: 1, timeout: Duration::from_secs(10) };
     let postgres = Postgres::new(&config).map_err(|_| setting("must be a URL of PostgreSQL"))?;
     let migrations = postgres.migrations().await.map_err(|error| CliError::Failed(error.to_string()))?;
-    if migrations.iter().any(|migration| migration.state() == "pending") {
+    if migrations.iter().any(|migration| migration.state == State::Pending) {
         return Err(CliError::Failed("the migrations are not all applied: sixty migrate up".to_owned()));
     }
     // Nothing is granted here; what an address is granted later follows the settings of `serve`.

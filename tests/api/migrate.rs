@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::process::Command;
 
-use super::kit::{database, stack};
+use super::kit::{CODE_SECRET, database, stack};
 use super::process::{Running, complaint, output, sixty};
 
 fn migrate(url: &str, action: &str) -> Command {
@@ -52,9 +52,10 @@ async fn migrations_go_up_and_down_and_up_again() {
     assert_eq!(states(&url, "up").await, all("applied"));
     assert_eq!(states(&url, "status").await, all("applied"));
     assert_eq!(states(&url, "up").await, all("applied"));
-    for applied in (0..all("").len()).rev() {
+    let versions: Vec<String> = run(&url, "status").await.lines().map(|line| line[..4].to_owned()).collect();
+    for (applied, version) in versions.iter().enumerate().rev() {
         let printed = run(&url, "down").await;
-        assert!(printed.starts_with(&format!("reverted {:04}\n", applied + 1)), "{printed}");
+        assert!(printed.starts_with(&format!("reverted {version}\n")), "{printed}");
         assert_eq!(states(&url, "status").await.iter().filter(|state| *state == "applied").count(), applied);
     }
     assert!(run(&url, "down").await.starts_with("nothing to revert\n"));
@@ -109,7 +110,39 @@ async fn an_edited_migration_is_refused_in_one_line() {
     execute(&url, r"UPDATE _sqlx_migrations SET checksum = '\x00' WHERE version = 1").await;
     let (status, line) = complaint(&mut migrate(&url, "up")).await;
     assert_eq!(status, 1);
-    assert!(line.starts_with("sixty: the migrations cannot be applied: migration 1 "), "{line}");
+    assert!(line.starts_with("sixty: migration 0001 is not the one that was applied: "), "{line}");
+    assert_eq!(states(&url, "status").await[0], "edited");
+    assert_eq!(serve(&url).await, line);
+}
+
+#[tokio::test]
+async fn a_half_applied_migration_is_refused_in_one_line() {
+    let url = database().await;
+    run(&url, "up").await;
+    execute(&url, "UPDATE _sqlx_migrations SET success = false WHERE version = 1").await;
+    for action in ["up", "down"] {
+        let (status, line) = complaint(&mut migrate(&url, action)).await;
+        assert_eq!(status, 1);
+        assert!(line.starts_with("sixty: migration 0001 is half applied: "), "{line}");
+        assert_eq!(serve(&url).await, line);
+    }
+    assert_eq!(states(&url, "status").await[0], "half");
+}
+
+/// What `sixty serve` ends with, whether it migrates or waits for somebody who does.
+async fn serve(url: &str) -> String {
+    let ends = async |migrate: &str| {
+        let mut serve =
+            sixty(&["serve", migrate, "--log-level=error", "--api-addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"]);
+        serve.env("DATABASE_URL", url).env("REDIS_URL", stack().redis_url());
+        let (status, line) =
+            complaint(serve.env("MAIL_URL", "http://127.0.0.1:1").env("CODE_SECRET", CODE_SECRET)).await;
+        assert_eq!(status, 1);
+        line
+    };
+    let line = ends("--migrate=true").await;
+    assert_eq!(ends("--migrate=false").await, line);
+    line
 }
 
 #[tokio::test]
