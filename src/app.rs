@@ -110,6 +110,7 @@ impl App {
             Arc::clone(&mail_queued),
             config.existing_account,
         );
+        let announcement = health.clone().announce();
         let api_routes = routes::api(accounts, config.policy, health, entropy.clone(), edge);
         let ops_routes = routes::ops(move || metrics(), entropy.clone(), config.body_timeout);
         let worker = Worker {
@@ -133,7 +134,7 @@ impl App {
         let worker = worker.run(stop.clone(), hand_over.clone());
         let tasks = async move { tokio::join!(worker, purge) };
         let jobs = jobs(postgres, config.migrate, migrated, tasks, stop.clone());
-        let all = async move { tokio::try_join!(served(api), served(ops), jobs).map(drop) };
+        let all = async move { tokio::try_join!(served(api), served(ops), jobs, served(announcement)).map(drop) };
         let grace = config.shutdown_grace;
         let grace_over = async move {
             stop.cancelled().await;
@@ -262,9 +263,11 @@ fn health(postgres: &Postgres, redis: &Redis, migrated: watch::Receiver<bool>, s
                 Box::new(move || {
                     let (postgres, migrated) = (postgres.clone(), migrated.clone());
                     Box::pin(async move {
-                        let ping = async { postgres.ping().await.map_err(|_| "does not answer".to_owned()) };
+                        let migrated = *migrated.borrow();
+                        let asked = async { if migrated { postgres.ping().await } else { postgres.answers().await } };
+                        let ping = async { asked.await.map_err(|_| "does not answer".to_owned()) };
                         in_time(tokio::time::timeout(CHECK_TIMEOUT, ping).await)?;
-                        if *migrated.borrow() { Ok(()) } else { Err("migrations are not applied yet".to_owned()) }
+                        if migrated { Ok(()) } else { Err("migrations are not applied yet".to_owned()) }
                     })
                 }),
             ),

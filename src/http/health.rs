@@ -1,12 +1,13 @@
-//! `/livez`: this process answers. `/readyz`: so does what it depends on.
+//! `/livez`: this process answers. `/readyz`: so does what it depends on, and it was not told to stop.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use poem::{IntoResponse, Response};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use super::problem::Problem;
 
@@ -19,33 +20,64 @@ pub struct Health {
     stopping: CancellationToken,
 }
 
+/// How soon what was missing is looked for again: at first, and after it has been missing for long.
+const SOON: Duration = Duration::from_millis(50);
+const LATER: Duration = Duration::from_secs(5);
+/// What is missing for less long at the start is not worth a word: connecting and looking at migrations takes a moment.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 impl Health {
     /// The mail provider is none of the checks: when it is down, registering still works.
     pub fn new(checks: Vec<(&'static str, Check)>, stopping: CancellationToken) -> Self {
         Self { checks: Arc::new(checks), stopping }
     }
 
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// Of each check its name, and why it failed if it did.
+    pub async fn missing(&self) -> Vec<(&'static str, Option<String>)> {
+        join_all(self.checks.iter().map(async |(name, check)| (*name, check().await.err()))).await
+    }
+
     /// 200, or 503 naming everything that is missing.
     pub async fn ready(&self) -> Response {
-        if self.stopping.is_cancelled() {
+        if self.is_stopping() {
             return Problem::unavailable("The service is stopping.", Duration::from_secs(1)).into_response();
         }
-        let answers = join_all(self.checks.iter().map(async |(name, check)| (*name, check().await))).await;
-        let mut missing = String::new();
-        for (name, answer) in answers {
-            if let Err(reason) = answer {
-                let separator = if missing.is_empty() { "Not ready: " } else { "; " };
-                write!(missing, "{separator}{name} ({reason})").expect("writing to a string does not fail");
+        match listed(&self.missing().await) {
+            None => Response::builder().content_type("application/json").body("{\"status\":\"ready\"}\n"),
+            Some(missing) => {
+                Problem::unavailable(format!("Not ready: {missing}"), Duration::from_secs(1)).into_response()
             }
-        }
-        if missing.is_empty() {
-            Response::builder().content_type("application/json").body("{\"status\":\"ready\"}\n")
-        } else {
-            Problem::unavailable(missing, Duration::from_secs(1)).into_response()
         }
     }
 
     pub fn live() -> Response {
         Response::builder().content_type("application/json").body("{\"status\":\"live\"}\n")
     }
+
+    /// Writes to the log what is still missing, whenever that changes, until nothing is for the first time.
+    pub async fn announce(self) {
+        let (begun, mut told, mut pause) = (Instant::now(), String::new(), SOON);
+        while let Some(missing) = listed(&self.missing().await) {
+            if missing != told && begun.elapsed() > PATIENCE {
+                warn!("waiting for {missing}");
+                told = missing;
+            }
+            tokio::select! {
+                () = self.stopping.cancelled() => return,
+                () = tokio::time::sleep(pause) => pause = LATER.min(pause * 2),
+            }
+        }
+        info!("ready");
+    }
+}
+
+/// `None`: nothing is missing.
+fn listed(missing: &[(&'static str, Option<String>)]) -> Option<String> {
+    let missing = missing.iter().filter_map(|(name, why)| Some(format!("{name} ({})", why.as_ref()?)));
+    let missing: Vec<String> = missing.collect();
+    (!missing.is_empty()).then(|| missing.join("; "))
 }

@@ -68,6 +68,11 @@ impl Postgres {
         &self.pool
     }
 
+    /// Whether the server answers.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        self.bounded(async { sqlx::query("SELECT").execute(&self.pool).await.map(drop) }).await
+    }
+
     /// Whether the server answers, and has our tables.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.bounded(async { sqlx::query("SELECT FROM outbox LIMIT 0").execute(&self.pool).await.map(drop) }).await
