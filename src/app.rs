@@ -82,7 +82,8 @@ impl App {
         self.ops.local_addr().expect("a bound socket has an address")
     }
 
-    /// Serves until `stop`, then lets what is under way finish, for `SHUTDOWN_GRACE` at the most.
+    /// Serves until `stop`. Then it is unready, and after `SHUTDOWN_DELAY` takes no further connection and lets what is under
+    /// way finish, for `SHUTDOWN_GRACE` at the most.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let public_url = self.config.public_url.clone().unwrap_or_else(|| public_url(self.api_addr()));
         let Self { config, clients: Clients { postgres, redis, provider }, api, ops, metrics } = self;
@@ -111,8 +112,8 @@ impl App {
             config.existing_account,
         );
         let announcement = health.clone().announce();
-        let api_routes = routes::api(accounts, config.policy, health, entropy.clone(), edge);
-        let ops_routes = routes::ops(move || metrics(), entropy.clone(), config.body_timeout);
+        let api_routes = routes::api(accounts, config.policy, health.clone(), entropy.clone(), edge);
+        let ops_routes = routes::ops(move || metrics(), health, entropy.clone(), config.body_timeout);
         let worker = Worker {
             outbox: Outbox::new(postgres.clone(), config.mail_lease),
             codes,
@@ -127,17 +128,29 @@ impl App {
             queued: mail_queued,
         };
         // Every part owns what it uses, so that the whole may be spawned.
-        let api = server::serve(api, api_routes, config.server, stop.clone());
-        let ops = server::serve(ops, ops_routes, config.server, stop.clone());
-        let purge = purge::run(users, config.pending_ttl, stop.clone());
-        let hand_over = CancellationToken::new();
-        let worker = worker.run(stop.clone(), hand_over.clone());
+        let (closing, done, hand_over) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let api = server::serve(api, api_routes, config.server, closing.clone());
+        let purge = purge::run(users, config.pending_ttl, closing.clone());
+        let worker = worker.run(closing.clone(), hand_over.clone());
         let tasks = async move { tokio::join!(worker, purge) };
-        let jobs = jobs(postgres, config.migrate, migrated, tasks, stop.clone());
-        let all = async move { tokio::try_join!(served(api), served(ops), jobs, served(announcement)).map(drop) };
-        let grace = config.shutdown_grace;
+        // Boxed, because each future around it would hold it twice: too much for a thread's stack.
+        let jobs = Box::pin(jobs(postgres, config.migrate, migrated, tasks, closing.clone()));
+        // Operators watch to the end.
+        let ops = server::serve(ops, ops_routes, config.server, done.clone());
+        let work = async move {
+            tokio::try_join!(served(api), jobs)?;
+            done.cancel();
+            Ok(())
+        };
+        let all = async move { tokio::try_join!(work, served(ops), served(announcement)).map(drop) };
+        let (delay, grace) = (config.shutdown_delay, config.shutdown_grace);
         let grace_over = async move {
             stop.cancelled().await;
+            if !delay.is_zero() {
+                info!(?delay, "stopping: not ready any more, but still serving");
+                tokio::time::sleep(delay).await;
+            }
+            closing.cancel();
             info!("stopping: finishing what is under way");
             // The rest of the time is for telling PostgreSQL which mails others may take over at once.
             let finishing = grace.mul_f64(0.8);

@@ -110,6 +110,11 @@ pub struct LimitArgs {
     /// For its header, then for its body; and for a client to take some of its answer
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub request_timeout: Duration,
+    /// Time to go on serving when told to stop
+    ///
+    /// Unready meanwhile, so that load balancers notice before connections are refused
+    #[arg(long, env, value_name = "TIME", default_value = "0s", value_parser = time_or_none)]
+    pub shutdown_delay: Duration,
     /// Time to finish in when told to stop
     ///
     /// For requests and mails under way
@@ -408,6 +413,11 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The same, or zero.
+fn time_or_none(text: &str) -> Result<Duration, String> {
+    if ["0", "0s"].contains(&text) { Ok(Duration::ZERO) } else { time(text) }
+}
+
 fn http_url(text: &str) -> Result<Url, String> {
     let url = text.parse().ok().filter(|url: &Url| ["http", "https"].contains(&url.scheme()) && url.has_host());
     url.ok_or_else(|| "must begin with http:// or https:// and name a host".to_owned())
@@ -434,6 +444,7 @@ pub struct Config {
     pub cors_origins: CorsOrigins,
     /// None: a client network may do what it likes.
     pub client_limits: Option<LimitsConfig>,
+    pub shutdown_delay: Duration,
     pub shutdown_grace: Duration,
     pub postgres: PostgresConfig,
     pub migrate: bool,
@@ -523,6 +534,7 @@ impl Config {
                 misses: Quota::per_hour(clients.client_misses_per_hour),
                 flood: Quota { units: clients.flood_misses_per_minute, window: Duration::from_secs(60) },
             }),
+            shutdown_delay: limits.shutdown_delay,
             shutdown_grace: limits.shutdown_grace,
             postgres: PostgresConfig {
                 url: stores.database_url,

@@ -68,17 +68,18 @@ pub fn api<U: Users, C: Codes>(
         .at("/docs", get(make_sync(move |_| docs())))
         .at("/problems/:name", get(make_sync(|request| pages::problem(&request))))
         .at("/not-me/:token", get(make_sync(|request| pages::not_me(&request))).post(disown))
-        .at("/livez", get(make_sync(|_| Health::live())))
-        .at(
-            "/readyz",
-            get(poem::endpoint::make(move |_| {
-                let health = health.clone();
-                async move { health.ready().await }
-            })),
-        )
-        .nest("/", service)
+        .nest("/", service);
+    let route = with_health(route, health)
         .around(move |endpoint, request| client::identify(endpoint, request, proxies.clone()));
     guarded(route, paths.into(), entropy, body_timeout, cors)
+}
+
+fn with_health(route: Route, health: Health) -> Route {
+    let ready = poem::endpoint::make(move |_| {
+        let health = health.clone();
+        async move { health.ready().await }
+    });
+    route.at("/livez", get(make_sync(|_| Health::live()))).at("/readyz", get(ready))
 }
 
 /// What happens around every request.
@@ -98,16 +99,19 @@ fn guarded(
         .map_to_response()
 }
 
-/// What operators see on a port of their own: `metrics` in Prometheus's text format.
+/// What operators see on a port of their own: `metrics` in Prometheus's text format, and whether the service is ready
+/// even while the API takes no connection any more.
 pub fn ops(
     metrics: impl Fn() -> String + Send + Sync + 'static,
+    health: Health,
     entropy: Entropy,
     body_timeout: Duration,
 ) -> impl Endpoint<Output = Response> + 'static {
     const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
     let metrics = make_sync(move |_| Response::builder().content_type(PROMETHEUS).body(metrics()));
-    let paths = [Path::new("/metrics", vec![Method::GET])];
-    guarded(Route::new().at("/metrics", get(metrics)), paths.into(), entropy, body_timeout, CorsOrigins::default())
+    let route = with_health(Route::new().at("/metrics", get(metrics)), health);
+    let paths = ["/metrics", "/livez", "/readyz"].map(|path| Path::new(path, vec![Method::GET]));
+    guarded(route, paths.into(), entropy, body_timeout, CorsOrigins::default())
 }
 
 /// A path with the methods that it answers to. Segments in braces fit anything.

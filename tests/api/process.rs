@@ -118,6 +118,22 @@ impl Running {
         (running, api)
     }
 
+    /// What `serve` said of its operators' port.
+    pub fn ops(&self) -> String {
+        let log = self.stderr();
+        let mut events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ops = events.find_map(|event| event["ops"].as_str().map(ToOwned::to_owned));
+        format!("http://{}", ops.expect("it listens"))
+    }
+
+    /// What that port shows to Prometheus.
+    pub async fn metrics(&self) -> String {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = http.get(format!("{}/metrics", self.ops())).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.text().await.unwrap()
+    }
+
     /// Like [`eventually`], but a process that ended has no more to offer.
     pub async fn until<T>(&mut self, what: &str, check: impl AsyncFn(&Running) -> Option<T>) -> T {
         eventually(what, async || {

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::kit::{Answer, PASSWORD, database, stack};
-use super::process::{Folder, PATIENCE, PROGRAM, Running, complaint, family, output, sixty};
+use super::process::{Folder, PATIENCE, PROGRAM, Running, complaint, family, output, send, sixty};
 
 fn serve(database_url: &str, redis_url: &str) -> Command {
     let mut serve = sixty(&["serve"]);
@@ -121,8 +121,91 @@ async fn it_gets_ready_when_its_stores_do() {
     assert!(running.end(Signal::SIGTERM).await.success());
 }
 
+#[tokio::test]
+async fn it_says_what_it_waits_for() {
+    let (mut running, _) =
+        Running::serve(&mut serve("postgres://sixty:c4n4ry@127.0.0.1:1/sixty", "redis://127.0.0.1:1")).await;
+    running
+        .until("a word", async |running| {
+            let log = running.stderr();
+            log.contains("waiting for postgresql (does not answer); redis (does not answer)").then_some(())
+        })
+        .await;
+    assert!(running.end(Signal::SIGTERM).await.success());
+}
+
+#[tokio::test]
+async fn who_does_not_migrate_waits_until_somebody_has() {
+    let database_url = database().await;
+    let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).args(["--migrate=false"])).await;
+    let answer = get(format!("{api}/readyz")).await;
+    assert!(answer.body["detail"].as_str().unwrap().contains("migrations are not applied yet"), "{answer:?}");
+    // A release that is behind by the last migration has all tables.
+    let migrate = async |action| output(sixty(&["migrate", action]).env("DATABASE_URL", &database_url)).await;
+    assert!(migrate("up").await.status.success());
+    ready(&mut running, &api).await;
+    assert!(running.end(Signal::SIGTERM).await.success());
+    assert!(migrate("down").await.status.success());
+    let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).args(["--migrate=false"])).await;
+    let answer = get(format!("{api}/readyz")).await;
+    assert!(answer.body["detail"].as_str().unwrap().contains("migrations are not applied yet"), "{answer:?}");
+    assert!(migrate("up").await.status.success());
+    ready(&mut running, &api).await;
+    assert!(running.end(Signal::SIGTERM).await.success());
+}
+
+#[tokio::test]
+async fn a_database_that_is_ahead_is_served_aloud() {
+    let database_url = database().await;
+    assert!(output(sixty(&["migrate", "up"]).env("DATABASE_URL", &database_url)).await.status.success());
+    let newer = r"INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                  VALUES (9999, 'of the next release', true, '\x00', 0)";
+    sqlx::query(newer).execute(&sqlx::PgPool::connect(&database_url).await.unwrap()).await.unwrap();
+    for migrate in ["--migrate=true", "--migrate=false"] {
+        let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).arg(migrate)).await;
+        ready(&mut running, &api).await;
+        assert!(running.stderr().contains("the database has migrations that this release does not know"));
+        let metrics = Client::builder().no_proxy().build().unwrap().get(format!("{}/metrics", running.ops()));
+        let metrics = metrics.send().await.unwrap().text().await.unwrap();
+        assert!(metrics.contains("sixty_migrations_newer 1\n"), "{metrics}");
+        assert!(running.end(Signal::SIGTERM).await.success());
+    }
+}
+
+#[tokio::test]
+async fn told_to_stop_it_is_unready_first_and_refuses_later() {
+    let database_url = database().await;
+    let mail = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut serve = serve(&database_url, stack().redis_url());
+    serve.env("MAIL_URL", format!("http://{}", mail.local_addr().unwrap()));
+    let (mut running, api) = Running::serve(serve.args(["--shutdown-delay=3s", "--shutdown-grace=10s"])).await;
+    ready(&mut running, &api).await;
+    let ops = running.ops();
+    let register = async |email: &str| {
+        let body = serde_json::json!({ "email": email, "password": PASSWORD });
+        Client::builder().no_proxy().build().unwrap().post(format!("{api}/v1/users")).json(&body).send().await
+    };
+    assert_eq!(register("ada@example.com").await.unwrap().status(), 201);
+    // A mail that the provider thinks about keeps the process at work to the end.
+    let (_mail, _) = mail.accept().await.unwrap();
+    send(running.pid(), Signal::SIGTERM);
+    for port in [&api, &ops] {
+        running
+            .until("it says so", async |_| {
+                let answer = get(format!("{port}/readyz")).await;
+                (answer.outcome() == (503, "unavailable")).then_some(())
+            })
+            .await;
+        assert_eq!(get(format!("{port}/livez")).await.status, 200);
+    }
+    assert_eq!(register("bob@example.com").await.unwrap().status(), 201, "who was sent here is served");
+    running.until("it refuses", async |_| register("eve@example.com").await.is_err().then_some(())).await;
+    assert_eq!(get(format!("{ops}/readyz")).await.status, 503, "operators watch to the end");
+    assert!(running.ended().await.success());
+}
+
 /// A connection that has been answered once and is kept.
-async fn idle_connection(api: &str) -> TcpStream {
+pub async fn idle_connection(api: &str) -> TcpStream {
     let mut idle = TcpStream::connect(addr(api)).await.unwrap();
     idle.write_all(b"GET /livez HTTP/1.1\r\nHost: sixty\r\n\r\n").await.unwrap();
     let mut begin = [0; 12];
