@@ -225,6 +225,30 @@ async fn a_registration_waits_for_the_one_that_is_being_disowned() {
 }
 
 #[tokio::test]
+async fn a_registration_that_waited_while_another_came_and_was_over_begins_again() {
+    let store = Store::new().await;
+    store.replaceable().await;
+    // Another registration of the address, whose wait is over again.
+    let held = store
+        .hold(
+            "WITH granted AS (UPDATE addresses SET granted_at = granted_at RETURNING address),
+                replaced AS (DELETE FROM users RETURNING id)
+             INSERT INTO users (id, address, email, password_hash)
+             SELECT gen_random_uuid(), address, address, '-' FROM granted WHERE (SELECT count(*) FROM replaced) = 1",
+        )
+        .await;
+    let register = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.registered().await })
+    };
+    store.waiting(1).await;
+    held.commit().await.unwrap();
+    let later = register.await.unwrap();
+    assert_eq!(store.left().await, [(later.id, Status::Pending)]);
+    assert_eq!(store.mailed().await, [later.id]);
+}
+
+#[tokio::test]
 async fn a_mail_to_a_row_that_is_being_deleted_gets_no_link() {
     let store = Store::new().await;
     let (ada, _) = store.replaceable().await;

@@ -3,11 +3,12 @@
 mod administration;
 mod creation;
 mod endings;
+mod grants;
 
 use std::time::Duration;
 
+use sqlx::PgPool;
 use sqlx::types::time::OffsetDateTime;
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{Postgres, broken};
@@ -15,10 +16,10 @@ use crate::accounts::ports::{
     Change, Cursor, DeletedBy, Deletion, Filter, NewUser, Registration, Regrant, Row, Standing, StoreError, Update,
     Users,
 };
-use crate::domain::code::{CodeLength, Nonce};
+use crate::domain::code::Nonce;
 use crate::domain::email::Address;
 use crate::domain::not_me::NotMeHash;
-use crate::domain::pacing::{Pacing, YEAR};
+use crate::domain::pacing::Pacing;
 use crate::domain::user::{User, UserId};
 use crate::passwords::{PasswordHash, Recipe, Salt};
 use administration::Updated;
@@ -60,139 +61,6 @@ impl PgUsers {
 
     fn pool(&self) -> &PgPool {
         self.postgres.pool()
-    }
-
-    /// Grants the address a mail, if it is time: `domain/pacing.rs` in one atomic statement, by PostgreSQL's clock. Of
-    /// simultaneous calls for an address one gets the grant; the others wait here for its transaction to end.
-    async fn grant(
-        &self,
-        transaction: &mut PgConnection,
-        address: &str,
-        recipe: Recipe,
-    ) -> Result<Option<(Duration, CodeLength)>, sqlx::Error> {
-        let granted = sqlx::query!(
-            r#"
-            INSERT INTO addresses AS a (address, salt, hash_cost, granted_at, wait, short_granted_at)
-            VALUES ($1, $2, $8, now(), make_interval(secs => $3), CASE WHEN $6 > 0 THEN ARRAY[now()] ELSE '{}' END)
-            ON CONFLICT (address) DO UPDATE SET
-                granted_at = now(),
-                wait = CASE
-                    WHEN now() >= a.granted_at + make_interval(secs => $5) THEN make_interval(secs => $3)
-                    ELSE least(a.wait * 2, make_interval(secs => $4))
-                END,
-                short_granted_at = (
-                    SELECT CASE WHEN cardinality(recent) < $6 THEN recent || now() ELSE recent END
-                    FROM (SELECT ARRAY(
-                        SELECT at FROM unnest(a.short_granted_at) AS at WHERE at > now() - make_interval(secs => $7)
-                    )) AS year (recent)
-                )
-            WHERE now() >= a.granted_at + a.wait AND a.salt = $2 AND a.hash_cost = $8
-            RETURNING extract(epoch FROM wait)::float8 AS "wait!", now() = ANY (short_granted_at) AS "short!"
-            "#,
-            address,
-            &recipe.salt.0[..],
-            self.pacing.first_wait.as_secs_f64(),
-            self.pacing.longest_wait.as_secs_f64(),
-            self.pacing.quiet.as_secs_f64(),
-            i32::from(self.pacing.short_codes),
-            YEAR.as_secs_f64(),
-            recipe.cost.to_string(),
-        )
-        .fetch_optional(transaction)
-        .await?;
-        Ok(granted.map(|row| {
-            let length = if row.short { self.pacing.short_length } else { CodeLength::TEN };
-            (Duration::from_secs_f64(row.wait), length)
-        }))
-    }
-
-    /// What is left of the address's wait. Asked after a grant was refused, so it is at least a moment.
-    async fn left(&self, connection: &mut PgConnection, address: &str) -> Result<Duration, sqlx::Error> {
-        let left = sqlx::query_scalar!(
-            r#"SELECT extract(epoch FROM granted_at + wait - now())::float8 AS "left!" FROM addresses WHERE address = $1"#,
-            address,
-        )
-        .fetch_one(connection)
-        .await?;
-        Ok(Duration::try_from_secs_f64(left).unwrap_or_default().max(Duration::from_millis(1)))
-    }
-
-    async fn try_register(&self, new: &NewUser<'_>) -> Result<Result<UserRow, Duration>, sqlx::Error> {
-        let address = new.email.address().as_str();
-        let mut transaction = self.pool().begin().await?;
-        let Some((_, length)) = self.grant(&mut transaction, address, new.hash.recipe).await? else {
-            let left = self.left(&mut transaction, address).await?;
-            transaction.rollback().await?;
-            return Ok(Err(left));
-        };
-        // Its queued mail goes with it (ON DELETE CASCADE). A row that was just activated is no longer pending and stays.
-        sqlx::query!("DELETE FROM users WHERE address = $1 AND status = 'pending'", address)
-            .execute(&mut *transaction)
-            .await?;
-        let row = sqlx::query_as!(
-            UserRow,
-            r#"
-            WITH registered AS (
-                INSERT INTO users (id, address, email, password_hash) VALUES ($1, $2, $3, $4) RETURNING *
-            ), queued AS (
-                INSERT INTO outbox (user_id, kind, nonce, digits) VALUES ($1, 'code', $5, $6)
-            )
-            SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
-                activated_at
-            FROM registered
-            "#,
-            new.id.0,
-            address,
-            new.email.as_typed(),
-            new.hash.to_phc(),
-            &new.nonce.0[..],
-            length.digits() as i16,
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(Ok(row))
-    }
-
-    async fn try_grant_again(&self, id: UserId, nonce: Nonce) -> Result<Regrant, sqlx::Error> {
-        let mut transaction = self.pool().begin().await?;
-        let registered =
-            sqlx::query!("SELECT address, password_hash FROM users WHERE id = $1 AND status = 'pending'", id.0)
-                .fetch_optional(&mut *transaction)
-                .await?;
-        let Some(of) = registered else {
-            return Ok(Regrant::NotPending);
-        };
-        let hash = PasswordHash::from_phc(&of.password_hash).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        // First the address, then the user: the order in which registering locks them.
-        let Some((wait, length)) = self.grant(&mut transaction, &of.address, hash.recipe).await? else {
-            let left = self.left(&mut transaction, &of.address).await?;
-            transaction.rollback().await?;
-            return Ok(Regrant::TooSoon { left });
-        };
-        let pending = sqlx::query!("SELECT FROM users WHERE id = $1 AND status = 'pending' FOR NO KEY UPDATE", id.0)
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if pending.is_none() {
-            transaction.rollback().await?;
-            return Ok(Regrant::NotPending);
-        }
-        // A mail not sent yet is overwritten, and its worker's lease with it.
-        sqlx::query!(
-            "
-            INSERT INTO outbox (user_id, kind, nonce, digits) VALUES ($1, 'code', $2, $3)
-            ON CONFLICT (user_id) WHERE kind = 'code' DO UPDATE SET
-                id = DEFAULT, nonce = EXCLUDED.nonce, digits = EXCLUDED.digits, idempotency_key = DEFAULT,
-                created_at = DEFAULT, attempts = DEFAULT, unsent = DEFAULT, due_at = DEFAULT, lease = DEFAULT
-            ",
-            id.0,
-            &nonce.0[..],
-            length.digits() as i16,
-        )
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(Regrant::Granted { wait })
     }
 
     async fn try_rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, sqlx::Error> {
