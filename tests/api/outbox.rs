@@ -65,6 +65,21 @@ async fn a_mail_that_was_refused_for_good_is_given_up() {
     assert_eq!(service.me(ADA, PASSWORD).await.body["status"], "pending", "and can ask for another");
 }
 
+/// As while a release is rolled out, or after it was rolled back.
+#[tokio::test]
+async fn a_later_releases_mail_is_left_to_it() {
+    let service = Service::start().await;
+    let ada = service.account(ADA).await;
+    service.outbox_is_empty().await;
+    sqlx::raw_sql("ALTER TABLE outbox DROP CONSTRAINT outbox_kind_check").execute(&service.db).await.unwrap();
+    let queue = "INSERT INTO outbox (user_id, kind, nonce, digits) SELECT $1::uuid, unnest($2::text[]), $3, 4";
+    let kinds = ["of_tomorrow", "password_changed"];
+    sqlx::query(queue).bind(&ada).bind(kinds).bind([0_u8; 16]).execute(&service.db).await.unwrap();
+    eventually("the other mail", async || (service.unfinished().await == 1).then_some(())).await;
+    let left: (String, i32) = sqlx::query_as("SELECT kind, attempts FROM outbox").fetch_one(&service.db).await.unwrap();
+    assert_eq!(left, ("of_tomorrow".to_owned(), 0));
+}
+
 #[tokio::test]
 async fn a_mail_too_old_is_given_up() {
     let service = Service::start_with(&["--mail-give-up=1s"]).await;

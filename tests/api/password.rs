@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, PASSWORD, Service, at_once, eventually, wrong};
+use crate::kit::{Answer, PASSWORD, Service, at_once, eventually};
 
 const ADA: &str = "ada@example.com";
 const NEW: &str = "staple battery horse";
@@ -134,23 +134,4 @@ async fn the_notice_waits_for_the_provider_and_there_is_one_at_a_time() {
     service.faults(json!({})).await;
     service.outbox_is_empty().await;
     assert_eq!(service.notices(ADA).await, 1);
-}
-
-/// A worker of an earlier release may claim the notice; and one of this release a mail that it does not know.
-#[tokio::test]
-async fn a_mail_that_this_release_does_not_know_stops_no_other() {
-    let service = Service::start().await;
-    service.account(ADA).await;
-    service.outbox_is_empty().await;
-    sqlx::raw_sql(
-        "ALTER TABLE outbox DROP CONSTRAINT outbox_kind_check;
-         INSERT INTO outbox (user_id, kind, nonce, digits) SELECT id, 'birthday', decode(repeat('00', 16), 'hex'), 4 FROM users",
-    )
-    .execute(&service.db)
-    .await
-    .unwrap();
-    service.registered("bob@example.com").await;
-    let code = service.code("bob@example.com", 1).await;
-    assert_eq!(service.activate("bob@example.com", PASSWORD, &wrong(&code)).await.outcome(), (422, "incorrect-code"));
-    service.outbox_is_empty().await;
 }

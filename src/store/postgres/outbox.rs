@@ -22,8 +22,6 @@ pub enum Kind {
     /// A registration's code, or what its address's owner is told instead.
     Code,
     PasswordChanged,
-    /// Of a later release.
-    Unknown,
 }
 
 /// A mail that this process may send while it holds the lease.
@@ -59,6 +57,8 @@ impl Outbox {
 
     /// Claims up to `most` mails that are due, oldest first. `SKIP LOCKED` lets workers claim side by side.
     ///
+    /// Other kinds are a later release's, which sends them itself, or again once it is no longer rolled back.
+    ///
     /// The rows are chosen in a CTE of their own: a subquery in `WHERE id IN (…)` may be run again for every row of the
     /// outbox, each time locking other rows, and then its `LIMIT` limits nothing.
     pub async fn claim(&self, most: u32) -> Result<Vec<Claim>, StoreError> {
@@ -69,7 +69,8 @@ impl Outbox {
                     r#"
                     WITH due AS MATERIALIZED (
                         SELECT id, unsent FROM outbox
-                        WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+                        WHERE due_at <= now() AND kind IN ('code', 'password_changed')
+                        ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
                     ), claimed AS (
                         UPDATE outbox
                         SET lease = gen_random_uuid(), attempts = attempts + 1, unsent = false,
@@ -100,7 +101,7 @@ impl Outbox {
                     kind: match &*row.kind {
                         "code" => Kind::Code,
                         "password_changed" => Kind::PasswordChanged,
-                        _ => Kind::Unknown,
+                        _ => return Err(broken("a kind of mail that was not asked for")),
                     },
                     grant: Grant(row.id),
                     user: UserId(row.user_id),
