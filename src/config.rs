@@ -324,8 +324,8 @@ pub struct MailArgs {
     pub mail_from_name: String,
     /// Time for one attempt to hand a mail over
     ///
-    /// Never longer than CODE_TTL
-    #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
+    /// Longer than a slow provider takes, never longer than CODE_TTL
+    #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = time)]
     pub mail_timeout: Duration,
     /// How long a dead worker holds a mail
     ///

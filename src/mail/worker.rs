@@ -31,6 +31,10 @@ const POLL: Duration = Duration::from_millis(500);
 /// takes milliseconds, and for those nobody should have to wait longer than they were told.
 const LATE: Duration = Duration::from_secs(1);
 
+/// How much older than the age at which it is given up a mail may be when it is tried for the last time: its turn comes
+/// when those before it have had theirs.
+const LAST: Duration = Duration::from_secs(60);
+
 pub struct Worker<C> {
     pub outbox: Outbox,
     pub codes: Arc<C>,
@@ -39,7 +43,7 @@ pub struct Worker<C> {
     pub code_ttl: Duration,
     /// Where people reach the API.
     pub public_url: Url,
-    /// A mail older than this is not tried any more.
+    /// A mail of this age is tried for the last time.
     pub give_up_after: Duration,
     /// Mails under way at once.
     pub concurrency: usize,
@@ -132,7 +136,7 @@ impl<C: Codes> Worker<C> {
     }
 
     async fn attempt(&self, claim: &Claim) -> Outcome {
-        if claim.age > self.give_up_after {
+        if claim.age > self.give_up_after + LAST {
             return Outcome::GiveUp { reason: "too old".to_owned() };
         }
         if !claim.wanted {
@@ -222,8 +226,8 @@ impl<C: Codes> Worker<C> {
         };
         match self.send(claim, &message(&recipient)).await {
             Ok(()) => Outcome::Sent,
-            Err(SendError::Temporary { reason, retry_after, .. }) => {
-                Outcome::Retry { reason, after: retry_after, unsent: false }
+            Err(SendError::Temporary { reason, retry_after, maybe_taken }) => {
+                Outcome::Retry { reason, after: retry_after, unsent: claim.unsent && !maybe_taken }
             }
             Err(SendError::Permanent { reason }) => Outcome::GiveUp { reason },
         }
@@ -233,7 +237,9 @@ impl<C: Codes> Worker<C> {
         let (user, attempts) = (claim.user, claim.attempts);
         let outcome = match outcome {
             Outcome::Retry { reason, after, unsent } => {
-                match retry::delay(attempts, claim.age, after, self.give_up_after, self.entropy.fraction()) {
+                let fraction = self.entropy.fraction();
+                let age = claim.age + claim.claimed.elapsed();
+                match retry::delay(attempts, unsent, age, after, self.give_up_after, fraction) {
                     Some(delay) => {
                         warn!(%reason, user.id = %user, attempts, ?delay, "a mail was not accepted; it will be tried again");
                         counter!("sixty_mail_attempts_total", "outcome" => "retry").increment(1);

@@ -1,6 +1,6 @@
 //! Mails to be sent: claimed under a lease, never in a transaction that stays open while somebody else's server thinks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -44,8 +44,9 @@ pub struct Claim {
     pub attempts: u32,
     /// Whether no earlier attempt can have reached the provider.
     pub unsent: bool,
-    /// Since the mail was granted.
+    /// Since the mail was granted, when it was claimed.
     pub age: Duration,
+    pub claimed: Instant,
     lease: Uuid,
 }
 
@@ -95,6 +96,7 @@ impl Outbox {
                 .fetch_all(self.postgres.pool()),
             )
             .await?;
+        let claimed = Instant::now();
         rows.into_iter()
             .map(|row| {
                 Ok(Claim {
@@ -119,6 +121,7 @@ impl Outbox {
                     account_email: row.account_email,
                     attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
                     age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
+                    claimed,
                     lease: row.lease,
                 })
             })
