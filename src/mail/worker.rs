@@ -116,7 +116,8 @@ impl<C: Codes> Worker<C> {
             }
             while under_way.try_join_next().is_some() {}
         }
-        under_way.join_all().await;
+        // One that panicked has told so.
+        while under_way.join_next().await.is_some() {}
     }
 
     async fn claim(&self, free: usize) -> Result<Vec<Claim>, StoreError> {

@@ -96,6 +96,21 @@ async fn postgresql_keeps_the_contract() {
     contract::users(&RealUsers::new().await).await;
 }
 
+/// What a process that froze holds, or asked for, is given up for it.
+#[tokio::test]
+async fn the_server_ends_what_takes_too_long() {
+    let config =
+        PostgresConfig { url: kit::database().await.into(), max_connections: 2, timeout: Duration::from_millis(500) };
+    let postgres = Postgres::new(&config).unwrap();
+    let sleep = sqlx::query("SELECT pg_sleep(60)").execute(postgres.pool()).await.unwrap_err();
+    assert_eq!(sleep.as_database_error().unwrap().code().unwrap(), "57014");
+
+    let mut idle = postgres.pool().begin().await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(60)";
+    sqlx::query(lock).execute(&mut *idle).await.unwrap();
+    kit::eventually("the lock", async || sqlx::query(lock).execute(postgres.pool()).await.ok()).await;
+}
+
 /// With the statistics of an outbox that is empty as a rule, PostgreSQL may choose a plan in which a careless claim takes
 /// everything.
 #[tokio::test]

@@ -49,7 +49,11 @@ impl Postgres {
         let options: PgConnectOptions = url.parse()?;
         let options = options
             .application_name("sixty")
-            .options([("statement_timeout", config.timeout.as_millis().to_string())])
+            .options([
+                ("statement_timeout", config.timeout.as_millis().to_string()),
+                // What a process holds that froze in a transaction: its locks.
+                ("idle_in_transaction_session_timeout", config.timeout.as_millis().to_string()),
+            ])
             // A slow statement would be logged with its text; ours carry no values, but the line says nothing of use.
             .disable_statement_logging();
         let pool = PgPoolOptions::new()

@@ -143,12 +143,17 @@ impl Outbox {
 
     /// Renews the claim for as long as this is awaited, which ends when the claim is lost.
     pub async fn keep(&self, claim: &Claim) {
+        let third = self.lease / 3;
+        let mut pause = third;
         loop {
-            tokio::time::sleep(self.lease / 3).await;
-            // A database that does not answer shows the row to nobody else either.
-            if matches!(self.renew(claim).await, Ok(false)) {
-                return;
-            }
+            tokio::time::sleep(pause).await;
+            pause = match tokio::time::timeout(third, self.renew(claim)).await {
+                Ok(Ok(true)) => third,
+                Ok(Ok(false)) => return,
+                // A database that does not answer shows the row to nobody else either; but it may be that no connection
+                // is free, and there is time for another try.
+                Ok(Err(_)) | Err(_) => third / 4,
+            };
         }
     }
 
