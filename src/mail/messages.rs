@@ -33,7 +33,9 @@ struct CodeText<'a> {
 struct CodeHtml<'a> {
     subject: &'a str,
     code: &'a str,
+    spelled: &'a str,
     ttl: &'a str,
+    seconds: u64,
     link: &'a str,
 }
 
@@ -63,8 +65,10 @@ struct PasswordChangedHtml<'a> {
 impl Message {
     /// The code, how long it lives, and a link for those who did not ask for it.
     pub fn code(to: &Email, code: &Code, ttl: Duration, not_me: &Url) -> Self {
-        let (subject, code, ttl, link) = ("Your Sixty code", code.expose(), &in_words(ttl), not_me.as_str());
-        Self::new(to, subject, &CodeText { code, ttl, link }, &CodeHtml { subject, code, ttl, link })
+        let (subject, code, link) = ("Your Sixty code", code.expose(), not_me.as_str());
+        let (spelled, seconds, ttl) = (&spelled(code), ttl.as_secs(), &in_words(ttl));
+        let html = CodeHtml { subject, code, spelled, ttl, seconds, link };
+        Self::new(to, subject, &CodeText { code, ttl, link }, &html)
     }
 
     /// To the owner of an account, when somebody registers its address again.
@@ -95,6 +99,11 @@ pub fn not_me(public_url: &Url, token: &NotMeToken) -> Url {
     link
 }
 
+/// "0, 0, 4, 2": a screen reader would make one number of the digits, or leave zeros out.
+fn spelled(code: &str) -> String {
+    code.chars().map(String::from).collect::<Vec<_>>().join(", ")
+}
+
 /// "one minute", "2 minutes", "90 seconds".
 fn in_words(duration: Duration) -> String {
     match duration.as_secs() {
@@ -121,6 +130,13 @@ mod tests {
         Message::code(&ada(), &Code::parse("0042").unwrap(), Duration::from_secs(60), &link())
     }
 
+    /// The HTML between the layout's lines.
+    fn content(mail: &Message) -> &str {
+        let (layout, content) = mail.html.split_once("<main>").unwrap();
+        assert!(layout.contains(&format!("<title>{}</title>", mail.subject)));
+        content.split_once("</main>").unwrap().0.trim()
+    }
+
     #[test]
     fn the_code_mail() {
         let mail = code_mail();
@@ -139,8 +155,16 @@ mod tests {
 
         http://127.0.0.1:8000/not-me/bpbpbpbpbpbpbpbpbpbpbpbpbpbpbpbp
         ");
-        assert!(mail.html.contains(r#"<p class="code">0042</p>"#));
-        assert!(mail.html.contains(&format!(r#"<a href="{}">This was not me</a>"#, link())));
+        insta::assert_snapshot!(content(&mail), @r#"
+        <h1>Your Sixty code</h1>
+        <p class="code" role="img" aria-label="0, 0, 4, 2">0042</p>
+        <p>Enter it within <time datetime="PT60S">one minute</time> to activate your account. After that it is worthless,
+        and you can ask for another.</p>
+        <p class="why">You get this mail because somebody registered at Sixty with your address. If that was not you, you need do
+        nothing: without the code there is no account. To delete the registration, open this link within a day and press the
+        button:</p>
+        <p><a href="http://127.0.0.1:8000/not-me/bpbpbpbpbpbpbpbpbpbpbpbpbpbpbpbp">This was not me</a></p>
+        "#);
     }
 
     #[test]
@@ -165,6 +189,15 @@ mod tests {
 
         http://127.0.0.1:8000/not-me/bpbpbpbpbpbpbpbpbpbpbpbpbpbpbpbp
         ");
+        insta::assert_snapshot!(content(&mail), @r#"
+        <h1>You already have an account</h1>
+        <p>Somebody, perhaps you, just registered at Sixty with your address. You have an account already; it has not changed.</p>
+        <p>If it was you, sign in with the password that you chose for the account. If you have forgotten it, registering again
+        does not help, and Sixty cannot send you another yet: ask the people who run the service that you wanted to use.</p>
+        <p class="why">If it was not you, you need do nothing: whoever it was has learned nothing, and cannot get in. To delete
+        their registration, open this link within a day and press the button; your account stays as it is:</p>
+        <p><a href="http://127.0.0.1:8000/not-me/bpbpbpbpbpbpbpbpbpbpbpbpbpbpbpbp">This was not me</a></p>
+        "#);
     }
 
     #[test]
@@ -185,7 +218,13 @@ mod tests {
 
         You get this mail because you have an account at Sixty.
         ");
-        assert!(mail.html.contains("<h1>Your password was changed</h1>"));
+        insta::assert_snapshot!(content(&mail), @r#"
+        <h1>Your password was changed</h1>
+        <p>The password of your Sixty account was just changed. If it was you, you need do nothing.</p>
+        <p>If it was not you, whoever did it knew your old password. Ask the people who run the service that you use to give you
+        another one, and change it wherever else you have used it.</p>
+        <p class="why">You get this mail because you have an account at Sixty.</p>
+        "#);
     }
 
     #[test]
