@@ -33,7 +33,8 @@
 //! argon2id once, because all rows of an address share their recipe, and finds the row that the password fits.
 //! [`Accounts::activate`] then asks Redis ([`Codes::redeem`]: one script that compares, counts, and destroys on the third
 //! miss), and PostgreSQL ([`Users::activate`]: an `UPDATE` of this row, if it is still pending), whose word is final; and
-//! drops the code ([`Codes::discard`]). A crash at any point leaves nobody active twice, and no account lost.
+//! drops the code ([`Codes::discard`]). The same statement queues the mail that tells the account's owner. A crash at any
+//! point leaves nobody active twice, and no account lost.
 //!
 //! # Who did not register
 //!

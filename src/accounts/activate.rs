@@ -41,6 +41,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         let Some(active) = self.users.activate(user.id).await? else {
             return Err(self.no_longer_pending(user).await?.unwrap_or(ActivateError::Gone));
         };
+        self.mail_queued.notify_one();
         // The account is active whatever becomes of the code, which nobody can use twice.
         self.forget_code(user.id).await;
         counter!("sixty_activations_total").increment(1);

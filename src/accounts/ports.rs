@@ -153,8 +153,8 @@ pub trait Users: Send + Sync + 'static {
 
     fn find(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
-    /// Turns this very row from pending to active, and drops a mail of it that was not sent yet. `None`: the row is
-    /// gone, no longer pending, or its address has got an account otherwise.
+    /// Turns this very row from pending to active, and puts a mail that says so in the place of one that was not sent yet.
+    /// `None`: the row is gone, no longer pending, or its address has got an account otherwise.
     fn activate(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
     /// At most so many users, the newest first, from the cursor on.

@@ -53,6 +53,16 @@ struct ExistingAccountHtml<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "activated.txt")]
+struct ActivatedText;
+
+#[derive(Template)]
+#[template(path = "activated.html")]
+struct ActivatedHtml<'a> {
+    subject: &'a str,
+}
+
+#[derive(Template)]
 #[template(path = "password_changed.txt")]
 struct PasswordChangedText;
 
@@ -75,6 +85,12 @@ impl Message {
     pub fn existing_account(to: &Email, not_me: &Url) -> Self {
         let (subject, link) = ("You already have a Sixty account", not_me.as_str());
         Self::new(to, subject, &ExistingAccountText { link }, &ExistingAccountHtml { subject, link })
+    }
+
+    /// To an account's owner, who may not be the one who used the code.
+    pub fn activated(to: &Email) -> Self {
+        let subject = "Your Sixty account is active";
+        Self::new(to, subject, &ActivatedText, &ActivatedHtml { subject })
     }
 
     /// To an account's owner, who may not be the one who changed it.
@@ -198,6 +214,28 @@ mod tests {
         their registration, open this link within a day and press the button; your account stays as it is:</p>
         <p><a href="http://127.0.0.1:8000/not-me/bpbpbpbpbpbpbpbpbpbpbpbpbpbpbpbp">This was not me</a></p>
         "#);
+    }
+
+    #[test]
+    fn the_notice_of_an_activation() {
+        let mail = Message::activated(&ada());
+        insta::assert_snapshot!(format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text), @r"
+        To: Ada@example.com
+        Subject: Your Sixty account is active
+
+        Your account is active
+
+        Your Sixty account was just activated, with a code that was mailed to this
+        address. If it was you, you need do nothing.
+
+        If it was not you, whoever did it can read your mail. Change the password of
+        your mailbox first, then ask the people who run the service that this is about
+        to delete the account.
+
+        You get this mail once, because you have an account at Sixty.
+        ");
+        assert!(mail.html.contains("<h1>Your account is active</h1>"));
+        assert!(!format!("{}{}", mail.text, mail.html).contains("http"), "nothing to follow");
     }
 
     #[test]

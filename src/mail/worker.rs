@@ -145,6 +145,7 @@ impl<C: Codes> Worker<C> {
         }
         match claim.kind {
             Kind::Code => {}
+            Kind::Activated => return self.notify(claim, Message::activated).await,
             Kind::PasswordChanged => return self.notify(claim, Message::password_changed).await,
         }
         // An account's owner is told; whoever registered gets a decoy that behaves like a code.

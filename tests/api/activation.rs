@@ -6,10 +6,48 @@ use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, PASSWORD, Service, at_once, eventually, wrong};
+use crate::kit::{Answer, PASSWORD, Service, at_once, code_in, eventually, wrong};
 use crate::process::OwnRedis;
 
 const ADA: &str = "ada@example.com";
+
+#[tokio::test]
+async fn the_owner_is_told_by_mail_and_nobody_else_is() {
+    let service = Service::start().await;
+    service.account(ADA).await;
+    let newest = service.mails(ADA).await[0].clone();
+    assert_eq!(newest["Subject"], "Your Sixty account is active");
+    let text = service.text(&newest).await;
+    assert!(text.starts_with("Your account is active\n") && code_in(&text).is_none(), "{text}");
+    service.outbox_is_empty().await;
+    // A notice is no code: nothing of it lives in Redis, and no link of it deletes the account.
+    let links: i64 = sqlx::query_scalar("SELECT count(*) FROM not_me_links").fetch_one(&service.db).await.unwrap();
+    assert_eq!((links, text.contains("/not-me/")), (1, false), "that of the code's mail");
+
+    // Whoever guesses at a decoy activates nothing, and is told nothing.
+    service.let_waits_pass(Duration::from_secs(60)).await;
+    assert_eq!(service.register(ADA, "another password").await.status, 201);
+    service.mail(ADA, 3).await;
+    let guess = service.activate(ADA, "another password", "0000").await;
+    assert_eq!(guess.outcome(), (422, "incorrect-code"));
+    service.outbox_is_empty().await;
+    let subjects: Vec<_> = service.mails(ADA).await.iter().map(|mail| mail["Subject"].clone()).collect();
+    assert_eq!(subjects, ["You already have a Sixty account", "Your Sixty account is active", "Your Sixty code"]);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_delays_the_notice_and_not_the_activation() {
+    let service = Service::start().await;
+    service.registered(ADA).await;
+    let code = service.code(ADA, 1).await;
+    service.outbox_is_empty().await;
+    service.faults(json!({ "fail_rate": 1 })).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+    service.attempted().await;
+    assert_eq!(service.mails(ADA).await.len(), 1);
+    service.faults(json!({})).await;
+    service.mail(ADA, 2).await;
+}
 
 #[tokio::test]
 async fn the_mailed_code_activates_the_account_once() {

@@ -314,11 +314,12 @@ impl Service {
         assert!(answer.status().is_success());
     }
 
-    /// Registers and activates.
+    /// Registers and activates; two mails have come when it is done, that of the code and that of the activation.
     pub async fn account(&self, email: &str) -> String {
         let id = self.registered(email).await;
         let code = self.code(email, 1).await;
         assert_eq!(self.activate(email, PASSWORD, &code).await.status, StatusCode::OK);
+        self.mail(email, 2).await;
         id
     }
 

@@ -82,8 +82,11 @@ async fn the_button_deletes_the_registration_and_the_owner_registers_at_once() {
 #[tokio::test]
 async fn an_owner_who_has_an_account_deletes_only_what_shadows_it() {
     let service = Service::start().await;
-    let account = service.account(ADA).await;
+    let account = service.registered(ADA).await;
     let own = service.not_me_link(ADA, 1).await;
+    let code = service.code(ADA, 1).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+    service.mail(ADA, 2).await;
     assert_eq!(press(&service, &own).await, over(), "an account is never deleted so");
     sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
     assert_eq!(press(&service, &own).await, over());
@@ -91,7 +94,7 @@ async fn an_owner_who_has_an_account_deletes_only_what_shadows_it() {
 
     service.let_waits_pass(Duration::from_secs(60)).await;
     let shadow = service.register(ADA, "another password").await.body["id"].as_str().unwrap().to_owned();
-    let link = service.not_me_link(ADA, 2).await;
+    let link = service.not_me_link(ADA, 3).await;
     service.outbox_is_empty().await;
     assert_eq!(press(&service, &link).await, deleted());
     let decoy: bool = service.redis(&["EXISTS", &service.key("code", &shadow)]).await;

@@ -145,8 +145,10 @@ async fn an_activation_ends_the_retries_of_its_mail() {
     let id = service.registered(ADA).await;
     let code = service.code(ADA, 1).await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
-    service.outbox_is_empty().await;
+    let kinds: Vec<String> = sqlx::query_scalar("SELECT kind FROM outbox").fetch_all(&service.db).await.unwrap();
+    assert_eq!(kinds, ["activated"]);
     service.faults(json!({})).await;
+    service.outbox_is_empty().await;
     // Whatever a worker had under way cannot bring the code back.
     let gone: bool = service.redis(&["EXISTS", &service.key("code", &id)]).await;
     assert!(!gone);

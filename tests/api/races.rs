@@ -111,8 +111,10 @@ impl Store {
         left
     }
 
+    /// Who waits for a code.
     async fn mailed(&self) -> Vec<UserId> {
-        let users = sqlx::query_scalar("SELECT user_id FROM outbox ORDER BY id").fetch_all(&self.db).await.unwrap();
+        let mailed = "SELECT user_id FROM outbox WHERE kind = 'code' ORDER BY id";
+        let users = sqlx::query_scalar(mailed).fetch_all(&self.db).await.unwrap();
         users.into_iter().map(UserId).collect()
     }
 

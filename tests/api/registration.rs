@@ -137,7 +137,7 @@ async fn an_account_shows_where_it_is_configured_so() {
     taken().await;
     sqlx::query("UPDATE users SET status = 'active'").execute(&service.db).await.unwrap();
     assert_eq!(service.me("ada@example.com", PASSWORD).await.body["id"], account.as_str());
-    assert_eq!(service.mails("ada@example.com").await.len(), 1, "the first code's");
+    assert_eq!(service.mails("ada@example.com").await.len(), 2, "the first code's and the activation's");
 
     // A pending registration is no account.
     service.registered("new@example.com").await;

@@ -122,13 +122,13 @@ async fn no_log_metric_or_error_repeats_what_was_sent() {
             }
             let code = mock.code(&email, 1).await;
             assert_eq!(code.len(), 10);
+            let mail = mock.mail(&email, 1).await;
             let db = sqlx::PgPool::connect(&database).await.unwrap();
             let hash: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&db).await.unwrap();
             let activation = http.post(format!("{api}/v1/users/me/activation")).basic_auth(&email, Some(&password));
             let answer = Answer::of(activation.json(&json!({ "code": code }))).await;
             assert_eq!(answer.status, 200, "{answer:?}");
             assert!(!format!("{answer:?}").contains(&code));
-            let mail = mock.mail(&email, 1).await;
             let link = mail.lines().last().unwrap();
             assert_eq!(http.get(link).send().await.unwrap().status(), 200);
             assert_eq!(http.post(link).send().await.unwrap().status(), 410);

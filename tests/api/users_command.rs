@@ -97,7 +97,7 @@ async fn a_password_is_set_for_an_account_and_its_owner_told() {
     assert!(table.contains("ada@example.com") && !table.contains("noir"), "{table}");
     assert_eq!(service.me("ada@example.com", "caf\u{e9} noir 9").await.status, 200);
     assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 401);
-    assert!(service.mail("ada@example.com", 2).await.starts_with("Your password was changed"));
+    assert!(service.mail("ada@example.com", 3).await.starts_with("Your password was changed"));
 }
 
 #[tokio::test]

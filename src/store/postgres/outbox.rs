@@ -21,6 +21,7 @@ pub struct Outbox {
 pub enum Kind {
     /// A registration's code, or what its address's owner is told instead.
     Code,
+    Activated,
     PasswordChanged,
 }
 
@@ -70,7 +71,7 @@ impl Outbox {
                     r#"
                     WITH due AS MATERIALIZED (
                         SELECT id, unsent FROM outbox
-                        WHERE due_at <= now() AND kind IN ('code', 'password_changed')
+                        WHERE due_at <= now() AND kind IN ('code', 'activated', 'password_changed')
                         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
                     ), claimed AS (
                         UPDATE outbox
@@ -102,6 +103,7 @@ impl Outbox {
                 Ok(Claim {
                     kind: match &*row.kind {
                         "code" => Kind::Code,
+                        "activated" => Kind::Activated,
                         "password_changed" => Kind::PasswordChanged,
                         _ => return Err(broken("a kind of mail that was not asked for")),
                     },

@@ -108,6 +108,9 @@ impl PgUsers {
                 UPDATE users SET status = 'active', activated_at = now() WHERE id = $1 AND status = 'pending' RETURNING *
             ), unsent AS (
                 DELETE FROM outbox USING activated WHERE user_id = activated.id AND kind = 'code'
+            ), queued AS (
+                INSERT INTO outbox (user_id, kind, nonce, digits)
+                SELECT id, 'activated', decode(repeat('00', 16), 'hex'), 4 FROM activated
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
                 activated_at
