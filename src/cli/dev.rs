@@ -66,7 +66,7 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let api = Port::take("API_ADDR", args.api_addr, 8000).await?;
     let mail = Port::take("MAIL_MOCK_ADDR", args.mail_mock_addr, 8025).await?;
     let ops = Port::take("OPS_ADDR", args.ops_addr, 9000).await?;
-    let mock = args.mock.mock(args.service.mail.mailjet.clone())?;
+    let mock = args.mock.mock(args.service.mail.mailjet.clone(), Some(format!("http://{}", api.addr)))?;
     let mut service = args.service;
     service
         .codes

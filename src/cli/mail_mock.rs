@@ -47,7 +47,8 @@ pub struct MockArgs {
 }
 
 impl MockArgs {
-    pub fn mock(self, mailjet: MailjetArgs) -> Result<MailMock, CliError> {
+    /// `api_url` is where the API is, if that is known.
+    pub fn mock(self, mailjet: MailjetArgs, api_url: Option<String>) -> Result<MailMock, CliError> {
         let faults = Faults {
             fail_rate: self.mail_mock_fail_rate,
             status: self.mail_mock_status,
@@ -65,12 +66,12 @@ impl MockArgs {
         })?;
         let mailjet = mailjet.mailjet_api_key.zip(mailjet.mailjet_api_secret);
         let mailjet = mailjet.map(|(key, secret)| Credentials { key, secret });
-        Ok(MailMock::new(Options { faults, mailjet }, u64::from_ne_bytes(Entropy::from_system().bytes())))
+        Ok(MailMock::new(Options { faults, mailjet, api_url }, u64::from_ne_bytes(Entropy::from_system().bytes())))
     }
 }
 
 pub async fn run(args: MailMockArgs) -> Result<(), CliError> {
-    let mock = args.mock.mock(args.mailjet)?;
+    let mock = args.mock.mock(args.mailjet, None)?;
     let stop = on_signal()?;
     let addr = args.mail_mock_addr;
     let listener = TcpListener::bind(addr)

@@ -33,6 +33,14 @@ impl Default for Faults {
     }
 }
 
+/// How many requests the faults in force have hit since they were ordered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Hits {
+    pub delayed: u64,
+    pub failed: u64,
+    pub dropped: u64,
+}
+
 /// A fault that cannot be ordered; the message names the field.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error("{field} {rule}")]
@@ -77,14 +85,17 @@ impl MailMock {
     pub(super) async fn under_faults(&self, take: impl FnOnce() -> Outcome) -> Response {
         let faults = self.state().faults;
         if faults.latency_ms > 0 {
+            self.change(|state| state.hits.delayed += 1);
             tokio::time::sleep(Duration::from_millis(faults.latency_ms)).await;
         }
         if self.chance(faults.fail_rate) {
+            self.change(|state| state.hits.failed += 1);
             return failure(faults.status);
         }
         let outcome = take();
         // A refused mail was not taken, so there is nothing to be silent about.
         if outcome.taken && self.chance(faults.drop_rate) {
+            self.change(|state| state.hits.dropped += 1);
             return cut();
         }
         outcome.response
@@ -131,6 +142,9 @@ pub(super) async fn replace(body: Body, mock: Data<&MailMock>) -> Response {
     if let Err(error) = faults.check() {
         return wire::bad_request(&error.to_string());
     }
-    mock.state().faults = faults;
+    mock.change(|state| {
+        state.faults = faults;
+        state.hits = Hits::default();
+    });
     wire::json(StatusCode::OK, &faults)
 }

@@ -1,10 +1,13 @@
 //! The inbox: what was taken, newest first, never more than the limits allow.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
+use tokio::time::Instant;
 use uuid::Uuid;
+
+use super::code::Code;
 
 /// How many mails are kept, and how much memory they may take, before the oldest go.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +57,9 @@ pub(super) struct Mail {
     pub id: Uuid,
     /// RFC 3339, UTC.
     pub created: String,
+    /// When it was last accepted: a mail that is sent again under its key is.
+    pub accepted: Mutex<Instant>,
+    pub code: Option<Code>,
     pub letter: Letter,
     pub key: Option<Key>,
 }
@@ -72,6 +78,7 @@ impl Mail {
             + subject.len()
             + text.len()
             + html.len()
+            + self.code.as_ref().map_or(0, |code| code.digits.len())
             + self.key.as_ref().map_or(0, |key| 2 * (size_of::<Key>() + key.value.len()))
     }
 }
@@ -154,7 +161,14 @@ mod tests {
             html: String::new(),
             headers: BTreeMap::new(),
         };
-        Mail { id: Uuid::from_u128(number), created: String::new(), letter, key: Some(key(number)) }
+        Mail {
+            id: Uuid::from_u128(number),
+            created: String::new(),
+            accepted: Mutex::new(Instant::now()),
+            code: Code::of(&letter),
+            letter,
+            key: Some(key(number)),
+        }
     }
 
     fn key(number: u128) -> Key {

@@ -16,7 +16,7 @@ use super::wire::{self, Person, null_is_default};
 use super::{MailMock, idempotency_key};
 
 /// Mailpit's page size.
-const DEFAULT_LIMIT: usize = 50;
+pub(super) const DEFAULT_LIMIT: usize = 50;
 
 /// Characters of a text that a list shows.
 const SNIPPET: usize = 200;
@@ -103,7 +103,7 @@ struct List<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Summary<'a> {
+pub(super) struct Summary<'a> {
     #[serde(rename = "ID")]
     id: Uuid,
     from: &'a Mailbox,
@@ -150,7 +150,7 @@ impl ListParams {
     }
 }
 
-fn summary(mail: &Mail) -> Summary<'_> {
+pub(super) fn summary(mail: &Mail) -> Summary<'_> {
     let Letter { from, to, subject, text, .. } = &mail.letter;
     Summary { id: mail.id, from, to, subject, created: &mail.created, snippet: snippet(text) }
 }
@@ -224,10 +224,10 @@ pub(super) async fn delete(body: Body, mock: Data<&MailMock>) -> Response {
     // Mailpit takes every body that names no IDs, even one that is not JSON, as "all of them".
     let DeleteRequest { ids } = serde_json::from_slice(&body).unwrap_or_default();
     if ids.is_empty() {
-        mock.state().inbox.clear();
+        mock.change(|state| state.inbox.clear());
     } else {
         let ids: Vec<Uuid> = ids.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect();
-        mock.state().inbox.remove(&ids);
+        mock.change(|state| state.inbox.remove(&ids));
     }
     Response::builder().content_type("text/plain").body("ok")
 }

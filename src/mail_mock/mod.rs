@@ -3,8 +3,10 @@
 //! It speaks Mailpit's API and Mailjet's Send API v3.1, so it stands in for either; a real Mailpit can take its place.
 //! It knows nothing of the rest of the service and may be reached only through HTTP.
 
+mod code;
 mod faults;
 mod inbox;
+mod live;
 mod mailjet;
 mod mailpit;
 mod page;
@@ -22,8 +24,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use time::OffsetDateTime;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use code::Code;
+use faults::Hits;
 pub use faults::{Faults, FaultsError};
 use inbox::{Inbox, Key, Letter, Mail};
 pub use mailjet::Credentials;
@@ -35,6 +41,8 @@ pub struct Options {
     pub faults: Faults,
     /// What `POST /v3.1/send` asks for; without it, any key and secret that are not empty will do.
     pub mailjet: Option<Credentials>,
+    /// Where the API is that sends by this mock: an empty inbox says how to register there.
+    pub api_url: Option<String>,
 }
 
 /// The mock provider; clones share one inbox.
@@ -45,6 +53,11 @@ pub struct MailMock {
 
 struct Shared {
     mailjet: Option<Credentials>,
+    api_url: Option<String>,
+    /// Tells this mock from one that was here before.
+    run: Uuid,
+    /// How often something changed that the page shows.
+    changes: watch::Sender<u64>,
     state: Mutex<State>,
 }
 
@@ -52,6 +65,7 @@ struct Shared {
 struct State {
     inbox: Inbox,
     faults: Faults,
+    hits: Hits,
     rng: StdRng,
 }
 
@@ -61,9 +75,11 @@ impl MailMock {
     /// Faults out of their limits do no harm here; [`Faults::check`] is for those who would rather tell a user.
     #[must_use]
     pub fn new(options: Options, seed: u64) -> MailMock {
-        let Options { faults, mailjet } = options;
-        let state = State { inbox: Inbox::default(), faults, rng: StdRng::seed_from_u64(seed) };
-        MailMock { shared: Arc::new(Shared { mailjet, state: Mutex::new(state) }) }
+        let Options { faults, mailjet, api_url } = options;
+        let mut rng = StdRng::seed_from_u64(seed);
+        let run = random_id(&mut rng);
+        let state = Mutex::new(State { inbox: Inbox::default(), faults, hits: Hits::default(), rng });
+        MailMock { shared: Arc::new(Shared { mailjet, api_url, run, changes: watch::Sender::new(0), state }) }
     }
 
     /// All routes. Every error, a wrong path or method too, is answered as JSON `{"Error"}`.
@@ -74,6 +90,8 @@ impl MailMock {
             .at("/", methods("GET, HEAD", get(page::inbox)))
             .at("/inbox.css", methods("GET, HEAD", get(page::style)))
             .at("/inbox.js", methods("GET, HEAD", get(page::script)))
+            .at("/faults.js", methods("GET, HEAD", get(page::faults_script)))
+            .at("/api/inbox", methods("GET, HEAD", get(live::inbox)))
             .at("/view/:name", methods("GET, HEAD", get(page::part)))
             .at("/livez", methods("GET, HEAD", get(livez)))
             .at("/api/faults", methods("GET, HEAD, PUT", get(faults::show).put(faults::replace)))
@@ -90,19 +108,34 @@ impl MailMock {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes something that the page shows.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let changed = change(&mut self.state());
+        self.shared.changes.send_modify(|count| *count += 1);
+        changed
+    }
+
+    /// What the page shows after so many changes.
+    fn version(&self, changes: u64) -> String {
+        format!("{}-{changes}", self.shared.run.simple())
+    }
+
     fn mailjet(&self) -> Option<&Credentials> {
         self.shared.mailjet.as_ref()
     }
 
-    /// Stores a mail, unless it was already taken under its key: then that one.
+    /// Stores a mail, unless it was already taken under its key: then that one, which is accepted anew. Its sender may
+    /// know only now that it was, and lets its code live from now.
     fn take(&self, letter: Letter, key: Option<Key>) -> Arc<Mail> {
-        let created = now();
-        let mut state = self.state();
-        if let Some(mail) = key.as_ref().and_then(|key| state.inbox.taken_under(key)) {
-            return mail;
-        }
-        let id = random_id(&mut state.rng);
-        state.inbox.add(Mail { id, created, letter, key })
+        let (created, accepted) = (now(), Instant::now());
+        self.change(|state| {
+            if let Some(mail) = key.as_ref().and_then(|key| state.inbox.taken_under(key)) {
+                *mail.accepted.lock().unwrap_or_else(PoisonError::into_inner) = accepted;
+                return mail;
+            }
+            let (id, code) = (random_id(&mut state.rng), Code::of(&letter));
+            state.inbox.add(Mail { id, created, accepted: Mutex::new(accepted), code, letter, key })
+        })
     }
 
     /// The mail with this ID; `latest` is the newest one.

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
-fn mock() -> MailMock {
+pub(super) fn mock() -> MailMock {
     MailMock::new(Options::default(), 1)
 }
 
@@ -21,11 +21,11 @@ fn with_faults(faults: Faults) -> MailMock {
     MailMock::new(Options { faults, ..Options::default() }, 1)
 }
 
-fn mail_to(address: &str) -> Value {
+pub(super) fn mail_to(address: &str) -> Value {
     json!({"From": {"Email": "app@example.org", "Name": "App"}, "To": [{"Email": address}], "Subject": "Hi", "Text": "1234"})
 }
 
-async fn call(
+pub(super) async fn call(
     mock: &MailMock,
     method: Method,
     path: &str,
@@ -44,15 +44,15 @@ async fn value(response: Response) -> (u16, Value) {
     (status, response.into_body().into_json().await.unwrap())
 }
 
-async fn read(mock: &MailMock, path: &str) -> (u16, Value) {
+pub(super) async fn read(mock: &MailMock, path: &str) -> (u16, Value) {
     value(call(mock, Method::GET, path, &[], ()).await).await
 }
 
-async fn send(mock: &MailMock, body: &Value, key: &str) -> (u16, Value) {
+pub(super) async fn send(mock: &MailMock, body: &Value, key: &str) -> (u16, Value) {
     value(call(mock, Method::POST, "/api/v1/send", &[("Idempotency-Key", key)], body.to_string()).await).await
 }
 
-async fn order(mock: &MailMock, faults: Value) -> (u16, Value) {
+pub(super) async fn order(mock: &MailMock, faults: Value) -> (u16, Value) {
     value(call(mock, Method::PUT, "/api/faults", &[], faults.to_string()).await).await
 }
 
@@ -317,11 +317,12 @@ async fn a_mails_html_is_served_without_any_right() {
 
     let part = call(&mock, Method::GET, &format!("/view/{}.html", sent["ID"].as_str().unwrap()), &[], ()).await;
     let policy = part.header("Content-Security-Policy").unwrap();
-    assert!(policy.starts_with("sandbox; default-src 'none'") && !policy.contains("script"), "{policy}");
+    assert!(policy.starts_with("sandbox allow-popups") && policy.contains("; default-src 'none'"), "{policy}");
+    assert!(!policy.contains("script") && !policy.contains("same-origin") && !policy.contains("forms"), "{policy}");
 
     let page = call(&mock, Method::GET, "/", &[], ()).await;
     assert!(page.header("Content-Security-Policy").unwrap().contains("script-src 'self';"));
-    for path in ["/inbox.css", "/inbox.js"] {
+    for path in ["/inbox.css", "/inbox.js", "/faults.js"] {
         assert_eq!(call(&mock, Method::GET, path, &[], ()).await.status(), StatusCode::OK);
     }
 }

@@ -51,6 +51,11 @@ pub fn unique() -> String {
 
 /// Polls until the condition gives something.
 pub async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, condition).await
+}
+
+/// The same, with another patience.
+pub async fn within<T>(patience: Duration, what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
     let mut condition = condition;
     let poll = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
@@ -61,7 +66,7 @@ pub async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>
             }
         }
     };
-    tokio::time::timeout(PATIENCE, poll).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    tokio::time::timeout(patience, poll).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// The last of a flag's values holds, so that a test may override what every test gets.

@@ -1,15 +1,24 @@
 // Whatever a mail says is set by textContent; its HTML is a sandboxed document of its own.
 
+import { setText, showFaults } from "./faults.js";
+
 const PAGE = 50;
 const $ = (id) => document.getElementById(id);
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+// Where the mail stands beside the list, the newest is shown as long as none is chosen.
+const wide = matchMedia("(min-width: 45.01rem)");
 
 let limit = PAGE;
-let seen = "";
-let shown = null; // the mail on the right
+let version = "";
+let asking = null;
+let rows = []; // as the mock told them, newest first
+let known = null; // the IDs that were told before
+let shown = null; // the mail that is open
 let part = null; // the part that the reader asked for, if any
+const codes = new Map(); // by ID: the code, and when it dies by this page's clock
 
 async function ask(path, options) {
-  const response = await fetch(path, { signal: AbortSignal.timeout(5000), ...options });
+  const response = await fetch(path, options);
   if (!response.ok && response.status !== 404) throw new Error(`${path}: ${response.status}`);
   return response;
 }
@@ -30,7 +39,13 @@ function row(mail) {
   add("span", "to", mail.To.map((to) => to.Address).join(", "));
   setTime(add("time", "time", ""), mail.Created);
   add("span", "subject", mail.Subject || "(no subject)");
-  add("span", "snippet", mail.Snippet);
+  if (mail.Code) {
+    const chip = add("span", "chip", "");
+    chip.append(Object.assign(document.createElement("b"), { textContent: mail.Code.Digits }), " ");
+    chip.append(Object.assign(document.createElement("span"), { className: "left" }));
+  } else {
+    add("span", "snippet", mail.Snippet);
+  }
   return item;
 }
 
@@ -43,19 +58,37 @@ function setTime(element, created) {
 }
 
 // Keeps the rows that stay, so that neither the focus nor the scroll position jumps when a mail comes in.
-function showList({ total, messages }) {
+function showList(total, messages) {
   const list = $("mails");
+  rows = messages;
   const wanted = new Set(messages.map((mail) => `mail-${mail.ID}`));
   for (const item of [...list.children]) if (!wanted.has(item.id)) item.remove();
   messages.forEach((mail, index) => {
     if (list.children[index]?.id !== `mail-${mail.ID}`) list.insertBefore(row(mail), list.children[index] ?? null);
   });
+  codes.clear();
+  const now = performance.now();
+  for (const { ID, Code } of messages) {
+    if (Code) codes.set(ID, { digits: Code.Digits, lifetime: Code.LifetimeMs, dies: now + Code.LeftMs });
+  }
+  document.body.classList.toggle("none", total === 0);
   $("none").hidden = total > 0;
   $("more").hidden = messages.length >= total;
   $("empty").disabled = total === 0;
   document.title = total ? `Inbox (${total})` : "Inbox";
-  markCurrent();
 }
+
+function tellNew(messages) {
+  const fresh = known ? messages.filter((mail) => !known.has(mail.ID)) : [];
+  known = new Set(messages.map((mail) => mail.ID));
+  if (!fresh.length) return;
+  const [{ To, Subject, Code }] = fresh;
+  const others = fresh.length > 1 ? `${fresh.length} new mails, the latest` : "New mail";
+  const code = Code ? ` Code ${spelled(Code.Digits)}.` : "";
+  setText($("news"), `${others} to ${To.map((to) => to.Address).join(", ")}: ${Subject}.${code}`);
+}
+
+const spelled = (digits) => [...digits].join(", ");
 
 function markCurrent() {
   for (const link of document.querySelectorAll("#mails a")) {
@@ -64,36 +97,63 @@ function markCurrent() {
   }
 }
 
-function showFaults(faults) {
-  const percent = (share) => `${+(share * 100).toFixed(1)} %`;
-  const now = [];
-  if (faults.latency_ms) now.push(`each waits ${faults.latency_ms} ms`);
-  if (faults.fail_rate) now.push(`${percent(faults.fail_rate)} fail with ${faults.status}`);
-  if (faults.drop_rate) now.push(`${percent(faults.drop_rate)} are taken without an answer`);
-  setText($("faults"), now.length ? `Faults in force when sending: ${now.join("; ")}.` : "");
-  $("faults").hidden = now.length === 0;
+// The codes
+
+function tick() {
+  const now = performance.now();
+  for (const [id, code] of codes) {
+    const left = Math.max(0, code.dies - now);
+    const item = $(`mail-${id}`);
+    if (item) showLeft(item.querySelector(".chip"), code, left, (seconds) => `${seconds} s`);
+    if (shown?.ID === id) {
+      showLeft($("code"), code, left, (seconds) => `${seconds} ${seconds === 1 ? "second" : "seconds"} left`);
+    }
+  }
 }
 
-// An unchanged text is left alone: a live region would be read out again.
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+function showLeft(element, code, left, words) {
+  element.classList.toggle("expired", left === 0);
+  element.style.setProperty("--left", left / code.lifetime);
+  setText(element.querySelector("#left, .left"), left === 0 ? "expired" : words(Math.ceil(left / 1000)));
+}
+
+function showCode() {
+  const code = shown && codes.get(shown.ID);
+  $("code").hidden = !code;
+  if (!code) return;
+  setText($("digits"), code.digits);
+  $("digits").setAttribute("aria-label", spelled(code.digits));
+  tick();
+}
+
+async function copy(button, text) {
+  const label = button.textContent;
+  await navigator.clipboard.writeText(text);
+  button.textContent = "Copied";
+  await sleep(1500);
+  button.textContent = label;
 }
 
 // One mail
 
-async function showMail() {
-  const id = decodeURIComponent(location.hash.slice(1));
+const chosen = () => decodeURIComponent(location.hash.slice(1));
+
+// The focus follows who has chosen a mail; one that opens by itself takes it from nobody.
+async function showMail(focus = false) {
+  const id = chosen() || (wide.matches && rows[0]?.ID) || "";
+  if (id && id === shown?.ID) return focus && focusMail();
   const response = id ? await ask(`api/v1/message/${encodeURIComponent(id)}`) : null;
-  if (id !== decodeURIComponent(location.hash.slice(1))) return; // the reader has moved on
+  const mail = response?.ok ? await response.json() : null;
+  if (chosen() && chosen() !== id) return; // the reader has moved on
   const left = shown && $(`mail-${shown.ID}`);
-  shown = response?.ok ? await response.json() : null;
+  shown = mail;
 
   document.body.classList.toggle("reading", shown !== null);
   $("mail").hidden = shown === null;
-  $("hint").hidden = shown !== null;
   markCurrent();
+  showCode();
   if (!shown) {
-    left?.querySelector("a").focus();
+    if (focus) left?.querySelector("a").focus();
     return;
   }
 
@@ -111,7 +171,12 @@ async function showMail() {
   $("parts").hidden = !(shown.HTML && shown.Text);
   part = null;
   showPart();
-  $("mail").focus({ preventScroll: true });
+  $("mail").scrollTop = 0;
+  if (focus && chosen()) focusMail();
+}
+
+function focusMail() {
+  if (!$("mail").contains(document.activeElement)) $("mail").focus({ preventScroll: true });
 }
 
 function showPart() {
@@ -122,7 +187,6 @@ function showPart() {
   $("as-text").setAttribute("aria-pressed", !html);
 }
 
-// Links work in the text: the frame's may not open anything.
 function withLinks(text) {
   return text.split(/(https?:\/\/[^\s<>"]*[^\s<>".,;:!?)\]])/).map((piece, index) => {
     if (index % 2 === 0) return piece;
@@ -137,37 +201,81 @@ function withLinks(text) {
 
 // The round
 
+function showHint(apiUrl) {
+  const api = apiUrl ?? `http://${location.hostname}:8000`;
+  const body = '{"email":"ada@example.com","password":"correct horse battery"}';
+  setText($("try"), `curl ${api}/v1/users \\\n  -H 'Content-Type: application/json' \\\n  -d '${body}'`);
+  $("docs").href = `${api}/docs`;
+}
+
+// The answer comes when there is something new, or after a while.
 async function refresh() {
-  try {
-    const [list, faults] = await Promise.all([ask(`api/v1/messages?limit=${limit}`), ask("api/faults")]);
-    const text = await list.text();
-    showFaults(await faults.json());
-    const { total } = JSON.parse(text);
-    if (text !== seen) showList(JSON.parse(text));
-    seen = text;
-    setText($("status"), total === 1 ? "1 mail" : `${total} mails`);
-    $("status").className = "";
-  } catch {
-    setText($("status"), "The mail server does not answer; trying again.");
-    $("status").className = "lost";
-  }
+  asking = new AbortController();
+  const signal = AbortSignal.any([asking.signal, AbortSignal.timeout(40_000)]);
+  const response = await ask(`api/inbox?limit=${limit}&after=${encodeURIComponent(version)}`, { signal });
+  const view = await response.json();
+  version = view.version;
+  showFaults(view.faults, view.hits);
+  showList(view.total, view.messages);
+  showHint(view.api_url);
+  setText($("status"), view.total === 1 ? "1 mail" : `${view.total} mails`);
+  $("status").className = "";
+  tellNew(view.messages);
+  if (chosen() && !$("mail").hidden) showCode();
+  else await showMail();
+  markCurrent();
+  tick();
 }
 
 async function poll() {
-  await refresh();
-  setTimeout(poll, 1000);
+  for (;;) {
+    try {
+      await refresh();
+      // However fast mails come in, there is time to look at them.
+      await sleep(50);
+    } catch (error) {
+      if (error.name === "AbortError") continue; // asked anew, for more
+      version = "";
+      setText($("status"), "The mail server does not answer; trying again.");
+      $("status").className = "lost";
+      await sleep(1000);
+    }
+  }
 }
 
-addEventListener("hashchange", () => showMail().catch(refresh));
+function again() {
+  version = "";
+  asking?.abort();
+}
+
+// The keys
+
+$("mails").addEventListener("keydown", (event) => {
+  const links = [...document.querySelectorAll("#mails a")];
+  const at = links.indexOf(document.activeElement);
+  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: links.length - 1 }[event.key];
+  if (to === undefined || at < 0) return;
+  event.preventDefault();
+  links[Math.min(Math.max(to, 0), links.length - 1)].focus();
+});
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && chosen() && !$("faults").contains(document.activeElement)) location.hash = "";
+});
+
+addEventListener("hashchange", () => showMail(true).catch(() => {}));
+wide.addEventListener("change", () => showMail().catch(() => {}));
 $("as-html").addEventListener("click", () => { part = "html"; showPart(); });
 $("as-text").addEventListener("click", () => { part = "text"; showPart(); });
-$("more").addEventListener("click", () => { limit += PAGE; refresh(); });
+$("copy").addEventListener("click", () => copy($("copy"), codes.get(shown.ID).digits));
+$("copy-try").addEventListener("click", () => copy($("copy-try"), $("try").textContent));
+// Browsers have it only where nobody on the way can change the page.
+for (const id of ["copy", "copy-try"]) $(id).hidden = !navigator.clipboard;
+$("more").addEventListener("click", () => { limit += PAGE; again(); });
 $("empty").addEventListener("click", async () => {
   if (!confirm("Delete all mails?")) return;
   await ask("api/v1/messages", { method: "DELETE" }).catch(() => {});
   location.hash = "";
-  refresh();
 });
 
+setInterval(tick, 200);
 poll();
-showMail().catch(refresh);
