@@ -1,12 +1,15 @@
 //! Logs go to standard error, metrics to whoever asks the operators' port.
 
+pub mod trace;
+
 use std::fmt::{self, Write as _};
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -21,10 +24,15 @@ pub fn log(settings: &LogArgs) -> Result<(), BadSetting> {
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     match settings.log_format {
-        LogFormat::Pretty => builder.event_format(Lines).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Pretty => builder.event_format(Lines).fmt_fields(debug_fn(write_field).delimited(" ")).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
     }
     Ok(())
+}
+
+/// A field of a span. Without colours: `Lines` looks for names.
+fn write_field(fields: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    write!(fields, "{field}={value:?}")
 }
 
 /// One calm line an event, for people: the time of day (UTC), what happened, and what else is known.
@@ -52,8 +60,14 @@ where
         write!(line, "{}{dim}{}", parts.message, parts.rest)?;
         for span in context.event_scope().into_iter().flatten() {
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
-                // Of a request its id, which comes first.
-                write!(line, "  {}", fields.split(' ').next().unwrap_or_default())?;
+                let mut told = "";
+                for (name, id) in fields.split(' ').filter_map(|field| field.split_once('=')) {
+                    // Of a request whose id is its trace's, one.
+                    if name.ends_with("_id") && id != told {
+                        write!(line, "  {name}={id}")?;
+                        told = id;
+                    }
+                }
             }
         }
         writeln!(line, "{plain}")

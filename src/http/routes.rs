@@ -24,10 +24,12 @@ use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::domain::policy::Policy;
 use crate::entropy::Entropy;
+use crate::telemetry::trace::TraceContext;
 
 /// Where the link "this was not me" leads: `mail/messages.rs` writes it.
 const NOT_ME: &str = "/not-me/{token}";
 const REQUEST_ID: &str = "x-request-id";
+const TRACEPARENT: &str = "traceparent";
 
 /// How clients are met, whatever they ask for.
 pub struct Edge {
@@ -158,19 +160,19 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
     cors: CorsOrigins,
 ) -> poem::Result<Response> {
     let start = Instant::now();
-    let id = request_id(&request).unwrap_or_else(|| entropy.uuid().to_string());
+    let (trace, id) = ids(&request, &entropy);
     let method = request.method().clone();
     let path = paths.iter().find(|path| path.fits(request.uri().path())).cloned();
     // The template, not the path: a path may hold anything, and a log is no place for it.
     let route = path.as_ref().map_or("-", |path| path.template.as_str());
-    let span = info_span!("request", id = %id, %method, route);
+    let span = info_span!("request", request_id = id, trace_id = trace.id(), %method, route);
     let is_api = request.uri().path().starts_with("/v1/");
     let origin = cors.allowed(&request).filter(|_| is_api);
     let mut response = async {
         let response = match &path {
             Some(path) if origin.is_some() && cors::is_preflight(&request) => cors::preflight(path.allow()),
             _ => {
-                let answered = endpoint.call(request).await;
+                let answered = trace.scope(endpoint.call(request)).await;
                 answered.map_or_else(|error| as_problem(error, path.as_ref()), IntoResponse::into_response)
             }
         };
@@ -203,6 +205,23 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
     }
     pages::guard(headers);
     Ok(response)
+}
+
+/// Where the request stands in its client's trace, or in one that begins here; and its id. Who gave neither finds all of
+/// it by the one that it is answered.
+fn ids(request: &Request, entropy: &Entropy) -> (TraceContext, String) {
+    let mut given = request.headers().get_all(TRACEPARENT).iter();
+    let given = match (given.next(), given.next()) {
+        (Some(given), None) => given.to_str().ok().and_then(TraceContext::parse),
+        _ => None,
+    };
+    let trace = given.map_or_else(|| TraceContext::begin(entropy), |given| given.child(entropy));
+    let id = request_id(request).unwrap_or_else(|| match given {
+        // A trace has many requests.
+        Some(_) => entropy.uuid().simple().to_string(),
+        None => trace.id(),
+    });
+    (trace, id)
 }
 
 /// The id that the client gave, if it is one that may go into a log.

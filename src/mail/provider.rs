@@ -10,6 +10,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::messages::Message;
+use crate::telemetry::trace::TraceContext;
 
 /// Whom the mails come from.
 #[derive(Debug, Clone)]
@@ -83,8 +84,9 @@ impl Provider {
 
     /// # Errors
     /// Anything but the provider's clear acceptance.
-    pub async fn send(&self, message: &Message, key: Uuid) -> Result<(), SendError> {
+    pub async fn send(&self, message: &Message, key: Uuid, trace: TraceContext) -> Result<(), SendError> {
         let request = self.http.post(self.url.clone()).header("Idempotency-Key", key.to_string());
+        let request = request.header("traceparent", trace.to_string());
         let request = self.dialect.write(request, &self.from, message, key);
         let lost = |reason: &str, maybe_taken| {
             let reason = reason.to_owned();

@@ -12,7 +12,7 @@ use reqwest::Url;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use super::circuit::Circuit;
 use super::messages::{self, Message};
@@ -23,6 +23,7 @@ use crate::domain::code::CodeSecret;
 use crate::domain::email::Email;
 use crate::entropy::Entropy;
 use crate::store::postgres::outbox::{Claim, Kind, Outbox};
+use crate::telemetry::trace::TraceContext;
 
 /// How often the outbox is looked at without being told: for rows of other processes, retries and ended leases.
 const POLL: Duration = Duration::from_millis(500);
@@ -98,7 +99,10 @@ impl<C: Codes> Worker<C> {
                     }
                     for claim in claims {
                         let (worker, hand_over) = (Arc::clone(&worker), hand_over.clone());
-                        under_way.spawn(async move { worker.handle(claim, hand_over).await });
+                        let trace = worker.trace(&claim);
+                        let span = info_span!("mail", trace_id = trace.id());
+                        let handled = async move { worker.handle(claim, trace, hand_over).await };
+                        under_way.spawn(handled.instrument(span));
                     }
                 }
                 Err(error) if reachable => {
@@ -124,9 +128,17 @@ impl<C: Codes> Worker<C> {
         if free == 0 { Ok(vec![]) } else { self.outbox.claim(free as u32).await }
     }
 
-    async fn handle(&self, claim: Claim, hand_over: CancellationToken) {
+    /// The next step of what queued the mail.
+    fn trace(&self, claim: &Claim) -> TraceContext {
+        match claim.trace {
+            Some(trace) => trace.child(&self.entropy),
+            None => TraceContext::begin(&self.entropy),
+        }
+    }
+
+    async fn handle(&self, claim: Claim, trace: TraceContext, hand_over: CancellationToken) {
         let outcome = tokio::select! {
-            outcome = self.attempt(&claim) => outcome,
+            outcome = self.attempt(&claim, trace) => outcome,
             () = self.outbox.keep(&claim) => Outcome::Lost,
             () = hand_over.cancelled() => Outcome::HandOver,
         };
@@ -136,7 +148,7 @@ impl<C: Codes> Worker<C> {
         }
     }
 
-    async fn attempt(&self, claim: &Claim) -> Outcome {
+    async fn attempt(&self, claim: &Claim, trace: TraceContext) -> Outcome {
         if claim.age > self.give_up_after + LAST {
             return Outcome::GiveUp { reason: "too old".to_owned() };
         }
@@ -145,8 +157,8 @@ impl<C: Codes> Worker<C> {
         }
         match claim.kind {
             Kind::Code => {}
-            Kind::Activated => return self.notify(claim, Message::activated).await,
-            Kind::PasswordChanged => return self.notify(claim, Message::password_changed).await,
+            Kind::Activated => return self.notify(claim, Message::activated, trace).await,
+            Kind::PasswordChanged => return self.notify(claim, Message::password_changed, trace).await,
         }
         // An account's owner is told; whoever registered gets a decoy that behaves like a code.
         let recipient = Email::parse(claim.account_email.as_ref().unwrap_or(&claim.email));
@@ -176,7 +188,7 @@ impl<C: Codes> Worker<C> {
             Err(error) => return later(error, claim.unsent),
         }
         let begun = Instant::now();
-        let sent = self.send(claim, &message).await;
+        let sent = self.send(claim, &message, trace).await;
         let maybe_taken = matches!(&sent, Ok(()) | Err(SendError::Temporary { maybe_taken: true, .. }));
         if maybe_taken && begun.elapsed() + claim.age > LATE {
             // Before the minute begins, so that there is no gap in which it could be cut short.
@@ -204,8 +216,8 @@ impl<C: Codes> Worker<C> {
     }
 
     /// One attempt, of which the circuit hears.
-    async fn send(&self, claim: &Claim, message: &Message) -> Result<(), SendError> {
-        let sent = self.provider.send(message, claim.idempotency_key).await;
+    async fn send(&self, claim: &Claim, message: &Message, trace: TraceContext) -> Result<(), SendError> {
+        let sent = self.provider.send(message, claim.idempotency_key, trace).await;
         match &sent {
             Ok(()) => self.circuit.accepted(),
             Err(SendError::Temporary { retry_after, .. }) => self.circuit.failed(*retry_after),
@@ -222,11 +234,11 @@ impl<C: Codes> Worker<C> {
     }
 
     /// Sends a mail that carries no code.
-    async fn notify(&self, claim: &Claim, message: fn(&Email) -> Message) -> Outcome {
+    async fn notify(&self, claim: &Claim, message: fn(&Email) -> Message, trace: TraceContext) -> Outcome {
         let Ok(recipient) = Email::parse(&claim.email) else {
             return Outcome::GiveUp { reason: "the stored address is none".to_owned() };
         };
-        match self.send(claim, &message(&recipient)).await {
+        match self.send(claim, &message(&recipient), trace).await {
             Ok(()) => Outcome::Sent,
             Err(SendError::Temporary { reason, retry_after, maybe_taken }) => {
                 Outcome::Retry { reason, after: retry_after, unsent: claim.unsent && !maybe_taken }

@@ -62,6 +62,8 @@ pub(super) struct Mail {
     pub code: Option<Code>,
     pub letter: Letter,
     pub key: Option<Key>,
+    /// The sender's trace, as it said (W3C Trace Context).
+    pub traceparent: Option<String>,
 }
 
 impl Mail {
@@ -79,6 +81,7 @@ impl Mail {
             + text.len()
             + html.len()
             + self.code.as_ref().map_or(0, |code| code.digits.len())
+            + self.traceparent.as_ref().map_or(0, String::len)
             + self.key.as_ref().map_or(0, |key| 2 * (size_of::<Key>() + key.value.len()))
     }
 }
@@ -168,6 +171,7 @@ mod tests {
             code: Code::of(&letter),
             letter,
             key: Some(key(number)),
+            traceparent: None,
         }
     }
 

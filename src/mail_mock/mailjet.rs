@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::faults::Outcome;
 use super::inbox::{Key, Letter, Mail, Mailbox};
 use super::wire::{self, Person, null_is_default};
-use super::{MailMock, idempotency_key};
+use super::{MailMock, idempotency_key, traceparent};
 
 /// The pair that a sender must present.
 #[derive(Debug, Clone)]
@@ -123,13 +123,14 @@ pub(super) async fn send(request: &Request, body: Body, mock: Data<&MailMock>) -
         Err(response) => return response,
     };
     let authorized = authorized(request.header("Authorization"), mock.mailjet());
-    let key = idempotency_key(request);
+    let (key, trace) = (idempotency_key(request), traceparent(request));
     let host = request.header("Host").unwrap_or("localhost");
-    mock.under_faults(|| if authorized { take(&mock, &body, key, host) } else { refused(unauthorized()) }).await
+    let take = || if authorized { take(&mock, &body, key, trace, host) } else { refused(unauthorized()) };
+    mock.under_faults(take).await
 }
 
 /// Takes each message that is in order. One that is not makes the whole answer 400, which is why each says how it fared.
-fn take(mock: &MailMock, body: &[u8], key: Option<String>, host: &str) -> Outcome {
+fn take(mock: &MailMock, body: &[u8], key: Option<String>, trace: Option<String>, host: &str) -> Outcome {
     let messages = match serde_json::from_slice(body) {
         Ok(SendRequest { messages }) if messages.is_empty() => {
             return refused(malformed(mock, &Flaw::missing("Messages")));
@@ -147,7 +148,7 @@ fn take(mock: &MailMock, body: &[u8], key: Option<String>, host: &str) -> Outcom
         .enumerate()
         .map(|(position, message)| {
             let key = key.clone().map(|value| Key { dialect: "mailjet", value, position });
-            match take_one(mock, message, key, host) {
+            match take_one(mock, message, key, trace.clone(), host) {
                 Ok(success) => {
                     taken = true;
                     success
@@ -165,7 +166,13 @@ fn take(mock: &MailMock, body: &[u8], key: Option<String>, host: &str) -> Outcom
     Outcome { response: wire::json(status, &json!({ "Messages": answers })), taken }
 }
 
-fn take_one(mock: &MailMock, message: Value, key: Option<Key>, host: &str) -> Result<Value, Vec<Flaw>> {
+fn take_one(
+    mock: &MailMock,
+    message: Value,
+    key: Option<Key>,
+    trace: Option<String>,
+    host: &str,
+) -> Result<Value, Vec<Flaw>> {
     let message: Message = serde_json::from_value(message).map_err(|error| {
         vec![Flaw { code: "mj-0004", message: format!("Type mismatch: {error}."), related_to: vec![] }]
     })?;
@@ -174,7 +181,7 @@ fn take_one(mock: &MailMock, message: Value, key: Option<Key>, host: &str) -> Re
         return Err(flaws);
     }
     let custom_id = message.custom_id.clone();
-    let mail = mock.take(message.into(), key);
+    let mail = mock.take(message.into(), key, trace);
     Ok(success(&mail, &custom_id, host))
 }
 

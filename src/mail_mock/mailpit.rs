@@ -13,7 +13,7 @@ use super::faults::Outcome;
 use super::inbox::{Key, Letter, Mail, Mailbox};
 use super::query::Query;
 use super::wire::{self, Person, null_is_default};
-use super::{MailMock, idempotency_key};
+use super::{MailMock, idempotency_key, traceparent};
 
 /// Mailpit's page size.
 pub(super) const DEFAULT_LIMIT: usize = 50;
@@ -78,11 +78,12 @@ pub(super) async fn send(request: &Request, body: Body, mock: Data<&MailMock>) -
         Err(response) => return response,
     };
     let key = idempotency_key(request).map(|value| Key { dialect: "mailpit", value, position: 0 });
+    let traceparent = traceparent(request);
     mock.under_faults(|| {
         let letter = serde_json::from_slice::<SendRequest>(&body).map_err(|error| error.to_string());
         match letter.and_then(Letter::try_from) {
             Ok(letter) => {
-                let mail = mock.take(letter, key);
+                let mail = mock.take(letter, key, traceparent);
                 Outcome { response: wire::json(StatusCode::OK, &serde_json::json!({ "ID": mail.id })), taken: true }
             }
             Err(message) => Outcome { response: wire::bad_request(&message), taken: false },
@@ -126,6 +127,9 @@ struct Full<'a> {
     #[serde(rename = "HTML")]
     html: &'a str,
     headers: &'a BTreeMap<String, String>,
+    /// Ours, not Mailpit's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
 }
 
 #[derive(Default, Deserialize)]
@@ -200,7 +204,8 @@ pub(super) fn show(Path(id): Path<String>, mock: Data<&MailMock>) -> Response {
     match mock.find(&id) {
         Some(mail) => {
             let Letter { from, to, subject, text, html, headers } = &mail.letter;
-            let full = Full { id: mail.id, from, to, subject, date: &mail.created, text, html, headers };
+            let (date, traceparent) = (&mail.created, mail.traceparent.as_deref());
+            let full = Full { id: mail.id, from, to, subject, date, text, html, headers, traceparent };
             wire::json(StatusCode::OK, &full)
         }
         None => wire::error(StatusCode::NOT_FOUND, "no such message"),

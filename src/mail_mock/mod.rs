@@ -126,7 +126,7 @@ impl MailMock {
 
     /// Stores a mail, unless it was already taken under its key: then that one, which is accepted anew. Its sender may
     /// know only now that it was, and lets its code live from now.
-    fn take(&self, letter: Letter, key: Option<Key>) -> Arc<Mail> {
+    fn take(&self, letter: Letter, key: Option<Key>, traceparent: Option<String>) -> Arc<Mail> {
         let (created, accepted) = (now(), Instant::now());
         self.change(|state| {
             if let Some(mail) = key.as_ref().and_then(|key| state.inbox.taken_under(key)) {
@@ -134,7 +134,7 @@ impl MailMock {
                 return mail;
             }
             let (id, code) = (random_id(&mut state.rng), Code::of(&letter));
-            state.inbox.add(Mail { id, created, accepted: Mutex::new(accepted), code, letter, key })
+            state.inbox.add(Mail { id, created, accepted: Mutex::new(accepted), code, letter, key, traceparent })
         })
     }
 
@@ -174,6 +174,10 @@ fn now() -> String {
 
 fn idempotency_key(request: &Request) -> Option<String> {
     request.header("Idempotency-Key").filter(|key| !key.is_empty()).map(str::to_owned)
+}
+
+fn traceparent(request: &Request) -> Option<String> {
+    request.header("traceparent").filter(|trace| trace.len() <= 128).map(str::to_owned)
 }
 
 #[handler]

@@ -30,7 +30,7 @@ const PROGRAMS: [(&str, &str); 4] =
 
 /// What differs from run to run.
 const VARYING: &str = r#"(?x)
-    (?<id>      [0-9a-f]{8} (-[0-9a-f]{4}){3} -[0-9a-f]{12} )
+    (?<id>      [0-9a-f]{8} (-[0-9a-f]{4}){3} -[0-9a-f]{12} | \b[0-9a-f]{32}\b )
   | (?<time>    \d{4}-\d\d-\d\dT[\d:.]+Z )
   | (?<code>    \b\d{4}\b )
   | (?<date>    \w{3},\ \d\d\ \w{3}\ \d{4}\ [\d:]+\ GMT )

@@ -9,6 +9,7 @@ use crate::accounts::ports::StoreError;
 use crate::domain::code::{CodeLength, Grant, Nonce};
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::user::UserId;
+use crate::telemetry::trace::TraceContext;
 
 #[derive(Clone)]
 pub struct Outbox {
@@ -48,6 +49,8 @@ pub struct Claim {
     /// Since the mail was granted, when it was claimed.
     pub age: Duration,
     pub claimed: Instant,
+    /// What it was queued in.
+    pub trace: Option<TraceContext>,
     lease: Uuid,
 }
 
@@ -83,7 +86,7 @@ impl Outbox {
                     SELECT claimed.id AS "id!", claimed.kind AS "kind!", claimed.user_id AS "user_id!",
                         claimed.nonce AS "nonce!", claimed.digits AS "digits!", claimed.idempotency_key AS "idempotency_key!",
                         claimed.attempts AS "attempts!", claimed.was_unsent AS "unsent!", claimed.lease AS "lease!",
-                        extract(epoch FROM now() - claimed.created_at)::float8 AS "age!",
+                        extract(epoch FROM now() - claimed.created_at)::float8 AS "age!", claimed.traceparent,
                         registered.email AS "email!",
                         (claimed.kind = 'code') = (registered.status = 'pending') AS "wanted!",
                         account.email AS "account_email?"
@@ -123,6 +126,7 @@ impl Outbox {
                     account_email: row.account_email,
                     attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
                     age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
+                    trace: row.traceparent.as_deref().and_then(TraceContext::parse),
                     claimed,
                     lease: row.lease,
                 })

@@ -22,6 +22,7 @@ use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::Pacing;
 use crate::domain::user::{User, UserId};
 use crate::passwords::{PasswordHash, Recipe, Salt};
+use crate::telemetry::trace::TraceContext;
 use administration::Updated;
 pub use creation::Creation;
 
@@ -52,6 +53,11 @@ impl TryFrom<UserRow> for User {
             activated_at: row.activated_at,
         })
     }
+}
+
+/// What a mail that is queued now belongs to.
+fn traceparent() -> Option<String> {
+    TraceContext::current().map(|trace| trace.to_string())
 }
 
 impl PgUsers {
@@ -109,14 +115,15 @@ impl PgUsers {
             ), unsent AS (
                 DELETE FROM outbox USING activated WHERE user_id = activated.id AND kind = 'code'
             ), queued AS (
-                INSERT INTO outbox (user_id, kind, nonce, digits)
-                SELECT id, 'activated', decode(repeat('00', 16), 'hex'), 4 FROM activated
+                INSERT INTO outbox (user_id, kind, nonce, digits, traceparent)
+                SELECT id, 'activated', decode(repeat('00', 16), 'hex'), 4, $2 FROM activated
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
                 activated_at
             FROM activated
             "#,
-            id.0
+            id.0,
+            traceparent(),
         )
         .fetch_optional(self.pool())
         .await;
@@ -206,15 +213,16 @@ impl Users for PgUsers {
                 UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND status = 'active'
                 RETURNING id
             )
-            INSERT INTO outbox (user_id, kind, nonce, digits)
-            SELECT id, 'password_changed', decode(repeat('00', 16), 'hex'), 4 FROM changed
+            INSERT INTO outbox (user_id, kind, nonce, digits, traceparent)
+            SELECT id, 'password_changed', decode(repeat('00', 16), 'hex'), 4, $4 FROM changed
             ON CONFLICT (user_id, kind) WHERE kind <> 'code' DO UPDATE SET
                 id = DEFAULT, idempotency_key = DEFAULT, created_at = DEFAULT, attempts = DEFAULT, unsent = DEFAULT,
-                due_at = DEFAULT, lease = DEFAULT
+                due_at = DEFAULT, lease = DEFAULT, traceparent = EXCLUDED.traceparent
             ",
             id.0,
             old.to_phc(),
             new.to_phc(),
+            traceparent(),
         );
         Ok(self.postgres.bounded(change.execute(self.pool())).await?.rows_affected() == 1)
     }

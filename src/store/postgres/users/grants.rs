@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::{PgUsers, UserRow};
+use super::{PgUsers, UserRow, traceparent};
 use crate::accounts::ports::{NewUser, Regrant};
 use crate::domain::code::{CodeLength, Nonce};
 use crate::domain::pacing::YEAR;
@@ -136,8 +136,8 @@ impl PgUsers {
                 SELECT $10, address, $11, $12 FROM granted WHERE (SELECT count(*) FROM replaced) >= 0
                 RETURNING *
             ), queued AS (
-                INSERT INTO outbox (user_id, kind, nonce, digits)
-                SELECT id, 'code', $13, digits FROM registered, granted
+                INSERT INTO outbox (user_id, kind, nonce, digits, traceparent)
+                SELECT id, 'code', $13, digits, $14 FROM registered, granted
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
                 activated_at
@@ -147,6 +147,7 @@ impl PgUsers {
             new.email.as_typed(),
             new.hash.to_phc(),
             &new.nonce.0[..],
+            traceparent(),
         )
         .fetch_optional(self.pool())
         .await
@@ -178,14 +179,16 @@ impl PgUsers {
         // A mail not sent yet is overwritten, and its worker's lease with it.
         sqlx::query!(
             "
-            INSERT INTO outbox (user_id, kind, nonce, digits) VALUES ($1, 'code', $2, $3)
+            INSERT INTO outbox (user_id, kind, nonce, digits, traceparent) VALUES ($1, 'code', $2, $3, $4)
             ON CONFLICT (user_id) WHERE kind = 'code' DO UPDATE SET
                 id = DEFAULT, nonce = EXCLUDED.nonce, digits = EXCLUDED.digits, idempotency_key = DEFAULT,
-                created_at = DEFAULT, attempts = DEFAULT, unsent = DEFAULT, due_at = DEFAULT, lease = DEFAULT
+                created_at = DEFAULT, attempts = DEFAULT, unsent = DEFAULT, due_at = DEFAULT, lease = DEFAULT,
+                traceparent = EXCLUDED.traceparent
             ",
             id.0,
             &nonce.0[..],
             length.digits() as i16,
+            traceparent(),
         )
         .execute(&mut *transaction)
         .await?;
