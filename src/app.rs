@@ -1,6 +1,8 @@
 //! The composition root: builds the service from a [`Config`] and serves until told to stop. The only place that knows
 //! everyone.
 
+mod gauges;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::gauges::Gauges;
 use crate::accounts::Accounts;
 use crate::accounts::purge;
 use crate::accounts::register::ExistingAccount;
@@ -94,6 +97,14 @@ impl App {
         let mail_queued = Arc::new(Notify::new());
         let (migrated, is_migrated) = watch::channel(false);
         let health = health(&postgres, &redis, is_migrated, stop.clone());
+        let outbox = Outbox::new(postgres.clone(), config.mail_lease);
+        let gauges = Gauges {
+            health: health.clone(),
+            hasher: hasher.clone(),
+            outbox: outbox.clone(),
+            postgres: postgres.clone(),
+            redis: redis.clone(),
+        };
         let edge = Edge {
             body_timeout: config.body_timeout,
             limits: ClientLimits(
@@ -113,9 +124,16 @@ impl App {
         );
         let announcement = health.clone().announce();
         let api_routes = routes::api(accounts, config.policy, health.clone(), entropy.clone(), edge);
-        let ops_routes = routes::ops(move || metrics(), health, entropy.clone(), config.body_timeout);
+        let metrics = move || {
+            let (gauges, metrics) = (gauges.clone(), Arc::clone(&metrics));
+            async move {
+                gauges.set().await;
+                metrics()
+            }
+        };
+        let ops_routes = routes::ops(metrics, health, entropy.clone(), config.body_timeout);
         let worker = Worker {
-            outbox: Outbox::new(postgres.clone(), config.mail_lease),
+            outbox,
             codes,
             provider,
             secret: config.code_secret.clone(),

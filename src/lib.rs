@@ -84,7 +84,7 @@
 //! | the words of a mail | `src/mail/templates/` |
 //! | time | PostgreSQL's and Redis's clocks; what needs it is given it |
 //! | randomness | [`entropy`] |
-//! | logs and metrics | [`telemetry`] |
+//! | logs, traces and metrics | [`telemetry`]; figures that are looked up when asked for: `app/gauges.rs` |
 //! | unit tests | below the code that they test; from outside: `tests/api/` |
 //!
 //! [`Accounts::activate`]: accounts::Accounts::activate

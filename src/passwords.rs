@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use metrics::{counter, histogram};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -178,6 +179,7 @@ impl std::fmt::Debug for PasswordHash {
 struct Job {
     password: Password,
     recipe: Recipe,
+    since: Instant,
     answer: oneshot::Sender<Digest>,
 }
 
@@ -227,6 +229,15 @@ impl Hasher {
         Recipe { salt, cost: self.cost }
     }
 
+    pub fn threads(&self) -> usize {
+        self.load.threads
+    }
+
+    /// How many evaluations wait for a thread.
+    pub fn queue_length(&self) -> usize {
+        self.load.waiting.load(Ordering::Relaxed).saturating_sub(self.load.threads)
+    }
+
     /// What hashes cost that are made now.
     pub fn cost(&self) -> HashCost {
         self.cost
@@ -242,23 +253,29 @@ impl Hasher {
     pub async fn evaluate(&self, password: Password, recipe: Recipe) -> Result<Digest, Overloaded> {
         let wait = self.load.predicted_wait();
         if wait > self.max_wait {
-            return Err(Overloaded { retry_after: wait });
+            return Err(refused(wait));
         }
         let (answer, digest) = oneshot::channel();
         self.load.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.jobs.try_send(Job { password, recipe, answer }).is_err() {
+        if self.jobs.try_send(Job { password, recipe, since: Instant::now(), answer }).is_err() {
             self.load.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(Overloaded { retry_after: self.max_wait });
+            return Err(refused(self.max_wait));
         }
         digest.await.map_err(|_| Overloaded { retry_after: self.max_wait })
     }
 }
 
+fn refused(retry_after: Duration) -> Overloaded {
+    counter!("sixty_hasher_refused_total").increment(1);
+    Overloaded { retry_after }
+}
+
 fn work(queue: &Mutex<Receiver<Job>>, load: &Load, cost: HashCost) {
     let blocks = cost.params().expect("checked by new").block_count();
     let mut memory = Vec::new();
-    while let Some(Job { password, recipe, answer }) = next(queue, &mut memory) {
+    while let Some(Job { password, recipe, since, answer }) = next(queue, &mut memory) {
         let start = Instant::now();
+        histogram!("sixty_hasher_wait_seconds").record(start - since);
         // A panic here would take the thread for good; its message goes to the log by way of the panic hook.
         let digest = catch_unwind(AssertUnwindSafe(|| {
             if let Some(missing) = recipe.cost.up_to(cost) {
@@ -266,12 +283,13 @@ fn work(queue: &Mutex<Receiver<Job>>, load: &Load, cost: HashCost) {
             }
             recipe.evaluate(&password, &mut memory)
         }));
-        let took = start.elapsed().as_nanos() as u64;
+        let took = start.elapsed();
+        histogram!("sixty_hasher_evaluation_seconds").record(took);
         // An address from before the cost was lowered needs more than is kept.
         memory.truncate(blocks);
         memory.shrink_to(blocks);
         let average = load.evaluation.load(Ordering::Relaxed);
-        load.evaluation.store((average * 7 + took) / 8, Ordering::Relaxed);
+        load.evaluation.store((average * 7 + took.as_nanos() as u64) / 8, Ordering::Relaxed);
         load.waiting.fetch_sub(1, Ordering::Relaxed);
         if let Ok(digest) = digest {
             // Whoever asked may have gone.

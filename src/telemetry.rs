@@ -1,10 +1,10 @@
 //! Logs go to standard error, metrics to whoever asks the operators' port.
 
+pub mod metrics;
 pub mod trace;
 
 use std::fmt::{self, Write as _};
 
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -104,33 +104,44 @@ fn time_of_day() -> String {
     format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second())
 }
 
-/// Starts counting for the whole process. What is returned renders the figures in Prometheus's text format.
-pub fn metrics() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new().install_recorder()?;
-    metrics::describe_counter!("sixty_mail_attempts_total", "Attempts to hand a mail over, by outcome.");
-    metrics::describe_gauge!("sixty_mail_probing", "1 while the mail provider fails and gets one mail at a time.");
-    metrics::describe_counter!("sixty_registrations_total", "Registrations answered with 201.");
-    metrics::describe_counter!("sixty_activations_total", "Accounts activated.");
-    metrics::describe_counter!(
-        "sixty_limited_requests_total",
-        "Requests answered with 429 too-many-requests, by limit."
-    );
-    metrics::describe_counter!(
-        "sixty_limits_skipped_total",
-        "Questions about client limits that Redis did not answer."
-    );
-    metrics::describe_gauge!("sixty_wrong_code_flood", "1 while more wrong codes come than FLOOD_MISSES_PER_MINUTE.");
-    // From the start, at zero: a counter that appears with its first event hides that event from a rate.
-    metrics::counter!("sixty_registrations_total").increment(0);
-    metrics::counter!("sixty_activations_total").increment(0);
-    metrics::counter!("sixty_limits_skipped_total").increment(0);
-    metrics::gauge!("sixty_wrong_code_flood").set(0.0);
-    metrics::gauge!("sixty_mail_probing").set(0.0);
-    for limit in ["codes", "misses", "failures"] {
-        metrics::counter!("sixty_limited_requests_total", "limit" => limit).increment(0);
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(octets)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
-    for outcome in ["sent", "retry", "given_up", "not_wanted"] {
-        metrics::counter!("sixty_mail_attempts_total", "outcome" => outcome).increment(0);
+
+    #[test]
+    fn a_line_has_its_requests_ids_with_colours_or_without() {
+        for colour in [true, false] {
+            let written = Written::default();
+            let writer = written.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_ansi(colour)
+                .with_writer(move || writer.clone())
+                .event_format(Lines)
+                .fmt_fields(debug_fn(write_field).delimited(" "))
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                let span = tracing::info_span!("request", request_id = "abc-1", trace_id = "0af7", route = "/v1/users");
+                span.in_scope(|| tracing::info!(status = 201, "POST /v1/users 201"));
+            });
+            let line = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            assert!(line.contains("POST /v1/users 201"), "{line:?}");
+            assert!(line.contains("request_id=\"abc-1\"  trace_id=\"0af7\""), "{line:?}");
+            assert_eq!(line.contains('\x1b'), colour, "{line:?}");
+        }
     }
-    Ok(handle)
 }

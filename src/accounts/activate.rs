@@ -31,10 +31,17 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             return Err(ActivateError::AlreadyActive);
         }
         match self.codes.redeem(user.id, code).await? {
-            Redeemed::Match => {}
-            Redeemed::Miss { remaining } => return Err(ActivateError::Incorrect { remaining }),
+            Redeemed::Match => guessed("right"),
+            Redeemed::Miss { remaining } => {
+                guessed("wrong");
+                if remaining == 0 {
+                    counter!("sixty_codes_destroyed_total").increment(1);
+                }
+                return Err(ActivateError::Incorrect { remaining });
+            }
             // One that lost a race finds the code gone: the winner has discarded it.
             Redeemed::NoCode(why) => {
+                guessed("no_code");
                 return Err(self.no_longer_pending(user).await?.unwrap_or(ActivateError::NoCode(why)));
             }
         }
@@ -44,7 +51,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         self.mail_queued.notify_one();
         // The account is active whatever becomes of the code, which nobody can use twice.
         self.forget_code(user.id).await;
-        counter!("sixty_activations_total").increment(1);
+        counter!("sixty_codes_verified_total").increment(1);
         Ok(active)
     }
 
@@ -56,6 +63,10 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             None => Some(ActivateError::Gone),
         })
     }
+}
+
+fn guessed(outcome: &'static str) {
+    counter!("sixty_guesses_total", "outcome" => outcome).increment(1);
 }
 
 #[cfg(all(test, feature = "testing"))]

@@ -48,7 +48,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         let standing = self.users.standing(email.address()).await?;
         // Only to spare the hash: the transaction decides.
         if let Some(left) = standing.wait {
-            return Err(RegisterError::TooSoon { left });
+            return Err(too_soon(left));
         }
         let recipe = standing.recipe.unwrap_or_else(|| self.hasher.recipe(Salt(self.entropy.bytes())));
         let hash = self.hasher.hash(password, recipe).await?;
@@ -59,9 +59,14 @@ impl<U: Users, C: Codes> Accounts<U, C> {
                 counter!("sixty_registrations_total").increment(1);
                 Ok(user)
             }
-            Registration::TooSoon { left } => Err(RegisterError::TooSoon { left }),
+            Registration::TooSoon { left } => Err(too_soon(left)),
         }
     }
+}
+
+fn too_soon(left: Duration) -> RegisterError {
+    counter!("sixty_limited_requests_total", "limit" => "address").increment(1);
+    RegisterError::TooSoon { left }
 }
 
 #[cfg(all(test, feature = "testing"))]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use metrics::counter;
 use thiserror::Error;
 
 use super::Accounts;
@@ -32,7 +33,10 @@ impl<U: Users, C: Codes> Accounts<U, C> {
                 self.mail_queued.notify_one();
                 Ok(wait)
             }
-            Regrant::TooSoon { left } => Err(ResendError::TooSoon { left }),
+            Regrant::TooSoon { left } => {
+                counter!("sixty_limited_requests_total", "limit" => "address").increment(1);
+                Err(ResendError::TooSoon { left })
+            }
             Regrant::NotPending if self.users.find(user.id).await?.is_some() => Err(ResendError::AlreadyActive),
             Regrant::NotPending => Err(ResendError::Gone),
         }

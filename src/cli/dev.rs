@@ -11,7 +11,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use futures_util::StreamExt as _;
-use metrics_exporter_prometheus::PrometheusHandle;
 use redis::RedisResult;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -27,6 +26,7 @@ use crate::dev::{ENV_FILE, Event, Stack, StackOptions};
 use crate::entropy::Entropy;
 use crate::mail_mock::MailMock;
 use crate::telemetry;
+use crate::telemetry::metrics::Metrics;
 
 #[derive(Args)]
 pub struct DevArgs {
@@ -58,7 +58,7 @@ pub struct DevArgs {
 
 pub async fn run(args: DevArgs) -> Result<(), CliError> {
     telemetry::log(&args.service.log)?;
-    let metrics = telemetry::metrics().map_err(|error| CliError::Failed(error.to_string()))?;
+    let metrics = telemetry::metrics::start().map_err(|error| CliError::Failed(error.to_string()))?;
     let stop = on_signal()?;
     let folder = args.dev_folder.clone().unwrap_or_else(default_folder);
     let env_file = folder.join(ENV_FILE);
@@ -131,7 +131,7 @@ struct Parts {
     ops: Port,
     addresses: Addresses,
     mock: MailMock,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
     service: ServiceArgs,
     config: Config,
     env_file: PathBuf,

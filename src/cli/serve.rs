@@ -9,7 +9,7 @@ use crate::telemetry;
 
 pub async fn run(settings: ServeArgs) -> Result<(), CliError> {
     telemetry::log(&settings.service.log)?;
-    let metrics = telemetry::metrics().map_err(|error| CliError::Failed(error.to_string()))?;
+    let metrics = telemetry::metrics::start().map_err(|error| CliError::Failed(error.to_string()))?;
     let config = Config::new(settings)?;
     let stop = on_signal()?;
     let app = App::bind(config, move || metrics.render()).await?;

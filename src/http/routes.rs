@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use metrics::{Counter, counter, histogram};
 use poem::endpoint::make_sync;
 use poem::error::ParsePathError;
 use poem::http::{HeaderValue, Method, StatusCode, header};
@@ -92,6 +93,12 @@ fn guarded(
     body_timeout: Duration,
     cors: CorsOrigins,
 ) -> impl Endpoint<Output = Response> + 'static {
+    for path in paths.iter() {
+        for method in &path.methods {
+            // From the start at zero: the first one has to be seen as an increase.
+            requests(known(method), &path.template, StatusCode::INTERNAL_SERVER_ERROR).increment(0);
+        }
+    }
     // The panic's own message goes to the log by way of the panic hook.
     let catch_panic = CatchPanic::new().with_handler(|_| Problem::internal());
     route
@@ -103,14 +110,20 @@ fn guarded(
 
 /// What operators see on a port of their own: `metrics` in Prometheus's text format, and whether the service is ready
 /// even while the API takes no connection any more.
-pub fn ops(
-    metrics: impl Fn() -> String + Send + Sync + 'static,
+pub fn ops<M>(
+    metrics: impl Fn() -> M + Send + Sync + 'static,
     health: Health,
     entropy: Entropy,
     body_timeout: Duration,
-) -> impl Endpoint<Output = Response> + 'static {
+) -> impl Endpoint<Output = Response> + 'static
+where
+    M: Future<Output = String> + Send + 'static,
+{
     const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-    let metrics = make_sync(move |_| Response::builder().content_type(PROMETHEUS).body(metrics()));
+    let metrics = poem::endpoint::make(move |_| {
+        let metrics = metrics();
+        async move { Response::builder().content_type(PROMETHEUS).body(metrics.await) }
+    });
     let route = with_health(Route::new().at("/metrics", get(metrics)), health);
     let paths = ["/metrics", "/livez", "/readyz"].map(|path| Path::new(path, vec![Method::GET]));
     guarded(route, paths.into(), entropy, body_timeout, CorsOrigins::default())
@@ -161,11 +174,11 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
 ) -> poem::Result<Response> {
     let start = Instant::now();
     let (trace, id) = ids(&request, &entropy);
-    let method = request.method().clone();
+    let method = known(request.method());
     let path = paths.iter().find(|path| path.fits(request.uri().path())).cloned();
     // The template, not the path: a path may hold anything, and a log is no place for it.
     let route = path.as_ref().map_or("-", |path| path.template.as_str());
-    let span = info_span!("request", request_id = id, trace_id = trace.id(), %method, route);
+    let span = info_span!("request", request_id = id, trace_id = trace.id(), method, route);
     let is_api = request.uri().path().starts_with("/v1/");
     let origin = cors.allowed(&request).filter(|_| is_api);
     let mut response = async {
@@ -176,9 +189,13 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
                 answered.map_or_else(|error| as_problem(error, path.as_ref()), IntoResponse::into_response)
             }
         };
-        let (status, ms) = (response.status().as_u16(), start.elapsed().as_millis() as u64);
-        // Orchestrators ask every few seconds; that would drown the rest.
-        if ["/livez", "/readyz"].contains(&route) {
+        let took = start.elapsed();
+        histogram!("sixty_http_request_duration_seconds", "method" => method, "route" => route.to_owned()).record(took);
+        requests(method, route, response.status()).increment(1);
+        let status = response.status().as_u16();
+        let ms = took.as_millis() as u64;
+        // Orchestrators and Prometheus ask every few seconds; that would drown the rest.
+        if ["/livez", "/readyz", "/metrics"].contains(&route) {
             debug!(status, ms, "{method} {route} {status} in {ms} ms");
         } else {
             info!(status, ms, "{method} {route} {status} in {ms} ms");
@@ -205,6 +222,17 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
     }
     pages::guard(headers);
     Ok(response)
+}
+
+/// A client may make up methods: each would be a metric of its own for ever, and could write anything into the log.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("-")
+}
+
+fn requests(method: &'static str, route: &str, status: StatusCode) -> Counter {
+    let status = status.as_str().to_owned();
+    counter!("sixty_http_requests_total", "method" => method, "route" => route.to_owned(), "status" => status)
 }
 
 /// Where the request stands in its client's trace, or in one that begins here; and its id. Who gave neither finds all of

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::counter;
+use metrics::{counter, histogram};
 use reqwest::Url;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -209,7 +209,12 @@ impl<C: Codes> Worker<C> {
         }
         match put().await {
             // Used or destroyed while the provider was answering: the mail has done its work.
-            Ok(Put::Armed | Put::Overtaken | Put::Spent) => Outcome::Sent,
+            Ok(Put::Armed | Put::Overtaken | Put::Spent) => {
+                if code.is_some() {
+                    counter!("sixty_codes_issued_total").increment(1);
+                }
+                Outcome::Sent
+            }
             // The mail is out but its code may be gone: the same mail again is better than a code that does not work.
             Err(error) => later(error, false),
         }
@@ -217,7 +222,13 @@ impl<C: Codes> Worker<C> {
 
     /// One attempt, of which the circuit hears.
     async fn send(&self, claim: &Claim, message: &Message, trace: TraceContext) -> Result<(), SendError> {
+        let begun = Instant::now();
         let sent = self.provider.send(message, claim.idempotency_key, trace).await;
+        let accepted = if sent.is_ok() { "true" } else { "false" };
+        histogram!("sixty_mail_attempt_duration_seconds", "accepted" => accepted).record(begun.elapsed());
+        if sent.is_ok() {
+            histogram!("sixty_mail_acceptance_seconds").record(claim.age + claim.claimed.elapsed());
+        }
         match &sent {
             Ok(()) => self.circuit.accepted(),
             Err(SendError::Temporary { retry_after, .. }) => self.circuit.failed(*retry_after),

@@ -97,7 +97,7 @@ async fn one_command_leads_to_an_account_and_ctrl_c_ends_everything() {
     service.account("ada@example.com").await;
     assert_is_active(&service, "ada@example.com").await;
     let metrics = service.http.get(format!("{}/metrics", dev.env["OPS_URL"])).send().await.unwrap();
-    assert!(metrics.text().await.unwrap().contains("sixty_activations_total 1"));
+    assert!(metrics.text().await.unwrap().contains("sixty_codes_verified_total 1"));
 
     let family = dev.family();
     // A terminal sends it to all of the job.

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection as _, PgPool};
 
+use super::PoolState;
 use crate::accounts::ports::StoreError;
 
 pub use migrations::{MigrateError, Migration, State};
@@ -70,6 +71,12 @@ impl Postgres {
 
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    pub fn pool_state(&self) -> PoolState {
+        let (open, idle) = (self.pool.size() as usize, self.pool.num_idle());
+        let max = self.pool.options().get_max_connections() as usize;
+        PoolState { idle, used: open.saturating_sub(idle), max }
     }
 
     /// Whether the server answers.

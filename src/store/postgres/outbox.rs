@@ -54,6 +54,14 @@ pub struct Claim {
     lease: Uuid,
 }
 
+/// What is not finished.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Backlog {
+    pub mails: u64,
+    /// Since the first of them was granted; zero if there is none.
+    pub oldest: Duration,
+}
+
 impl Outbox {
     /// `lease` is how long a claim is held without being renewed: who claims and dies delays the mail by as much.
     pub fn new(postgres: Postgres, lease: Duration) -> Self {
@@ -132,6 +140,19 @@ impl Outbox {
                 })
             })
             .collect()
+    }
+
+    /// How much there is to do. Finished mails have no row, so there is little to count but when the provider fails.
+    pub async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let backlog = sqlx::query!(
+            r#"
+            SELECT count(*) AS "mails!", coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS "oldest!"
+            FROM outbox
+            "#
+        );
+        let backlog = self.postgres.bounded(backlog.fetch_one(self.postgres.pool())).await?;
+        let oldest = Duration::try_from_secs_f64(backlog.oldest).unwrap_or_default();
+        Ok(Backlog { mails: backlog.mails.unsigned_abs(), oldest })
     }
 
     /// Holds the claim until a whole lease from now. `false`: it is lost, to whom took it over, to a later grant, or with

@@ -18,6 +18,7 @@ use deadpool_redis::{Manager, Pool, PoolError, Runtime};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 
+use super::PoolState;
 use crate::accounts::ports::StoreError;
 
 const STORE: &str = "Redis";
@@ -91,6 +92,16 @@ impl Redis {
                 Connection::Cluster(connected.await.expect("connecting does not panic")?)
             }
         })
+    }
+
+    /// `None`: a cluster, where one connection to a node serves all.
+    pub fn pool_state(&self) -> Option<PoolState> {
+        let Nodes::One(pool) = &self.nodes else {
+            return None;
+        };
+        let status = pool.status();
+        let used = status.size.saturating_sub(status.available);
+        Some(PoolState { idle: status.available, used, max: status.max_size })
     }
 
     pub async fn ping(&self) -> Result<(), StoreError> {

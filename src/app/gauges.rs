@@ -1,0 +1,49 @@
+//! Figures that are looked up when somebody asks for the metrics, rather than kept at every change.
+
+use metrics::gauge;
+
+use super::CHECK_TIMEOUT;
+use crate::http::health::Health;
+use crate::passwords::Hasher;
+use crate::store::postgres::Postgres;
+use crate::store::postgres::outbox::{Backlog, Outbox};
+use crate::store::redis::Redis;
+
+#[derive(Clone)]
+pub(super) struct Gauges {
+    pub health: Health,
+    pub hasher: Hasher,
+    pub outbox: Outbox,
+    pub postgres: Postgres,
+    pub redis: Redis,
+}
+
+impl Gauges {
+    pub async fn set(&self) {
+        let backlog = tokio::time::timeout(CHECK_TIMEOUT, self.outbox.backlog());
+        let (missing, backlog) = tokio::join!(self.health.missing(), backlog);
+        for (name, missing) in &missing {
+            gauge!("sixty_store_up", "store" => *name).set(f64::from(u8::from(missing.is_none())));
+        }
+        let ready = !self.health.is_stopping() && missing.iter().all(|(_, missing)| missing.is_none());
+        gauge!("sixty_ready").set(f64::from(u8::from(ready)));
+
+        // An old figure would look like a true one.
+        let (mails, oldest) = match backlog {
+            Ok(Ok(Backlog { mails, oldest })) => (mails as f64, oldest.as_secs_f64()),
+            _ => (f64::NAN, f64::NAN),
+        };
+        gauge!("sixty_outbox_mails").set(mails);
+        gauge!("sixty_outbox_oldest_age_seconds").set(oldest);
+
+        gauge!("sixty_hasher_threads").set(self.hasher.threads() as f64);
+        gauge!("sixty_hasher_queue_length").set(self.hasher.queue_length() as f64);
+
+        for (store, pool) in [("postgresql", Some(self.postgres.pool_state())), ("redis", self.redis.pool_state())] {
+            let Some(pool) = pool else { continue };
+            gauge!("sixty_pool_connections", "store" => store, "state" => "idle").set(pool.idle as f64);
+            gauge!("sixty_pool_connections", "store" => store, "state" => "used").set(pool.used as f64);
+            gauge!("sixty_pool_max_connections", "store" => store).set(pool.max as f64);
+        }
+    }
+}
