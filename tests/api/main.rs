@@ -27,6 +27,7 @@ mod readme;
 mod registration;
 mod resend;
 mod secrets;
+mod seeing;
 mod serve;
 mod squatting;
 mod stack;
