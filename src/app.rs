@@ -24,7 +24,7 @@ use crate::domain::policy::Policy;
 use crate::entropy::Entropy;
 use crate::http::client_limits::ClientLimits;
 use crate::http::health::Health;
-use crate::http::openapi::{self, Document};
+use crate::http::openapi::{self, Document, Operator};
 use crate::http::routes::Edge;
 use crate::http::{routes, server};
 use crate::mail::circuit::Circuit;
@@ -106,6 +106,7 @@ impl App {
             redis: redis.clone(),
         };
         let edge = Edge {
+            operator: Operator { public_url: config.public_url, contact: config.contact },
             body_timeout: config.body_timeout,
             limits: ClientLimits(
                 config.client_limits.map(|limits| RedisLimits::new(redis, config.code_secret.clone(), limits)),
@@ -238,7 +239,7 @@ pub fn document() -> Document {
     let (entropy, queued) = (Entropy::from_system(), Arc::new(Notify::new()));
     let accounts = Accounts::new(Arc::new(users), Arc::new(codes), hasher, entropy, queued, ExistingAccount::Hide);
     let policy = Policy::default();
-    Document::of(&openapi::service(accounts, policy, ClientLimits(None)), &policy)
+    Document::of(&openapi::service(accounts, policy, ClientLimits(None)), &policy, &Operator::default())
 }
 
 /// What speaks to the outside. Nothing is connected to yet.

@@ -19,6 +19,7 @@ use crate::domain::pacing::Pacing;
 use crate::domain::policy::Policy;
 use crate::http::client::TrustedProxies;
 use crate::http::cors::CorsOrigins;
+use crate::http::openapi::Contact;
 use crate::http::server::ServerLimits;
 use crate::mail::mailjet::Mailjet;
 use crate::mail::mailpit::Mailpit;
@@ -51,11 +52,16 @@ pub struct ListenArgs {
     /// Address of the operators' own port: /metrics
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     pub ops_addr: SocketAddr,
-    /// Where people reach the API, for the links in mails
+    /// Base URL at which people reach the API
     ///
-    /// Without it http:// and API_ADDR
+    /// For links in mails, and for clients of the OpenAPI document. Without it http:// and API_ADDR
     #[arg(long, env, value_name = "URL", value_parser = public_url)]
     pub public_url: Option<Url>,
+    /// Whom users of the API may ask
+    ///
+    /// An e-mail address or a URL; the OpenAPI document names it
+    #[arg(long, env, value_name = "CONTACT")]
+    pub contact: Option<Contact>,
 }
 
 /// The stores.
@@ -438,6 +444,7 @@ pub struct Config {
     pub ops_addr: SocketAddr,
     /// None: where the API listens.
     pub public_url: Option<Url>,
+    pub contact: Option<Contact>,
     pub server: ServerLimits,
     pub body_timeout: Duration,
     pub trusted_proxies: TrustedProxies,
@@ -522,6 +529,7 @@ impl Config {
             api_addr: listen.api_addr,
             ops_addr: listen.ops_addr,
             public_url: listen.public_url,
+            contact: listen.contact,
             server: ServerLimits {
                 max_connections: limits.max_connections as usize,
                 stall_timeout: limits.request_timeout,

@@ -40,7 +40,7 @@ impl Addresses {
         let mail_url = self.mail_url().parse().expect("an address is the authority of a URL");
         // Mails lead here, whatever the environment says of another service.
         let public_url = Some(self.api_url().parse().expect("an address is the authority of a URL"));
-        let listen = ListenArgs { api_addr: self.api, ops_addr: self.ops, public_url };
+        let listen = ListenArgs { api_addr: self.api, ops_addr: self.ops, public_url, contact: None };
         Ok(Config::new(ServeArgs { listen, stores, provider: ProviderArgs { mail_url }, service })?)
     }
 

@@ -62,10 +62,10 @@ enum Subcommands {
     /// A private PostgreSQL and Redis, a mock mail provider and the API, until Ctrl-C. What runs here already is not
     /// touched.
     #[command(after_help = DEV_SETTINGS)]
-    Dev(dev::DevArgs),
+    Dev(Box<dev::DevArgs>),
     /// Run the API and the mail worker against existing stores
     #[command(override_usage = "sixty serve [OPTIONS]", after_help = SERVE_SETTINGS)]
-    Serve(crate::config::ServeArgs),
+    Serve(Box<crate::config::ServeArgs>),
     /// Run the mock mail provider alone
     #[command(after_help = SETTINGS)]
     MailMock(mail_mock::MailMockArgs),
@@ -126,8 +126,8 @@ pub fn run() -> ExitCode {
             clap_complete::generate(shell, &mut Command::new("sixty").subcommands(visible), "sixty", &mut script);
             print(&String::from_utf8_lossy(&script))
         }
-        Subcommands::Dev(args) => in_runtime(dev::run(args)),
-        Subcommands::Serve(args) => in_runtime(serve::run(args)),
+        Subcommands::Dev(args) => in_runtime(dev::run(*args)),
+        Subcommands::Serve(args) => in_runtime(serve::run(*args)),
         Subcommands::MailMock(args) => in_runtime(mail_mock::run(args)),
         Subcommands::Migrate(args) => in_runtime(migrate::run(args)),
         Subcommands::Users(args) => in_runtime(users::run(args)),

@@ -31,6 +31,7 @@ enum Tag {
     Administration,
 }
 
+/// Whether an account is open. A pending registration cannot be activated so.
 #[derive(Enum)]
 #[oai(rename_all = "lowercase")]
 enum AccountStatus {
@@ -41,7 +42,6 @@ enum AccountStatus {
 /// What is absent stays as it is.
 #[derive(Object)]
 struct UpdateUser {
-    /// Whether the account is open. A pending registration cannot be activated so.
     #[oai(skip_serializing_if_is_none)]
     status: Option<AccountStatus>,
     #[oai(skip_serializing_if_is_none)]
@@ -202,6 +202,8 @@ impl<U: Users, C: Codes> AdminApi<U, C> {
     }
 
     /// Look at a user
+    ///
+    /// By its id, which is new with every registration: to follow an address, list users by `email`.
     #[oai(path = "/v1/users/:id", method = "get", operation_id = "getUser")]
     async fn get_user(
         &self,

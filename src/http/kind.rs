@@ -176,7 +176,7 @@ impl Kind {
             Self::TooManyCodes => (
                 "too-many-codes",
                 StatusCode::TOO_MANY_REQUESTS,
-                "A code was asked for too short a time ago",
+                "A code was asked for too recently",
                 "Look for the mail that was sent, or wait as long as retry_after (in seconds) says and ask again. The \
                  wait doubles each time, and is forgotten after a day without asking.",
             ),

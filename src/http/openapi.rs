@@ -1,61 +1,39 @@
 //! The OpenAPI document: what the framework derives from the code, completed by what it does not know.
 //!
-//! The framework declares no problem, no lack of security, and no closed schema; generators and testers need all three.
-//! Which problems an operation answers with stands in one table here; the tests hold every answer they see to it.
+//! The framework declares no problem, no lack of security, no example, and no route that is not its own; generators,
+//! testers and readers need all of them. `operations.rs` holds what is said of each operation, `schemas.rs` what bodies
+//! hold, `beside.rs` the routes beside the API.
+
+mod beside;
+mod contact;
+mod operations;
+mod schemas;
 
 use poem::http::Method;
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
+use reqwest::Url;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
-use super::admin::{self, AdminApi};
+pub use contact::Contact;
+
+use super::admin::AdminApi;
 use super::client_limits::ClientLimits;
-use super::kind::Kind;
-use super::problem::{MEDIA_TYPE, Problem};
 use super::routes::Path;
 use super::users::UsersApi;
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
-use crate::domain::email;
 use crate::domain::policy::Policy;
 
-/// What any operation that takes a body can answer, besides its own.
-const BODY: [Kind; 4] = [Kind::MalformedRequest, Kind::PayloadTooLarge, Kind::UnsupportedMediaType, Kind::InvalidField];
-/// What any operation that asks for credentials can answer.
-const AUTH: [Kind; 3] = [Kind::Unauthenticated, Kind::AccountDisabled, Kind::TooManyRequests];
-/// What any operation can answer.
-const ANY: [Kind; 2] = [Kind::Internal, Kind::Unavailable];
-/// What an operation without a body can answer to one that is sent all the same.
-const NO_BODY: [Kind; 2] = [Kind::MalformedRequest, Kind::PayloadTooLarge];
-
-/// The operations that are counted by client network, and what their answers may say of it.
-const LIMITED: [&str; 4] = ["registerUser", "activateUser", "resendCode", "changePassword"];
-const RATE_LIMIT: [(&str, &str); 2] = [
-    (
-        "RateLimit-Policy",
-        "What the client's network may do (draft-ietf-httpapi-ratelimit-headers): a quota q for a window of w seconds, \
-         and what is counted. Absent when nothing was counted.",
-    ),
-    ("RateLimit", "What is left of it: r, and more in t seconds. There when RateLimit-Policy is."),
-];
-
-fn problems(operation_id: &str) -> Vec<Kind> {
-    let groups: &[&[Kind]] = match operation_id {
-        "registerUser" => &[&BODY, &[Kind::EmailTaken, Kind::TooManyCodes, Kind::TooManyRequests]],
-        "activateUser" => &[&BODY, &AUTH, &[Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode]],
-        "resendCode" => &[&NO_BODY, &AUTH, &[Kind::AlreadyActive, Kind::TooManyCodes]],
-        "changePassword" => &[&BODY, &AUTH, &[Kind::NotActive]],
-        "getCurrentUser" => &[&NO_BODY, &AUTH],
-        "deleteCurrentUser" => &[&NO_BODY, &AUTH, &[Kind::LastAdmin]],
-        "listUsers" => &[&NO_BODY, &AUTH, &[Kind::Forbidden, Kind::InvalidField]],
-        "getUser" => &[&NO_BODY, &AUTH, &[Kind::Forbidden, Kind::UserNotFound]],
-        "updateUser" => &[&BODY, &AUTH, &[Kind::Forbidden, Kind::UserNotFound, Kind::NotActive, Kind::LastAdmin]],
-        "deleteUser" => &[&NO_BODY, &AUTH, &[Kind::Forbidden, Kind::UserNotFound, Kind::LastAdmin]],
-        other => unreachable!("the problems of {other} are not in the table"),
-    };
-    groups.iter().copied().chain([&ANY[..]]).flatten().copied().collect()
-}
+/// What readers need to know before the first operation. Generators repeat it in every file, so it is short, and
+/// `docs/http.md` says the rest.
+const DESCRIPTION: &str = "Registers users: an e-mail address, a password, and a mailed code that lives for sixty seconds. Register, read the \
+     mail, activate with the code; the address and the password are HTTP Basic credentials from the registration on. Every \
+     error is a problem (RFC 9457), whose `type` leads to what it means and what to do. HEAD goes wherever GET does, \
+     OPTIONS names a path's methods, paths are exact, and answers about accounts are never cached.";
+/// The order in which people meet them; the framework's is the alphabet.
+const TAGS: [&str; 4] = ["Registration", "Account", "Administration", "Service"];
 
 /// The operations, over any stores: the real ones in the service, twins where only the document is wanted.
 pub fn service<U: Users, C: Codes>(
@@ -65,12 +43,18 @@ pub fn service<U: Users, C: Codes>(
 ) -> OpenApiService<impl OpenApi, ()> {
     let users = UsersApi::new(accounts.clone(), policy, limits.clone());
     let admin = AdminApi::new(accounts, policy, limits);
-    let description = "Registers users: an e-mail address, a password, and a mailed code that lives for sixty seconds. \
-                       Every error is a problem (RFC 9457); its `type` leads to what it means and what to do.";
     OpenApiService::new((users, admin), "Sixty", env!("CARGO_PKG_VERSION"))
-        .description(description)
-        .license(LicenseObject::new("MIT OR Apache-2.0"))
-        .server("/")
+        .description(DESCRIPTION)
+        // An expression of SPDX, and the list that says what its names mean.
+        .license(LicenseObject::new(env!("CARGO_PKG_LICENSE")).url("https://spdx.org/licenses/"))
+}
+
+/// Who runs the service, and where: what differs between two installations of one version.
+#[derive(Debug, Clone, Default)]
+pub struct Operator {
+    /// None: where the document comes from.
+    pub public_url: Option<Url>,
+    pub contact: Option<Contact>,
 }
 
 #[derive(Deserialize)]
@@ -108,30 +92,35 @@ pub struct Document(Value);
 
 impl Document {
     /// # Panics
-    /// When an operation's problems are not in the table above: the document is made at the start, so no release does.
-    pub fn of<T: OpenApi>(service: &OpenApiService<T, ()>, policy: &Policy) -> Self {
+    /// When an operation's problems are not in the table: the document is made at the start, so no release does.
+    pub fn of<T: OpenApi>(service: &OpenApiService<T, ()>, policy: &Policy, operator: &Operator) -> Self {
         let spec = service.spec();
         let mut document: Value = serde_json::from_str(&spec).expect("the framework writes JSON");
         let merged: Spec = serde_json::from_str(&spec).expect("there are paths");
+        document["info"]["contact"] = contact::object(operator.contact.as_ref());
+        let url = operator.public_url.as_ref().map_or("/", |url| url.as_str());
+        document["servers"] = server(url);
         document["paths"] = Value::Object(merged.paths);
         let paths = document["paths"].as_object_mut().expect("there are paths");
+        paths.extend(beside::paths());
         for operation in paths.values_mut().flat_map(|path| path.as_object_mut().expect("a path item")).map(|(_, o)| o)
         {
-            complete(operation);
+            operations::complete(operation);
         }
-        let schemas = document["components"]["schemas"].as_object_mut().expect("there are schemas");
-        for name in ["RegisterUser", "ChangePassword"] {
-            schemas[name]["properties"]["password"]["minLength"] = json!(policy.password_min);
-        }
-        schemas["ActivateUser"]["properties"]["code"]["pattern"] = json!(policy.code_pattern());
-        for (name, schema) in schemas.iter_mut() {
-            close(name, schema);
-            if let Some(example) = example(name) {
-                schema["example"] = example;
-            }
-        }
-        schemas.insert("FieldError".to_owned(), field_error_schema());
-        schemas.insert("Problem".to_owned(), problem_schema());
+        document["tags"].as_array_mut().expect("there are tags").push(beside::tag());
+        let order = |tag: &Value| TAGS.iter().position(|name| tag["name"] == *name).expect("every tag has its place");
+        document["tags"].as_array_mut().expect("there are tags").sort_by_key(order);
+        schemas::complete(document["components"]["schemas"].as_object_mut().expect("there are schemas"), policy);
+        unwrap_lines(&mut document);
+        Self(document)
+    }
+
+    /// For a page that stands beside the API: whatever name this machine was reached by, the operations are reached by it
+    /// too. A browser would not let the page ask another.
+    pub fn for_page(&self) -> Self {
+        let mut document = self.0.clone();
+        let url = document["servers"][0]["url"].as_str().and_then(|url| url.parse::<Url>().ok());
+        document["servers"] = server(url.as_ref().map_or("/", Url::path));
         Self(document)
     }
 
@@ -154,180 +143,45 @@ impl Document {
     }
 }
 
-fn complete(operation: &mut Value) {
-    let id = operation["operationId"].as_str().expect("every operation has an id").to_owned();
-    if operation.get("security").is_none() {
-        // Said aloud: without it, readers cannot tell a public operation from a forgotten one.
-        operation["security"] = json!([]);
-    }
-    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
-        let name = parameter["name"].as_str().expect("every parameter has a name");
-        parameter["schema"] = parameter_schema(name);
-    }
-    let responses = operation["responses"].as_object_mut().expect("every operation has responses");
-    for response in responses.values_mut() {
-        if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
-            *headers = std::mem::take(headers).into_iter().map(|(name, header)| (title_case(&name), header)).collect();
-            for header in headers.values_mut().filter_map(Value::as_object_mut) {
-                header.remove("deprecated");
+/// Paths begin with a slash, so a server's URL ends without one, unless it is nothing else.
+fn server(url: &str) -> Value {
+    let bare = url.trim_end_matches('/');
+    json!([{ "url": if bare.is_empty() { "/" } else { bare } }])
+}
+
+/// Doc comments break their lines where the source ends; readers of the document do not. Paragraphs stay apart.
+fn unwrap_lines(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                match value {
+                    Value::String(text) if name == "description" => {
+                        *text = text.replace("\n\n", "\0").replace('\n', " ").replace('\0', "\n\n");
+                    }
+                    value => unwrap_lines(value),
+                }
             }
         }
-    }
-    let mut kinds = problems(&id);
-    kinds.sort_by_key(|kind| kind.status());
-    for group in kinds.chunk_by(|a, b| a.status() == b.status()) {
-        responses.insert(group[0].status().as_str().to_owned(), problem_response(group));
-    }
-    for response in responses.values_mut() {
-        if LIMITED.contains(&&*id) {
-            for (name, description) in RATE_LIMIT {
-                response["headers"][name] = json!({ "description": description, "schema": { "type": "string" } });
-            }
-        }
-        let description = "Names this request in the service's log; the client's own X-Request-Id, if it sent one.";
-        response["headers"]["X-Request-Id"] = header(description, json!({ "type": "string" }));
-    }
-}
-
-/// What a parameter must hold: operations take any text, to say what is wrong with it.
-fn parameter_schema(name: &str) -> Value {
-    match name {
-        "id" => json!({ "type": "string", "format": "uuid" }),
-        "status" => json!({ "type": "string", "enum": ["pending", "active", "disabled"] }),
-        "email" => json!({ "type": "string", "maxLength": email::MAX_OCTETS }),
-        "limit" => {
-            json!({ "type": "integer", "minimum": 1, "maximum": admin::MAX_LIMIT, "default": admin::DEFAULT_LIMIT })
-        }
-        "cursor" => json!({ "type": "string" }),
-        other => unreachable!("the parameter {other} has no schema"),
-    }
-}
-
-/// A response header that is always there.
-fn header(description: &str, schema: Value) -> Value {
-    json!({ "description": description, "required": true, "schema": schema })
-}
-
-/// One response for all problems of a status.
-fn problem_response(kinds: &[Kind]) -> Value {
-    let described: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}.", kind.name(), kind.title())).collect();
-    let examples: Map<String, Value> = kinds
-        .iter()
-        .map(|kind| (kind.name().to_owned(), json!({ "value": Problem::example(*kind).to_json() })))
-        .collect();
-    let mut response = json!({
-        "description": described.join(" "),
-        "content": { MEDIA_TYPE: {
-            "schema": { "$ref": "#/components/schemas/Problem" },
-            "examples": examples,
-        } },
-    });
-    match kinds[0].status().as_u16() {
-        401 => {
-            response["headers"] = json!({
-                "WWW-Authenticate": header("Basic, in UTF-8 (RFC 7617).", json!({ "type": "string" })),
-            });
-        }
-        429 | 503 => {
-            let seconds = json!({ "type": "integer", "minimum": 1 });
-            response["headers"] = json!({ "Retry-After": header("Seconds to wait.", seconds) });
-        }
+        Value::Array(items) => items.iter_mut().for_each(unwrap_lines),
         _ => {}
     }
-    response
 }
 
-fn problem_schema() -> Value {
-    json!({
-        "type": "object",
-        "description": "An error (RFC 9457). Members that do not apply are absent.",
-        "required": ["type", "title", "status", "detail"],
-        "properties": {
-            "type": {
-                "type": "string", "format": "uri-reference",
-                "description": "Which problem this is: /problems/ and its name. Leads to what it means and what to do.",
-            },
-            "title": { "type": "string", "description": "The same for every problem of this type." },
-            "status": { "type": "integer", "format": "int32", "minimum": 400, "maximum": 599 },
-            "detail": { "type": "string", "description": "What went wrong this time." },
-            "errors": {
-                "type": "array", "minItems": 1,
-                "description": "Every field at fault.",
-                "items": { "$ref": "#/components/schemas/FieldError" },
-            },
-            "attempts_remaining": {
-                "type": "integer", "format": "int32", "minimum": 0, "maximum": 2,
-                "description": "Guesses left for this code.",
-            },
-            "retry_after": {
-                "type": "integer", "format": "int64", "minimum": 1,
-                "description": "Seconds to wait; the same as the field Retry-After.",
-            },
-        },
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn field_error_schema() -> Value {
-    json!({
-        "type": "object",
-        "description": "One field at fault: of the body, by its pointer, or of the query, by its parameter.",
-        "required": ["detail"],
-        "properties": {
-            "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body." },
-            "parameter": { "type": "string", "description": "Name of a parameter of the query." },
-            "detail": { "type": "string", "description": "What the field must hold." },
-        },
-    })
-}
-
-/// What the documentation page fills in, and readers look at first.
-fn example(schema: &str) -> Option<Value> {
-    Some(match schema {
-        "RegisterUser" => json!({ "email": "ada@example.com", "password": "correct horse battery" }),
-        "ChangePassword" => json!({ "password": "staple battery horse" }),
-        "ActivateUser" => json!({ "code": "0042" }),
-        "UpdateUser" => json!({ "status": "disabled" }),
-        "CodeQueued" => json!({ "retry_after": 120 }),
-        "User" => json!({
-            "id": "01a1fb31-109f-7fd3-a969-470eb5982bb2",
-            "email": "ada@example.com",
-            "status": "active",
-            "role": "user",
-            "created_at": "2026-11-20T12:00:00.000001Z",
-            "activated_at": "2026-11-20T12:00:30.000001Z",
-        }),
-        _ => return None,
-    })
-}
-
-/// Objects hold what is named and nothing else; a member that may be null is there all the same.
-fn close(name: &str, schema: &mut Value) {
-    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
-        return;
-    };
-    let names: Vec<String> = properties.keys().cloned().collect();
-    for nullable in ["activated_at", "next_cursor"] {
-        if let Some(nullable) = properties.get_mut(nullable) {
-            nullable["nullable"] = json!(true);
-        }
+    #[test]
+    fn lines_end_where_paragraphs_do() {
+        let mut document = json!({ "paths": [{ "description": "One\nparagraph.\n\nAnother." }] });
+        unwrap_lines(&mut document);
+        assert_eq!(document["paths"][0]["description"], "One paragraph.\n\nAnother.");
     }
-    for secret in ["password", "code"] {
-        if let Some(secret) = properties.get_mut(secret) {
-            secret["writeOnly"] = json!(true);
-        }
-    }
-    // What is absent from a patch stays as it is.
-    if name != "UpdateUser" {
-        schema["required"] = json!(names);
-    }
-    schema["additionalProperties"] = json!(false);
-}
 
-/// The framework writes `LOCATION`; readers expect `Location`.
-fn title_case(name: &str) -> String {
-    let word = |word: &str| {
-        let (first, rest) = word.split_at(word.len().min(1));
-        first.to_uppercase() + &rest.to_lowercase()
-    };
-    name.split('-').map(word).collect::<Vec<_>>().join("-")
+    #[test]
+    fn a_server_is_named_without_the_slash_that_paths_begin_with() {
+        assert_eq!(server("https://example.com/"), json!([{ "url": "https://example.com" }]));
+        assert_eq!(server("https://example.com/sixty/"), json!([{ "url": "https://example.com/sixty" }]));
+        assert_eq!(server("/"), json!([{ "url": "/" }]));
+    }
 }

@@ -8,7 +8,6 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use poem::web::Html;
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::{OpenApi, OpenApiService};
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::kind::Kind;
@@ -83,12 +82,12 @@ pub fn problem(request: &Request) -> Response {
     if request.header("accept").is_some_and(|accept| accept.contains("text/html")) {
         let page = ProblemPage { name: kind.name(), status, title, advice };
         return match page.render() {
-            Ok(page) => Html(page).into_response(),
+            Ok(page) => Html(page).with_header(header::VARY, "Accept").into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into(),
         };
     }
-    let about = json!({ "name": kind.name(), "status": status, "title": title, "advice": advice });
-    Response::builder().content_type("application/json").body(format!("{about}\n"))
+    let about = format!("{}\n", Problem::description(kind));
+    Response::builder().header(header::VARY, "Accept").content_type("application/json").body(about)
 }
 
 /// What the link "this was not me" leads to.

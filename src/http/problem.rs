@@ -22,7 +22,7 @@ use crate::passwords::Overloaded;
 
 pub const MEDIA_TYPE: &str = "application/problem+json";
 /// RFC 7617: the realm, and that credentials are UTF-8.
-const CHALLENGE: &str = r#"Basic realm="sixty", charset="UTF-8""#;
+pub const CHALLENGE: &str = r#"Basic realm="sixty", charset="UTF-8""#;
 
 /// One field at fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -189,6 +189,12 @@ impl Problem {
         }
     }
 
+    /// What is said at the address that a problem's `type` points at.
+    pub fn description(kind: Kind) -> Value {
+        let (name, status) = (kind.name(), kind.status().as_u16());
+        json!({ "name": name, "status": status, "title": kind.title(), "advice": kind.advice() })
+    }
+
     /// The members on the wire.
     pub fn to_json(&self) -> Value {
         let mut members = json!({
@@ -228,6 +234,11 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         if self.kind == Kind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
+        if self.kind == Kind::UnsupportedMediaType {
+            // RFC 9110, section 15.5.16: what would have been taken.
+            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -363,7 +374,7 @@ mod tests {
         );
         insta::assert_snapshot!(
             body(Problem::too_many_codes(Duration::from_millis(1500))).await,
-            @r#"{"type":"/problems/too-many-codes","title":"A code was asked for too short a time ago","status":429,"detail":"The next code for this address can be asked for in 2 s.","retry_after":2}"#
+            @r#"{"type":"/problems/too-many-codes","title":"A code was asked for too recently","status":429,"detail":"The next code for this address can be asked for in 2 s.","retry_after":2}"#
         );
     }
 

@@ -18,7 +18,7 @@ use super::client_limits::ClientLimits;
 use super::cors::CorsOrigins;
 use super::health::Health;
 use super::kind::Kind;
-use super::openapi::{self, Document};
+use super::openapi::{self, Document, Operator};
 use super::problem::Problem;
 use super::{client, cors, limits, pages};
 use crate::accounts::Accounts;
@@ -34,6 +34,7 @@ const TRACEPARENT: &str = "traceparent";
 
 /// How clients are met, whatever they ask for.
 pub struct Edge {
+    pub operator: Operator,
     pub body_timeout: Duration,
     pub limits: ClientLimits,
     pub proxies: TrustedProxies,
@@ -48,19 +49,15 @@ pub fn api<U: Users, C: Codes>(
     entropy: Entropy,
     edge: Edge,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let Edge { body_timeout, limits, proxies, cors } = edge;
+    let Edge { operator, body_timeout, limits, proxies, cors } = edge;
     let service = openapi::service(accounts.clone(), policy, limits);
-    let document = Document::of(&service, &policy);
+    let document = Document::of(&service, &policy, &operator);
     let fixed = |content_type: &'static str, text: String| {
         let text = Bytes::from(text);
         make_sync(move |_| Response::builder().content_type(content_type).body(text.clone()))
     };
-    let docs = pages::docs(&service, &document);
-    let mut paths = document.paths();
-    for path in ["/openapi.json", "/openapi.yaml", "/docs", "/problems/{name}", "/livez", "/readyz"] {
-        paths.push(Path::new(path, vec![Method::GET]));
-    }
-    paths.push(Path::new(NOT_ME, vec![Method::GET, Method::POST]));
+    let docs = pages::docs(&service, &document.for_page());
+    let paths = document.paths();
     let disown = poem::endpoint::make(move |request| {
         let accounts = accounts.clone();
         async move { pages::disown(&request, &accounts).await }
@@ -153,14 +150,23 @@ impl Path {
         }
     }
 
-    /// RFC 9110, section 10.2.1. GET answers HEAD too.
+    /// RFC 9110, section 10.2.1. GET answers HEAD too, and every path OPTIONS.
     fn allow(&self) -> String {
-        let mut methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
+        let mut methods: Vec<&str> = self.methods.iter().map(Method::as_str).chain(["OPTIONS"]).collect();
         if methods.contains(&"GET") {
             methods.push("HEAD");
         }
         methods.sort_unstable();
         methods.join(", ")
+    }
+
+    /// What may be sent here (RFC 9110, section 9.3.7), and the form of a patch (RFC 5789, section 3.1).
+    fn options(&self) -> Response {
+        let mut response = Response::builder().status(StatusCode::NO_CONTENT).header(header::ALLOW, self.allow());
+        if self.methods.contains(&Method::PATCH) {
+            response = response.header("Accept-Patch", "application/json");
+        }
+        response.finish()
     }
 }
 
@@ -174,6 +180,7 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
 ) -> poem::Result<Response> {
     let start = Instant::now();
     let (trace, id) = ids(&request, &entropy);
+    let is_options = request.method() == Method::OPTIONS;
     let method = known(request.method());
     let path = paths.iter().find(|path| path.fits(request.uri().path())).cloned();
     // The template, not the path: a path may hold anything, and a log is no place for it.
@@ -184,6 +191,7 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
     let mut response = async {
         let response = match &path {
             Some(path) if origin.is_some() && cors::is_preflight(&request) => cors::preflight(path.allow()),
+            Some(path) if is_options => path.options(),
             _ => {
                 let answered = trace.scope(endpoint.call(request)).await;
                 answered.map_or_else(|error| as_problem(error, path.as_ref()), IntoResponse::into_response)
@@ -311,6 +319,6 @@ mod tests {
         let problem = Path::new("/problems/{name}", vec![Method::GET]);
         assert!(problem.fits("/problems/internal"));
         assert!(!problem.fits("/problems/") && !problem.fits("/problems/a/b"));
-        assert_eq!(Path::new("/", vec![Method::PUT, Method::GET]).allow(), "GET, HEAD, PUT");
+        assert_eq!(Path::new("/", vec![Method::PUT, Method::GET]).allow(), "GET, HEAD, OPTIONS, PUT");
     }
 }

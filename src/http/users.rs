@@ -20,9 +20,10 @@ use crate::domain::user as domain;
 
 #[derive(Tags)]
 enum Tag {
-    /// Registering an address, proving it with the mailed code, and looking at the result; changing the password; and
-    /// leaving.
+    /// From an address and a password to an account: registering, and proving the address with the mailed code.
     Registration,
+    /// For who has registered: looking at oneself, changing the password, leaving.
+    Account,
 }
 
 #[derive(Enum)]
@@ -189,14 +190,17 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     }
 }
 
-#[OpenApi(tag = "Tag::Registration")]
+#[OpenApi]
 impl<U: Users, C: Codes> UsersApi<U, C> {
     /// Register an address
     ///
     /// Answers the same for an address that has an account already; its owner is told by mail. (Unless the service is
     /// configured to say so: then it answers `email-taken`.) A registration that was not activated is replaced by a later
-    /// one.
-    #[oai(path = "/v1/users", method = "post", operation_id = "registerUser")]
+    /// one, once the wait between two codes is over; within it the answer is `too-many-codes`, and nothing changes.
+    ///
+    /// Was the answer lost? The registration stands and its mail is on the way: activate with its code, or wait and register
+    /// again.
+    #[oai(path = "/v1/users", method = "post", operation_id = "registerUser", tag = "Tag::Registration")]
     async fn register_user(&self, client: Client, body: Body<RegisterUser>) -> poem::Result<Registered> {
         let (email, password) = body.parse(&self.policy)?;
         let user = self.limits.asking(&client, self.accounts.register(&email, password)).await?;
@@ -206,7 +210,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// Look at oneself
     ///
     /// Pending users too.
-    #[oai(path = "/v1/users/me", method = "get", operation_id = "getCurrentUser")]
+    #[oai(path = "/v1/users/me", method = "get", operation_id = "getCurrentUser", tag = "Tag::Account")]
     async fn get_current_user(&self, client: Client, credentials: Credentials) -> poem::Result<Found> {
         let Row { user, .. } = self.authenticate(&client, credentials).await?;
         Ok(Found::Ok(Reply(user.into())))
@@ -215,8 +219,8 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// Change one's password
     ///
     /// The old one is that of the credentials. A registration that is still pending has none to change: registering again
-    /// gives it another.
-    #[oai(path = "/v1/users/me/password", method = "put", operation_id = "changePassword")]
+    /// gives it another. Was the answer lost? Send it again: `unauthenticated` says that the new one holds.
+    #[oai(path = "/v1/users/me/password", method = "put", operation_id = "changePassword", tag = "Tag::Account")]
     async fn change_password(
         &self,
         client: Client,
@@ -238,7 +242,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     ///
     /// For good, and pending users too. Another registration of the same address is not touched, and how long the address
     /// has to wait for its next code does not change.
-    #[oai(path = "/v1/users/me", method = "delete", operation_id = "deleteCurrentUser")]
+    #[oai(path = "/v1/users/me", method = "delete", operation_id = "deleteCurrentUser", tag = "Tag::Account")]
     async fn delete_current_user(&self, client: Client, credentials: Credentials) -> poem::Result<Deleted> {
         let Row { user, .. } = self.authenticate(&client, credentials).await?;
         self.accounts.delete(&user).await.map_err(Problem::from)?;
@@ -247,8 +251,9 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
 
     /// Activate the account with the mailed code
     ///
-    /// The code lives for one minute from the moment the mail was handed over, and for three guesses.
-    #[oai(path = "/v1/users/me/activation", method = "post", operation_id = "activateUser")]
+    /// The code lives for one minute from the moment the mail was handed over, and for three guesses. Was the answer lost?
+    /// Send it again: `already-active` says that it was done. A mail tells the owner.
+    #[oai(path = "/v1/users/me/activation", method = "post", operation_id = "activateUser", tag = "Tag::Registration")]
     async fn activate_user(
         &self,
         client: Client,
@@ -263,8 +268,14 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
 
     /// Ask for another code
     ///
-    /// At most one a minute at first; the wait doubles each time, up to four hours, and is forgotten after a day.
-    #[oai(path = "/v1/users/me/verification-code", method = "post", operation_id = "resendCode")]
+    /// At most one a minute at first; the wait doubles each time, up to four hours, and is forgotten after a day. Was the
+    /// answer lost? `too-many-codes` says that a mail is on the way.
+    #[oai(
+        path = "/v1/users/me/verification-code",
+        method = "post",
+        operation_id = "resendCode",
+        tag = "Tag::Registration"
+    )]
     async fn resend_code(&self, client: Client, credentials: Credentials) -> poem::Result<Queued> {
         let Row { user, .. } = self.authenticate(&client, credentials).await?;
         let wait = self.limits.asking(&client, self.accounts.resend(&user)).await?;

@@ -184,9 +184,15 @@ async fn an_admin_looks_at_a_user_and_one_that_is_not_there_is_404() {
     }
     assert_eq!(service.get("/v1/users/").await.outcome(), (404, "not-found"));
     let put = service.ask_as(ADMIN, Method::PUT, &format!("/v1/users/{ada}")).await;
-    assert_eq!((put.outcome(), put.header("allow")), ((405, "method-not-allowed"), "DELETE, GET, HEAD, PATCH"));
-    assert_eq!(service.ask_as(ADMIN, Method::PATCH, "/v1/users/me").await.header("allow"), "DELETE, GET, HEAD");
-    assert_eq!(service.ask_as(ADMIN, Method::PUT, "/v1/users").await.header("allow"), "GET, HEAD, POST");
+    assert_eq!(
+        (put.outcome(), put.header("allow")),
+        ((405, "method-not-allowed"), "DELETE, GET, HEAD, OPTIONS, PATCH")
+    );
+    assert_eq!(
+        service.ask_as(ADMIN, Method::PATCH, "/v1/users/me").await.header("allow"),
+        "DELETE, GET, HEAD, OPTIONS"
+    );
+    assert_eq!(service.ask_as(ADMIN, Method::PUT, "/v1/users").await.header("allow"), "GET, HEAD, OPTIONS, POST");
 }
 
 #[tokio::test]

@@ -103,9 +103,17 @@ impl Answer {
         let response = client.execute(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.unwrap();
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+        let is =
+            |kind: &str| headers.get("content-type").is_some_and(|value| value.to_str().unwrap().starts_with(kind));
+        let body = match &*text {
+            "" => Value::Null,
+            page if is("text/html") || is("application/yaml") => page.into(),
+            json => serde_json::from_str(json).unwrap(),
+        };
+        // Only the page that mails lead to is for people, whatever becomes of them there.
+        let page = is("text/html") && path.starts_with("/not-me/");
         let answer = Self { status, headers, body };
-        if status.is_client_error() || status.is_server_error() {
+        if (status.is_client_error() || status.is_server_error()) && !page {
             answer.is_a_problem();
         }
         answer.is_declared(&method, &path);

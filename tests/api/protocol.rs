@@ -58,6 +58,7 @@ async fn only_json_is_taken() {
     ] {
         let answer = post(&service, content_type, body.clone()).await;
         assert_eq!(answer.outcome(), (415, "unsupported-media-type"), "{content_type}");
+        assert_eq!((answer.header("accept"), answer.header("accept-encoding")), ("application/json", "identity"));
     }
     let without = Answer::of(service.request(Method::POST, "/v1/users").body(body.clone())).await;
     assert_eq!(without.outcome(), (415, "unsupported-media-type"));
@@ -81,17 +82,75 @@ async fn wrong_paths_and_methods_are_problems_too() {
         assert_eq!(Answer::of(service.request(Method::GET, path)).await.outcome(), (404, "not-found"), "{path}");
     }
     for (method, path, allow) in [
-        (Method::PUT, "/v1/users", "GET, HEAD, POST"),
-        (Method::PUT, "/v1/users/me", "DELETE, GET, HEAD"),
-        (Method::PUT, "/v1/users/me/activation", "POST"),
-        (Method::OPTIONS, "/v1/users", "GET, HEAD, POST"),
-        (Method::POST, "/livez", "GET, HEAD"),
-        (Method::from_bytes(b"BREW").unwrap(), "/docs", "GET, HEAD"),
+        (Method::PUT, "/v1/users", "GET, HEAD, OPTIONS, POST"),
+        (Method::PUT, "/v1/users/me", "DELETE, GET, HEAD, OPTIONS"),
+        (Method::PUT, "/v1/users/me/activation", "OPTIONS, POST"),
+        (Method::TRACE, "/v1/users", "GET, HEAD, OPTIONS, POST"),
+        (Method::POST, "/livez", "GET, HEAD, OPTIONS"),
+        (Method::from_bytes(b"BREW").unwrap(), "/docs", "GET, HEAD, OPTIONS"),
     ] {
         let answer = Answer::of(service.request(method.clone(), path)).await;
         assert_eq!(answer.outcome(), (405, "method-not-allowed"), "{method} {path}");
         assert_eq!(answer.header("allow"), allow, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn options_names_the_methods_and_head_is_get_without_its_body() {
+    let service = Service::start().await;
+    for (path, allow, patch) in [
+        ("/v1/users", "GET, HEAD, OPTIONS, POST", ""),
+        ("/v1/users/7", "DELETE, GET, HEAD, OPTIONS, PATCH", "application/json"),
+        ("/not-me/x", "GET, HEAD, OPTIONS, POST", ""),
+        ("/openapi.yaml", "GET, HEAD, OPTIONS", ""),
+    ] {
+        let answer = Answer::of(service.request(Method::OPTIONS, path)).await;
+        let said = (answer.status.as_u16(), answer.header("allow"), answer.header("accept-patch"));
+        assert_eq!(said, (204, allow, patch), "{path}");
+    }
+    assert_eq!(Answer::of(service.request(Method::OPTIONS, "/v1/nothing")).await.outcome(), (404, "not-found"));
+    for path in ["/openapi.json", "/livez", "/v1/users/me"] {
+        let ask = async |method| service.request(method, path).send().await.unwrap();
+        let (get, head) = (ask(Method::GET).await, ask(Method::HEAD).await);
+        assert_eq!((get.status(), &get.headers()[CONTENT_TYPE]), (head.status(), &head.headers()[CONTENT_TYPE]));
+        assert_eq!((get.bytes().await.unwrap().is_empty(), head.bytes().await.unwrap().len()), (false, 0), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn accept_chooses_nothing_but_the_form_of_a_problems_page() {
+    let service = Service::start().await;
+    let ask = async |path: &str, accept: &'static str| {
+        let answer = service.request(Method::GET, path).header("Accept", accept).send().await.unwrap();
+        let header = |name: &str| answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        (answer.status().as_u16(), header("content-type"), header("vary"))
+    };
+    for accept in ["application/xml", "text/html", "application/json;q=0", "nonsense"] {
+        let problem = (401, "application/problem+json".to_owned(), String::new());
+        assert_eq!(ask("/v1/users/me", accept).await, problem, "{accept}");
+        assert_eq!(ask("/livez", accept).await.1, "application/json", "{accept}");
+    }
+    for (accept, content_type) in [("text/html", "text/html; charset=utf-8"), ("text/plain", "application/json")] {
+        assert_eq!(ask("/problems/internal", accept).await, (200, content_type.to_owned(), "Accept".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn answers_about_accounts_are_kept_by_nobody() {
+    let service = Service::start().await;
+    for (method, path) in [
+        (Method::GET, "/v1/users/me"),
+        (Method::POST, "/v1/users"),
+        (Method::PUT, "/v1/users"),
+        (Method::GET, "/v1/users/7"),
+        (Method::OPTIONS, "/v1/users/me"),
+    ] {
+        let answer = Answer::of(service.request(method.clone(), path)).await;
+        assert_eq!((answer.header("cache-control"), answer.header("etag")), ("no-store", ""), "{method} {path}");
+    }
+    let without = service.request(Method::GET, "/openapi.json").send().await.unwrap();
+    let with = service.request(Method::GET, "/openapi.json").header("If-None-Match", "*").send().await.unwrap();
+    assert_eq!((without.headers().get("etag"), with.status().as_u16()), (None, 200));
 }
 
 #[tokio::test]
@@ -179,7 +238,7 @@ async fn pages_elsewhere_may_use_the_api_if_they_are_named() {
         said,
         [
             ("access-control-allow-headers", "Authorization, Content-Type, X-Request-Id"),
-            ("access-control-allow-methods", "POST"),
+            ("access-control-allow-methods", "OPTIONS, POST"),
             ("access-control-max-age", "3600"),
         ]
     );
@@ -190,15 +249,16 @@ async fn pages_elsewhere_may_use_the_api_if_they_are_named() {
     for origin in ["https://evil.example", "https://app.example.com.evil.example", "http://app.example.com", "null"] {
         let answer = Answer::of(request(Method::GET, "/v1/users/me", origin)).await;
         assert_eq!((answer.status.as_u16(), cors(&answer)), (401, vec![("vary", "Origin")]));
-        assert_eq!(Answer::of(preflight("/v1/users", origin)).await.outcome(), (405, "method-not-allowed"));
+        let refused = Answer::of(preflight("/v1/users", origin)).await;
+        assert_eq!((refused.status.as_u16(), cors(&refused)), (204, vec![("vary", "Origin")]));
     }
     let without = Answer::of(service.request(Method::OPTIONS, "/v1/users")).await;
-    assert_eq!((without.outcome(), without.header("allow")), ((405, "method-not-allowed"), "GET, HEAD, POST"));
+    assert_eq!((without.status.as_u16(), cors(&without)), (204, vec![("vary", "Origin")]));
     let unasked = Answer::of(request(Method::OPTIONS, "/v1/users", "https://app.example.com")).await;
-    assert_eq!(unasked.outcome(), (405, "method-not-allowed"));
+    assert_eq!((unasked.status.as_u16(), cors(&unasked)), (204, shared.to_vec()));
     assert_eq!(Answer::of(preflight("/v1/nothing", "https://app.example.com")).await.outcome(), (404, "not-found"));
     let page = Answer::of(request(Method::GET, "/problems/internal", "https://app.example.com")).await;
-    assert!(cors(&page).is_empty(), "{page:?}");
+    assert_eq!(cors(&page), [("vary", "Accept")]);
 }
 
 #[tokio::test]
@@ -206,7 +266,7 @@ async fn pages_elsewhere_may_not_use_the_api_by_default() {
     let service = Service::start().await;
     let preflight = service.request(Method::OPTIONS, "/v1/users").header("Origin", "https://app.example.com");
     let preflight = Answer::of(preflight.header("Access-Control-Request-Method", "POST")).await;
-    assert_eq!((preflight.outcome(), cors(&preflight)), ((405, "method-not-allowed"), vec![]));
+    assert_eq!((preflight.status.as_u16(), cors(&preflight)), (204, vec![]));
     let request = service.request(Method::GET, "/v1/users/me").header("Origin", "https://app.example.com");
     assert!(cors(&Answer::of(request).await).is_empty());
 }

@@ -34,7 +34,7 @@ fn requests(http: &Client, api: &str, email: &str, password: &str) -> Vec<Reques
     for (path, operations) in paths {
         for method in operations.as_object().unwrap().keys() {
             let method: Method = method.to_uppercase().parse().unwrap();
-            let path = path.replace("{id}", CANARY);
+            let path = ["{id}", "{name}", "{token}"].iter().fold(path.clone(), |path, name| path.replace(name, CANARY));
             let request = || http.request(method.clone(), format!("{api}{path}?{CANARY}={CANARY}"));
             for body in [
                 json!({ "email": email, "password": password }),

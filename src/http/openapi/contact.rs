@@ -1,0 +1,58 @@
+//! Whom users of the API may ask.
+
+use std::str::FromStr;
+
+use reqwest::Url;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::domain::email::Email;
+
+#[derive(Debug, Clone)]
+pub enum Contact {
+    Email(Email),
+    Url(Url),
+}
+
+#[derive(Debug, Error)]
+#[error("must be an e-mail address or a URL of http or https")]
+pub struct NoContact;
+
+impl FromStr for Contact {
+    type Err = NoContact;
+
+    fn from_str(text: &str) -> Result<Self, NoContact> {
+        if let Ok(email) = Email::parse(text) {
+            return Ok(Self::Email(email));
+        }
+        let url: Url = text.parse().map_err(|_| NoContact)?;
+        if ["http", "https"].contains(&url.scheme()) { Ok(Self::Url(url)) } else { Err(NoContact) }
+    }
+}
+
+/// As the document holds it. Without one it still says who could be asked.
+pub fn object(contact: Option<&Contact>) -> Value {
+    let mut object = json!({ "name": "The operator of this service" });
+    match contact {
+        Some(Contact::Email(email)) => object["email"] = json!(email.mailbox()),
+        Some(Contact::Url(url)) => object["url"] = json!(url.as_str()),
+        None => {}
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_or_a_page() {
+        let said = |text: &str| text.parse().map(|contact: Contact| object(Some(&contact))).map_err(|_| ());
+        let name = "The operator of this service";
+        assert_eq!(said("api@example.com"), Ok(json!({ "name": name, "email": "api@example.com" })));
+        assert_eq!(said("https://example.com/help"), Ok(json!({ "name": name, "url": "https://example.com/help" })));
+        for text in ["", "the operator", "ftp://example.com", "javascript:alert(1)", "mailto:api@example.com"] {
+            assert!(said(text).is_err(), "{text}");
+        }
+    }
+}
