@@ -38,7 +38,18 @@ pub fn guard(headers: &mut HeaderMap) {
 pub fn docs<T: OpenApi>(service: &OpenApiService<T, ()>, document: &Document) -> impl Fn() -> Response + use<T> {
     // The page embeds the framework's own document; ours says more.
     let page = service.swagger_ui_html().replacen(&service.spec(), &document.json(), 1);
-    let page = format!("<!doctype html>{}", page.replacen("<title>Swagger UI</title>", "<title>Sixty API</title>", 1));
+    // On a phone, what stands in narrow columns beside a name stands below it.
+    let title = r#"<title>Sixty API</title><meta name="viewport" content="width=device-width">
+        <style>@media (max-width: 40rem) {
+            .swagger-ui h3.opblock-tag { flex-wrap: wrap; }
+            .swagger-ui h3.opblock-tag small { order: 1; flex: 1 0 100%; padding: 0; }
+            .swagger-ui h3.opblock-tag a { flex: 1; }
+            .swagger-ui .opblock-summary-path-description-wrapper { flex-direction: column; align-items: start; gap: 0; }
+            .swagger-ui .responses-inner { overflow-x: auto; }
+            .swagger-ui table.responses-table .response-col_links { display: none; }
+        }</style>"#;
+    let page = page.replacen(r#"<html charset="UTF-8">"#, r#"<html lang="en">"#, 1);
+    let page = format!("<!doctype html>{}", page.replacen("<title>Swagger UI</title>", title, 1));
     // Its scripts stand in it. Only they run, and they speak to this service alone.
     let policy = format!("{POLICY}; script-src{}; connect-src 'self'; img-src data:", hashes(&page));
     let page = Bytes::from(page);
