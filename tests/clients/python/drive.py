@@ -1,0 +1,105 @@
+"""Drives the whole flow by the client that openapi-python-client generates."""
+
+import base64
+import os
+import re
+import time
+import uuid
+from typing import TypeVar
+
+import httpx
+
+from client import AuthenticatedClient, Client
+from client.api.account import delete_current_user, get_current_user
+from client.api.administration import list_users
+from client.api.registration import activate_user, register_user, resend_code
+from client.models import ActivateUser, CodeQueued, FieldError, Problem, RegisterUser, Status, User
+from client.types import Response, Unset
+
+API, MAIL = os.environ["API_URL"], os.environ["MAIL_URL"]
+CODE_TTL = float(os.environ["CODE_TTL_SECONDS"])
+PASSWORD = "päss:wörd of Ada"
+
+
+def address(name: str) -> str:
+    return f"{name}-{uuid.uuid4().hex}@example.com"
+
+
+def credentials(email: str, password: str = PASSWORD) -> AuthenticatedClient:
+    pair = base64.b64encode(f"{email}:{password}".encode()).decode()
+    return AuthenticatedClient(base_url=API, token=pair, prefix="Basic")
+
+
+def code(email: str) -> str:
+    """Reads the mock provider's inbox, as a person would."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = httpx.get(f"{MAIL}/api/v1/search", params={"query": f"to:{email}"}).json()["messages"]
+        if found:
+            text: str = httpx.get(f"{MAIL}/api/v1/message/{found[0]['ID']}").json()["Text"]
+            match = re.search(r"\b\d{4}\b", text)
+            assert match, text
+            return match.group()
+        time.sleep(0.1)
+    raise AssertionError("no mail came")
+
+
+T = TypeVar("T")
+
+
+def problem(answer: Response[Problem | T], status: int, name: str) -> Problem:
+    assert isinstance(answer.parsed, Problem), answer
+    assert (answer.status_code, answer.parsed.status) == (status, status), answer
+    assert answer.parsed.type_ == f"/problems/{name}", answer
+    return answer.parsed
+
+
+def pointers(problem: Problem) -> list[str | Unset]:
+    assert not isinstance(problem.errors, Unset), problem
+    return [error.pointer for error in problem.errors if isinstance(error, FieldError)]
+
+
+def main() -> None:
+    anybody = Client(base_url=API)
+    late, ada = address("late"), address("ada")
+
+    registered = register_user.sync(client=anybody, body=RegisterUser(email=late, password=PASSWORD))
+    assert isinstance(registered, User) and registered.status == Status.PENDING, registered
+    late_code, late_since = code(late), time.monotonic()
+
+    answer = register_user.sync_detailed(client=anybody, body=RegisterUser(email=ada, password=PASSWORD))
+    assert answer.status_code == 201 and answer.headers["Location"] == "/v1/users/me", answer
+    right = code(ada)
+    wrong = "".join("1" if digit == "0" else "0" for digit in right)
+
+    incorrect = activate_user.sync_detailed(client=credentials(ada), body=ActivateUser(code=wrong))
+    said = problem(incorrect, 422, "incorrect-code")
+    assert (said.attempts_remaining, pointers(said)) == (2, ["/code"]), said
+    activated = activate_user.sync(client=credentials(ada), body=ActivateUser(code=right))
+    assert isinstance(activated, User) and activated.status == Status.ACTIVE, activated
+    assert activated.activated_at is not None and activated.activated_at >= activated.created_at
+    again = activate_user.sync_detailed(client=credentials(ada), body=ActivateUser(code=right))
+    problem(again, 409, "already-active")
+
+    stranger = get_current_user.sync_detailed(client=credentials(ada, "not her password"))
+    problem(stranger, 401, "unauthenticated")
+    assert stranger.headers["WWW-Authenticate"].startswith("Basic"), stranger
+    problem(list_users.sync_detailed(client=credentials(ada), limit=2), 403, "forbidden")
+    invalid = register_user.sync_detailed(client=anybody, body=RegisterUser(email="ada", password="short"))
+    assert pointers(problem(invalid, 422, "invalid-field")) == ["/email", "/password"], invalid
+    hurry = register_user.sync_detailed(client=anybody, body=RegisterUser(email=late, password=PASSWORD))
+    said = problem(hurry, 429, "too-many-codes")
+    assert said.retry_after == int(hurry.headers["Retry-After"]) > 0, said
+    resent = resend_code.sync_detailed(client=credentials(late))
+    assert not isinstance(resent.parsed, CodeQueued)
+    problem(resent, 429, "too-many-codes")
+
+    time.sleep(max(0.0, late_since + CODE_TTL + 1 - time.monotonic()))
+    expired = activate_user.sync_detailed(client=credentials(late), body=ActivateUser(code=late_code))
+    problem(expired, 410, "code-expired")
+
+    assert delete_current_user.sync_detailed(client=credentials(ada)).status_code == 204
+    problem(get_current_user.sync_detailed(client=credentials(ada)), 401, "unauthenticated")
+
+
+main()

@@ -1,0 +1,115 @@
+//! Drives the whole flow by the client that openapi-generator generates for Rust.
+#![deny(warnings)]
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sixty_client::apis::account_api::{GetCurrentUserError, delete_current_user, get_current_user};
+use sixty_client::apis::administration_api::{ListUsersError, list_users};
+use sixty_client::apis::configuration::Configuration;
+use sixty_client::apis::registration_api::{
+    ActivateUserError, RegisterUserError, ResendCodeError, activate_user, register_user, resend_code,
+};
+use sixty_client::apis::{Error, ResponseContent};
+use sixty_client::models::{ActivateUser, Problem, RegisterUser, Status};
+
+const PASSWORD: &str = "päss:wörd of Ada";
+
+/// The problem of an operation's error type. All its variants hold one, and the type is untagged: it is always the first.
+macro_rules! problem {
+    ($answer:expr, $error:ident, $status:literal, $name:literal) => {
+        match $answer {
+            Err(Error::ResponseError(ResponseContent { status, entity: Some($error::Status400(problem)), .. })) => {
+                assert_eq!((status.as_u16(), problem.status), ($status, $status), "{problem:?}");
+                assert_eq!(problem.r#type, concat!("/problems/", $name), "{problem:?}");
+                problem
+            }
+            other => panic!("no problem: {other:?}"),
+        }
+    };
+}
+
+fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
+}
+
+fn address(name: &str) -> String {
+    format!("{name}-{}@example.com", uuid::Uuid::new_v4().simple())
+}
+
+fn anybody() -> Configuration {
+    Configuration { base_path: env("API_URL"), ..Configuration::default() }
+}
+
+fn credentials(email: &str, password: &str) -> Configuration {
+    Configuration { basic_auth: Some((email.to_owned(), Some(password.to_owned()))), ..anybody() }
+}
+
+async fn read(path: &str, query: &[(&str, String)]) -> Value {
+    let url = format!("{}/api/v1/{path}", env("MAIL_URL"));
+    reqwest::Client::new().get(url).query(query).send().await.unwrap().json().await.unwrap()
+}
+
+/// Reads the mock provider's inbox, as a person would.
+async fn code(email: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < deadline {
+        let found = read("search", &[("query", format!("to:{email}"))]).await;
+        if let Some(id) = found["messages"][0]["ID"].as_str() {
+            let mail = read(&format!("message/{id}"), &[]).await;
+            let text = mail["Text"].as_str().unwrap();
+            let is_code = |word: &&str| word.len() == 4 && word.bytes().all(|byte| byte.is_ascii_digit());
+            return text.split_whitespace().find(is_code).unwrap_or_else(|| panic!("no code in {text}")).to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("no mail came");
+}
+
+fn pointers(problem: &Problem) -> Vec<&str> {
+    problem.errors.iter().flatten().filter_map(|error| error.pointer.as_deref()).collect()
+}
+
+async fn register(email: &str, password: &str) -> Result<sixty_client::models::User, Error<RegisterUserError>> {
+    register_user(&anybody(), RegisterUser::new(email.to_owned(), password.to_owned())).await
+}
+
+async fn activate(email: &str, code: &str) -> Result<sixty_client::models::User, Error<ActivateUserError>> {
+    activate_user(&credentials(email, PASSWORD), ActivateUser::new(code.to_owned())).await
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let (late, ada) = (address("late"), address("ada"));
+    assert_eq!(register(&late, PASSWORD).await.unwrap().status, Status::Pending);
+    let (late_code, late_since) = (code(&late).await, Instant::now());
+
+    assert_eq!(register(&ada, PASSWORD).await.unwrap().email, ada);
+    let right = code(&ada).await;
+    let wrong: String = right.chars().map(|digit| if digit == '0' { '1' } else { '0' }).collect();
+
+    let incorrect = problem!(activate(&ada, &wrong).await, ActivateUserError, 422, "incorrect-code");
+    assert_eq!((incorrect.attempts_remaining, pointers(&incorrect)), (Some(2), vec!["/code"]));
+    let activated = activate(&ada, &right).await.unwrap();
+    assert_eq!(activated.status, Status::Active);
+    assert!(activated.activated_at.is_some_and(|at| at >= activated.created_at));
+    problem!(activate(&ada, &right).await, ActivateUserError, 409, "already-active");
+
+    let stranger = get_current_user(&credentials(&ada, "not her password")).await;
+    problem!(stranger, GetCurrentUserError, 401, "unauthenticated");
+    let users = list_users(&credentials(&ada, PASSWORD), None, None, Some(2), None).await;
+    problem!(users, ListUsersError, 403, "forbidden");
+    let invalid = problem!(register("ada", "short").await, RegisterUserError, 422, "invalid-field");
+    assert_eq!(pointers(&invalid), ["/email", "/password"]);
+    let hurry = problem!(register(&late, PASSWORD).await, RegisterUserError, 429, "too-many-codes");
+    assert!(hurry.retry_after.is_some_and(|seconds| seconds > 0));
+    let resent = resend_code(&credentials(&late, PASSWORD)).await;
+    problem!(resent, ResendCodeError, 429, "too-many-codes");
+
+    let ttl = Duration::from_secs_f64(env("CODE_TTL_SECONDS").parse().unwrap());
+    tokio::time::sleep((ttl + Duration::from_secs(1)).saturating_sub(late_since.elapsed())).await;
+    problem!(activate(&late, &late_code).await, ActivateUserError, 410, "code-expired");
+
+    delete_current_user(&credentials(&ada, PASSWORD)).await.unwrap();
+    problem!(get_current_user(&credentials(&ada, PASSWORD)).await, GetCurrentUserError, 401, "unauthenticated");
+}
