@@ -88,10 +88,19 @@ psql *args:
 redis-cli *args:
     @{{from_dev}}; exec redis-cli -u "$REDIS_URL" "$@"
 
-# Accept the OpenAPI document as it is now
+# Accept the OpenAPI document as it is now, and name what of it breaks clients of the committed one
 openapi:
     cargo run --quiet -- openapi > docs/openapi.json.new
     mv docs/openapi.json.new docs/openapi.json
+    -bash tests/clients/run breaking
+
+# Generate clients, lint and test the API: all, or some of breaking lint python typescript rust go consumer schemathesis
+clients *args:
+    bash tests/clients/run "$@"
+
+# Let schemathesis try many examples, other ones each time
+schemathesis examples="1000":
+    EXAMPLES={{examples}} SEED=$RANDOM bash tests/clients/run schemathesis
 
 # Write the settings as they are now into README.md and .env.example
 settings:
