@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::domain::pacing::Pacing;
 use crate::domain::policy::Policy;
 use crate::entropy::Entropy;
+use crate::events::Relay;
 use crate::http::client_limits::ClientLimits;
 use crate::http::health::Health;
 use crate::http::openapi::{self, Document, Operator};
@@ -35,6 +36,7 @@ use crate::store::postgres::outbox::Outbox;
 use crate::store::postgres::users::PgUsers;
 use crate::store::postgres::{MigrateError, Migration, Postgres, PostgresConfig, State};
 use crate::store::redis::codes::{CodeStorage, RedisCodes};
+use crate::store::redis::events::EventStream;
 use crate::store::redis::limits::RedisLimits;
 use crate::store::redis::{Redis, RedisConfig};
 
@@ -105,6 +107,11 @@ impl App {
             postgres: postgres.clone(),
             redis: redis.clone(),
         };
+        let relay = Relay {
+            postgres: postgres.clone(),
+            stream: EventStream::new(redis.clone(), config.events_maxlen),
+            source: public_url.to_string(),
+        };
         let edge = Edge {
             operator: Operator { public_url: config.public_url, contact: config.contact },
             body_timeout: config.body_timeout,
@@ -151,7 +158,8 @@ impl App {
         let api = server::serve(api, api_routes, config.server, closing.clone());
         let purge = purge::run(users, config.pending_ttl, closing.clone());
         let worker = worker.run(closing.clone(), hand_over.clone());
-        let tasks = async move { tokio::join!(worker, purge) };
+        let relay = relay.run(closing.clone());
+        let tasks = async move { tokio::join!(worker, purge, relay) };
         // Boxed, because each future around it would hold it twice: too much for a thread's stack.
         let jobs = Box::pin(jobs(postgres, config.migrate, migrated, tasks, closing.clone()));
         // Operators watch to the end.
@@ -192,7 +200,7 @@ async fn served(server: impl Future<Output = ()>) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Migrates, or waits until somebody else has, and then sends mails and purges until told to stop.
+/// Migrates, or waits until somebody else has, and then sends mails, relays events and purges until told to stop.
 async fn jobs(
     postgres: Postgres,
     migrate: bool,

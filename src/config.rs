@@ -108,6 +108,11 @@ pub struct LimitArgs {
     /// What every key in Redis begins with
     #[arg(long, env, value_name = "TEXT", default_value = "sixty")]
     pub redis_prefix: String,
+    /// Events that the Redis Stream keeps, about
+    ///
+    /// Redis drops the oldest beyond that, whether or not anybody has read them
+    #[arg(long, env, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub events_maxlen: u64,
     /// HTTP connections open at once
     #[arg(long, env, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
@@ -456,6 +461,7 @@ pub struct Config {
     pub postgres: PostgresConfig,
     pub migrate: bool,
     pub redis: RedisConfig,
+    pub events_maxlen: u64,
     pub code_secret: CodeSecret,
     pub code_storage: CodeStorage,
     pub code_ttl: Duration,
@@ -556,6 +562,7 @@ impl Config {
                 timeout: limits.redis_timeout,
                 prefix: limits.redis_prefix,
             },
+            events_maxlen: limits.events_maxlen,
             code_secret,
             code_storage,
             code_ttl: codes.code_ttl,

@@ -82,6 +82,7 @@
 //! | an error's name, status and words | [`http::problem`]; which operation answers with it: [`http::openapi`] |
 //! | the schema | `sql/`, in order; each query stands beside its row type in [`store::postgres`] |
 //! | the words of a mail | `src/mail/templates/` |
+//! | what other programs are told | written by the statements of [`store::postgres`], relayed by [`events`] |
 //! | time | PostgreSQL's and Redis's clocks; what needs it is given it |
 //! | randomness | [`entropy`] |
 //! | logs, traces and metrics | [`telemetry`]; figures that are looked up when asked for: `app/gauges.rs` |
@@ -120,6 +121,7 @@ pub mod config;
 pub mod dev;
 pub mod domain;
 pub mod entropy;
+pub mod events;
 pub mod http;
 pub mod mail;
 pub mod mail_mock;

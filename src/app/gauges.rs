@@ -6,6 +6,7 @@ use super::CHECK_TIMEOUT;
 use crate::http::health::Health;
 use crate::passwords::Hasher;
 use crate::store::postgres::Postgres;
+use crate::store::postgres::events::EventQueue;
 use crate::store::postgres::outbox::{Backlog, Outbox};
 use crate::store::redis::Redis;
 
@@ -21,7 +22,8 @@ pub(super) struct Gauges {
 impl Gauges {
     pub async fn set(&self) {
         let backlog = tokio::time::timeout(CHECK_TIMEOUT, self.outbox.backlog());
-        let (missing, backlog) = tokio::join!(self.health.missing(), backlog);
+        let lag = tokio::time::timeout(CHECK_TIMEOUT, EventQueue::lag(&self.postgres));
+        let (missing, backlog, lag) = tokio::join!(self.health.missing(), backlog, lag);
         for (name, missing) in &missing {
             gauge!("sixty_store_up", "store" => *name).set(f64::from(u8::from(missing.is_none())));
         }
@@ -35,6 +37,8 @@ impl Gauges {
         };
         gauge!("sixty_outbox_mails").set(mails);
         gauge!("sixty_outbox_oldest_age_seconds").set(oldest);
+        let lag = if let Ok(Ok(lag)) = lag { lag.as_secs_f64() } else { f64::NAN };
+        gauge!("sixty_events_lag_seconds").set(lag);
 
         gauge!("sixty_hasher_threads").set(self.hasher.threads() as f64);
         gauge!("sixty_hasher_queue_length").set(self.hasher.queue_length() as f64);

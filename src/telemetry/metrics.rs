@@ -17,7 +17,7 @@ const MAIL: [f64; 12] = [0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 60.
 /// Samples are kept one by one until somebody asks or this has passed.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-const COUNTERS: [(&str, &str); 11] = [
+const COUNTERS: [(&str, &str); 12] = [
     ("sixty_registrations_total", "Registrations answered with 201."),
     ("sixty_codes_issued_total", "Codes whose mail the provider has accepted."),
     (
@@ -33,6 +33,7 @@ const COUNTERS: [(&str, &str); 11] = [
     ("sixty_limits_skipped_total", "Questions about client limits that Redis did not answer."),
     ("sixty_purged_total", "Registrations deleted because nobody activated them."),
     ("sixty_disowned_total", "Registrations deleted by the link in their mail."),
+    ("sixty_events_relayed_total", "Events appended to the Redis Stream by this process."),
     ("sixty_http_requests_total", "Requests, by method, route template and status of the answer."),
     ("sixty_guesses_total", "Codes that pending users sent: right, wrong, or sent while there was none."),
     (
@@ -41,7 +42,7 @@ const COUNTERS: [(&str, &str); 11] = [
     ),
 ];
 
-const GAUGES: [(&str, &str); 12] = [
+const GAUGES: [(&str, &str); 13] = [
     ("sixty_build_info", "1, with the version of this program."),
     ("sixty_mail_probing", "1 while the mail provider fails and gets one mail at a time."),
     ("sixty_wrong_code_flood", "1 while more wrong codes come than FLOOD_MISSES_PER_MINUTE."),
@@ -59,6 +60,11 @@ const GAUGES: [(&str, &str); 12] = [
     (
         "sixty_outbox_oldest_age_seconds",
         "Time since the oldest of those was granted, by the database's clock; 0 without one. Take the max(), too.",
+    ),
+    (
+        "sixty_events_lag_seconds",
+        "Age of the oldest event that is not in the Redis Stream yet; 0 if none waits. The same from every replica, NaN \
+         while PostgreSQL does not answer: take the max().",
     ),
     ("sixty_migrations_newer", "Migrations in the database that this release does not know: it was rolled back."),
 ];
@@ -104,7 +110,7 @@ pub fn start() -> Result<Metrics, BuildError> {
     process.describe();
 
     // Which labels there are is known only of these.
-    for (name, _) in &COUNTERS[..8] {
+    for (name, _) in &COUNTERS[..9] {
         counter!(*name).increment(0);
     }
     for outcome in ["right", "wrong", "no_code"] {

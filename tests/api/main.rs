@@ -11,6 +11,7 @@ mod demo;
 mod dev;
 mod document;
 mod edge;
+mod events;
 mod failures;
 mod kit;
 mod limits;
@@ -18,6 +19,8 @@ mod mailjet;
 mod migrate;
 mod not_me;
 mod outbox;
+#[cfg(target_os = "linux")]
+mod own;
 mod password;
 mod process;
 mod protocol;

@@ -176,6 +176,7 @@ async fn dump_of_redis(service: &Service) -> String {
         let kind: String = service.redis(&["TYPE", &key]).await;
         let value = match &*kind {
             "hash" => service.redis::<Vec<String>>(&["HGETALL", &key]).await.join(" "),
+            "stream" => format!("{:?}", service.redis::<Vec<(String, Vec<String>)>>(&["XRANGE", &key, "-", "+"]).await),
             "string" => service.redis::<String>(&["GET", &key]).await,
             other => panic!("{key} is a {other}: dump it here, too"),
         };

@@ -1,5 +1,6 @@
 //! PostgreSQL: the pool and its limits.
 
+pub mod events;
 mod migrations;
 pub mod outbox;
 pub mod users;

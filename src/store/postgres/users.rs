@@ -117,6 +117,9 @@ impl PgUsers {
             ), queued AS (
                 INSERT INTO outbox (user_id, kind, nonce, digits, traceparent)
                 SELECT id, 'activated', decode(repeat('00', 16), 'hex'), 4, $2 FROM activated
+            ), told AS (
+                INSERT INTO events (type, user_id, email, status, role)
+                SELECT 'user.activated', id, email, status, role FROM activated
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
                 activated_at
@@ -211,7 +214,10 @@ impl Users for PgUsers {
             "
             WITH changed AS (
                 UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND status = 'active'
-                RETURNING id
+                RETURNING id, email, status, role
+            ), told AS (
+                INSERT INTO events (type, user_id, email, status, role)
+                SELECT 'user.password_changed', id, email, status, role FROM changed
             )
             INSERT INTO outbox (user_id, kind, nonce, digits, traceparent)
             SELECT id, 'password_changed', decode(repeat('00', 16), 'hex'), 4, $4 FROM changed

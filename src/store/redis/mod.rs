@@ -2,6 +2,7 @@
 
 pub mod codes;
 mod dispensable;
+pub mod events;
 pub mod failures;
 mod flood;
 pub mod limits;

@@ -102,10 +102,25 @@ impl PgUsers {
         let status = change.disabled.map(|disabled| if disabled { Status::Disabled } else { Status::Active });
         let row = sqlx::query_as!(
             UserRow,
-            "
-            UPDATE users SET status = coalesce($2, status), role = coalesce($3, role) WHERE id = $1
-            RETURNING id, email, status, role, created_at, activated_at
-            ",
+            r#"
+            WITH before AS (
+                SELECT status, role FROM users WHERE id = $1
+            ), changed AS (
+                UPDATE users SET status = coalesce($2, status), role = coalesce($3, role) WHERE id = $1 RETURNING *
+            ), told AS (
+                INSERT INTO events (type, user_id, email, status, role)
+                SELECT type, id, email, changed.status, changed.role
+                FROM before, changed, LATERAL (VALUES
+                    ('user.disabled', changed.status = 'disabled' AND before.status <> 'disabled'),
+                    ('user.enabled', changed.status = 'active' AND before.status <> 'active'),
+                    ('user.role_changed', changed.role <> before.role)
+                ) AS possible (type, happened)
+                WHERE happened
+            )
+            SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
+                activated_at
+            FROM changed
+            "#,
             id.0,
             status.map(Status::as_str),
             change.role.map(Role::as_str),
@@ -120,7 +135,13 @@ impl PgUsers {
         let even_disabled = by == DeletedBy::Operator;
         // Who is no admin need not wait for those who are.
         let deleted = sqlx::query!(
-            "DELETE FROM users WHERE id = $1 AND role <> 'admin' AND ($2 OR status <> 'disabled')",
+            "
+            WITH deleted AS (
+                DELETE FROM users WHERE id = $1 AND role <> 'admin' AND ($2 OR status <> 'disabled')
+                RETURNING id, status, role
+            )
+            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM deleted
+            ",
             id.0,
             even_disabled
         )
@@ -144,7 +165,15 @@ impl PgUsers {
             transaction.rollback().await?;
             return Ok(refused);
         }
-        sqlx::query!("DELETE FROM users WHERE id = $1", id.0).execute(&mut *transaction).await?;
+        sqlx::query!(
+            "
+            WITH deleted AS (DELETE FROM users WHERE id = $1 RETURNING id, status, role)
+            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM deleted
+            ",
+            id.0
+        )
+        .execute(&mut *transaction)
+        .await?;
         transaction.commit().await?;
         Ok(Deletion::Deleted)
     }

@@ -61,13 +61,23 @@ impl PgUsers {
             transaction.rollback().await?;
             return Ok(Err(Creation::Overtaken));
         }
+        // As if it had been registered and activated at once, for who keeps count of either.
         let created = sqlx::query_as!(
             UserRow,
-            "
-            INSERT INTO users (id, address, email, password_hash, status, role, activated_at)
-            VALUES ($1, $2, $3, $4, 'active', $5, now())
-            RETURNING id, email, status, role, created_at, activated_at
-            ",
+            r#"
+            WITH created AS (
+                INSERT INTO users (id, address, email, password_hash, status, role, activated_at)
+                VALUES ($1, $2, $3, $4, 'active', $5, now())
+                RETURNING *
+            ), told AS (
+                INSERT INTO events (type, user_id, email, status, role)
+                SELECT type, id, email, status, role
+                FROM created, unnest(ARRAY['user.registered', 'user.activated']) AS type
+            )
+            SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
+                activated_at
+            FROM created
+            "#,
             id.0,
             email.address().as_str(),
             email.as_typed(),
@@ -98,8 +108,8 @@ impl PgUsers {
     }
 
     /// Makes active accounts `user<first>@seed.example` and so on, `count` of them, which all have the same hash: hashing
-    /// takes longer than all the rest. They seem to have registered at any time of the last year. `made` hears of each
-    /// batch how many there are.
+    /// takes longer than all the rest. They seem to have registered at any time of the last year, and no events tell of
+    /// them. `made` hears of each batch how many there are.
     pub async fn seed(
         &self,
         first: u32,

@@ -33,9 +33,17 @@ impl PgUsers {
         .execute(&mut *transaction)
         .await?;
         // Its links go with it, so of two uses at once one finds a row to delete; and a row that was just activated stays.
-        let deleted = sqlx::query!("DELETE FROM users WHERE id = $1 AND status = 'pending'", of.id)
-            .execute(&mut *transaction)
-            .await?;
+        let deleted = sqlx::query!(
+            "
+            WITH deleted AS (
+                DELETE FROM users WHERE id = $1 AND status = 'pending' RETURNING id, status, role
+            )
+            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM deleted
+            ",
+            of.id
+        )
+        .execute(&mut *transaction)
+        .await?;
         if deleted.rows_affected() == 0 {
             transaction.rollback().await?;
             return Ok(None);
@@ -60,8 +68,11 @@ impl PgUsers {
                 FROM users JOIN addresses ON addresses.address = users.address
                 WHERE users.status = 'pending' AND granted_at <= now() - make_interval(secs => $1)
                 LIMIT $2 FOR UPDATE OF addresses SKIP LOCKED
+            ), purged AS (
+                DELETE FROM users USING stale WHERE users.address = stale.address AND users.status = 'pending'
+                RETURNING users.id, status, role
             )
-            DELETE FROM users USING stale WHERE users.address = stale.address AND users.status = 'pending'
+            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM purged
             ",
             pending_ttl.as_secs_f64(),
             BATCH as i64,

@@ -130,7 +130,7 @@ impl PgUsers {
             r#"
             , replaced AS (
                 DELETE FROM users USING granted WHERE users.address = granted.address AND status = 'pending'
-                RETURNING users.id
+                RETURNING users.id, status, role
             ), registered AS (
                 INSERT INTO users (id, address, email, password_hash)
                 SELECT $10, address, $11, $12 FROM granted WHERE (SELECT count(*) FROM replaced) >= 0
@@ -138,6 +138,10 @@ impl PgUsers {
             ), queued AS (
                 INSERT INTO outbox (user_id, kind, nonce, digits, traceparent)
                 SELECT id, 'code', $13, digits, $14 FROM registered, granted
+            ), told AS (
+                INSERT INTO events (type, user_id, email, status, role)
+                SELECT 'user.deleted', id, NULL, status, role FROM replaced
+                UNION ALL SELECT 'user.registered', id, email, status, role FROM registered
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
                 activated_at
