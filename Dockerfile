@@ -50,15 +50,16 @@ CMD ["serve"]
 # --- the tests ------------------------------------------------------------------------------------------------------
 
 FROM crates AS tests
-# The tests start their own servers, of which they need the programs, and type the README's tour.
+# The tests start their own servers, of which they need the programs, open the pages in a browser, and type the README's
+# tour.
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        curl postgresql postgresql-client redis-server redis-tools \
+        chromium chromium-driver curl postgresql postgresql-client redis-server redis-tools \
     && rm -rf /var/lib/apt/lists/*
 RUN cargo test --no-run --locked --offline && cargo clean --offline --package sixty
 COPY . .
 RUN cargo test --no-run --locked --offline
-CMD ["cargo", "test", "--locked", "--offline"]
+CMD ["cargo", "test", "--locked", "--offline", "--", "--include-ignored"]
 
 # Without --target one gets the service.
 FROM service

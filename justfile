@@ -39,6 +39,10 @@ test-unit *args:
 test-integration *args:
     cargo test --test api "$@"
 
+# Run the tests of the pages, in Chromium
+test-browser *args:
+    cargo test --test api browser:: -- --include-ignored "$@"
+
 # Measure what it must reach; all, or `just bench registration mail start secrecy growth`. Best on an idle machine
 bench *args:
     cargo bench --locked -- "$@"
@@ -114,7 +118,7 @@ prepare:
 readme:
     UPDATE_README=1 cargo test --test api readme::
 
-# Take the README's picture, docs/demo.png
+# Take the README's pictures, docs/demo.png and docs/inbox.png
 screenshots:
     bash docs/screenshots.sh
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Takes the README's picture, docs/demo.png: the demo in its last act, and Bob's mail in the inbox beside it.
+# Takes the README's pictures: docs/demo.png, the demo in its last act with Bob's mail in the inbox beside it, and
+# docs/inbox.png, that inbox on a laptop.
 #
-#   apt-get install aha chromium curl pngquant tmux && bash docs/screenshots.sh
+#   apt-get install aha chromium chromium-driver curl pngquant tmux && bash docs/screenshots.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,32 +11,67 @@ fail() {
     exit 1
 }
 
-for needed in aha chromium curl pngquant tmux; do
-    command -v "$needed" >/dev/null || fail "$needed is missing: apt-get install $needed"
+for needed in aha chromium chromedriver curl pngquant tmux; do
+    command -v "$needed" >/dev/null || fail "$needed is missing: apt-get install ${needed/chromedriver/chromium-driver}"
 done
 
 folder=$(mktemp -d)
 terminal="tmux -L sixty-screenshots-$$"
+driver_pid=
 clean_up() {
-    # The demo ends with its terminal.
+    # The demo ends with its terminal, Chromium with its chromedriver.
     $terminal kill-server 2>/dev/null || true
-    rm -rf "$folder"
+    [[ -z $driver_pid ]] || kill -KILL "$driver_pid" 2>/dev/null || true
+    rm -rf "$folder" 2>/dev/null || true
 }
 trap clean_up EXIT
 trap 'exit 130' INT
 
-# photograph <file> <width,height> <URL>, with two pixels for one, so that it is sharp on a good screen.
+# browser <command> [<JSON>]: of WebDriver, in the one session.
+browser() {
+    curl -sf --noproxy '*' "$driver/$1" -H 'Content-Type: application/json' ${2:+-d "$2"} ||
+        { cat "$folder/driver.log" >&2; fail "the browser failed: $1"; }
+}
+devtools() { browser goog/cdp/execute '{"cmd":"'"$1"'","params":'"$2"'}' >"$folder/devtools.json"; }
+
+open_browser() {
+    chromedriver --port=0 >"$folder/driver.log" 2>&1 &
+    driver_pid=$!
+    disown
+    local port arguments
+    until port=$(sed -n 's/.*successfully on port \([0-9]*\).*/\1/p' "$folder/driver.log") && [[ -n $port ]]; do
+        kill -0 "$driver_pid" 2>/dev/null || { cat "$folder/driver.log" >&2; fail "chromedriver failed"; }
+        sleep 0.1
+    done
+    driver=http://127.0.0.1:$port
+    # A frame in a process of its own is photographed blurred. As root, as in a container, Chromium has no sandbox; it sees nothing but our own pages.
+    arguments='"--headless","--no-sandbox","--disable-gpu","--disable-dev-shm-usage","--hide-scrollbars","--no-proxy-server"'
+    arguments+=',"--remote-debugging-pipe","--disable-features=IsolateSandboxedIframes","--user-data-dir='$folder/profile'"'
+    driver=$driver/session/$(browser session \
+        '{"capabilities":{"alwaysMatch":{"goog:chromeOptions":{"args":['"$arguments"']}}}}' |
+        sed 's/.*"sessionId":"\([^"]*\)".*/\1/')
+}
+
+# photograph <file> <width> <height> <URL> <CSS of what must be seen>; two pixels for one, so that it is sharp on a good
+# screen.
 photograph() {
-    # As root, as in a container, Chromium has no sandbox; it sees nothing but our own pages.
-    chromium --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
-        --disable-component-update --disable-sync --user-data-dir="$folder/profile" --hide-scrollbars \
-        --force-device-scale-factor=2 --default-background-color=00000000 --blink-settings=preferredColorScheme=1 \
-        --virtual-time-budget=3000 --window-size="$2" --screenshot="$1" "$3" >"$folder/chromium.log" 2>&1 ||
-        { cat "$folder/chromium.log" >&2; fail "chromium failed"; }
+    devtools Emulation.setDeviceMetricsOverride \
+        '{"width":'"$2"',"height":'"$3"',"deviceScaleFactor":2,"mobile":false}'
+    devtools Emulation.setEmulatedMedia '{"features":[{"name":"prefers-color-scheme","value":"light"}]}'
+    devtools Emulation.setDefaultBackgroundColorOverride '{"color":{"r":0,"g":0,"b":0,"a":0}}'
+    # By way of nowhere: another mail of a page that is open already would be one that somebody has chosen.
+    browser url '{"url":"about:blank"}' >/dev/null
+    browser url '{"url":"'"$4"'"}' >/dev/null
+    local seen='{"script":"return document.querySelector(arguments[0])?.checkVisibility() ?? false","args":["'"$5"'"]}'
+    until [[ $(browser execute/sync "$seen") == *true* ]]; do sleep 0.1; done
+    # What is in frames is painted a little later.
+    sleep 1
+    browser screenshot | sed 's/.*"value":"\([^"]*\)".*/\1/' | base64 -d >"$1"
 }
 
 screen() { $terminal capture-pane -e -p; }
 
+open_browser
 $terminal new-session -d -x 80 -y 27 "bash docs/demo.sh --no-pause 2>$folder/demo.log"
 # The second countdown is Bob's: the first one has no bar.
 until [[ $(screen) == *"(integer) 4"[0-9]*█* ]]; do
@@ -46,7 +82,8 @@ screen >"$folder/screen"
 # shellcheck disable=SC1090,SC1091
 . "${DEV_FOLDER:-target/dev}/env"
 mail=$(curl -s "$MAIL_URL/api/v1/message/latest" | sed 's/^{"ID":"\([^"]*\)".*/\1/')
-photograph "$folder/inbox.png" 390,660 "$MAIL_URL/#$mail"
+photograph "$folder/laptop.png" 1180 740 "$MAIL_URL" '#digits'
+photograph "$folder/inbox.png" 390 700 "$MAIL_URL/#$mail" '#digits'
 
 cat >"$folder/page.html" <<END
 <!doctype html>
@@ -62,5 +99,6 @@ img { width: 340px; }
 <pre>$(sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' "$folder/screen" | aha --no-header --stylesheet)</pre>
 <img src="inbox.png" alt="">
 END
-photograph "$folder/demo.png" 1050,590 "file://$folder/page.html"
+photograph "$folder/demo.png" 1050 620 "file://$folder/page.html" img
 pngquant --strip --force --output docs/demo.png "$folder/demo.png"
+pngquant --strip --force --output docs/inbox.png "$folder/laptop.png"

@@ -5,6 +5,7 @@ mod activation;
 mod admin;
 mod alike;
 mod authentication;
+mod browser;
 mod commands;
 mod deletion;
 mod demo;

@@ -1,0 +1,270 @@
+//! The inbox: mails come in by themselves, a code counts down, and nothing in a mail runs.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use thirtyfour::Key;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::{Browser, MOMENT};
+use crate::kit::{PASSWORD, Service, eventually};
+use crate::process::{Running, sixty};
+
+const ADA: &str = "ada@example.com";
+const GRACE: &str = "grace@example.com";
+
+/// "57 seconds left"
+fn seconds(text: &str) -> Option<u64> {
+    text.strip_suffix(" seconds left").or(text.strip_suffix(" second left"))?.parse().ok()
+}
+
+impl Browser {
+    async fn seconds_left(&self) -> u64 {
+        seconds(&self.text("#left", |text| seconds(text).is_some()).await).unwrap()
+    }
+}
+
+/// Hands a mail to the provider, under a key.
+async fn send(service: &Service, key: &str, mail: Value) {
+    let request = service.http.post(format!("{}/api/v1/send", service.mail_url)).header("Idempotency-Key", key);
+    assert!(request.json(&mail).send().await.unwrap().status().is_success());
+}
+
+fn mail(subject: &str, text: &str, html: &str) -> Value {
+    let from = json!({ "Email": "app@example.org" });
+    json!({ "From": from, "To": [{ "Email": ADA }], "Subject": subject, "Text": text, "HTML": html })
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn a_mail_comes_in_by_itself_and_its_code_activates() {
+    let service = Service::start().await;
+    let browser = Browser::open(&service.mail_url).await;
+    let hint = browser.text("#try", |text| !text.is_empty()).await;
+    assert!(hint.starts_with("curl http://127.0.0.1:8000/v1/users "), "{hint}");
+    browser.js("window.loaded = 'once'").await;
+
+    service.registered(ADA).await;
+    let code = browser.text("#digits", |text| !text.is_empty()).await;
+    let left = browser.seconds_left().await;
+    assert!((50..=60).contains(&left), "{left}");
+    assert_eq!(browser.text("#mails .chip b", |_| true).await, code);
+    let news = browser.text("#news", |text| !text.is_empty()).await;
+    let spelled = code.chars().map(String::from).collect::<Vec<_>>().join(", ");
+    assert_eq!(news, format!("New mail to {ADA}: Your Sixty code. Code {spelled}."));
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+
+    // The newest comes first, and is shown; it has no code.
+    browser.text("#mails li:first-child .subject", |text| text == "Your Sixty account is active").await;
+    browser.text("#subject", |text| text == "Your Sixty account is active").await;
+    assert!(!browser.is_seen("#code").await);
+    assert!(!browser.is_seen("#mails li:first-child .chip").await);
+    assert_eq!(browser.js("return window.loaded").await, "once");
+    browser.stayed_at_home().await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn a_code_counts_down_and_dies() {
+    let service = Service::start_with(&["--code-ttl=4s"]).await;
+    let browser = Browser::open(&service.mail_url).await;
+    service.registered(ADA).await;
+    let mut seen = vec![];
+    eventually("the code to die", async || {
+        let text = browser.see("#left").await.text().await.unwrap();
+        if seen.last() != Some(&text) {
+            seen.push(text.clone());
+        }
+        (text == "expired").then_some(())
+    })
+    .await;
+    let counted: Vec<u64> = seen.iter().filter_map(|text| seconds(text)).collect();
+    assert!(counted.len() >= 2 && counted.is_sorted_by(|a, b| a > b) && counted[0] <= 4, "{seen:?}");
+    assert_eq!(browser.text("#mails .left", |_| true).await, "expired");
+    let code = browser.text("#digits", |_| true).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.outcome(), (410, "code-expired"));
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn a_mail_that_is_sent_again_has_all_its_time_again() {
+    let service = Service::start().await;
+    let browser = Browser::open(&service.mail_url).await;
+    let code = || mail("Your code", "It is 0042.", r#"<p>within <time datetime="PT30S">30 seconds</time>"#);
+    send(&service, "k", code()).await;
+    eventually("some of it to pass", async || (browser.seconds_left().await <= 26).then_some(())).await;
+    send(&service, "k", code()).await;
+    eventually("all of it again", async || (browser.seconds_left().await > 26).then_some(())).await;
+    browser.text("#status", |text| text == "1 mail").await;
+}
+
+/// Every way to run a script, to leave, or to tell somebody that comes to mind; each would be seen.
+fn hostile(canary: &str) -> String {
+    format!(
+        r#"<!doctype html><base href="{canary}/base/"><meta http-equiv="refresh" content="0; url={canary}/refresh">
+        <link rel="stylesheet" href="{canary}/style"><link rel="preconnect" href="{canary}"><link rel="prefetch" href="{canary}/prefetch">
+        <style>@import "{canary}/import"; body {{ background: url({canary}/background) }}
+        @font-face {{ font-family: f; src: url({canary}/font) }} p {{ font-family: f }}</style>
+        <p id="there">Hello</p><script>parent.hit = top.hit = 1; document.title = "hit"; location = "{canary}/location"</script>
+        <script src="{canary}/script"></script><img src="{canary}/image" onerror="top.hit = 1">
+        <svg onload="top.hit = 1"><script>top.hit = 1</script></svg><iframe src="{canary}/frame"></iframe>
+        <iframe srcdoc="<script>top.hit = 1</script>"></iframe><object data="{canary}/object"></object>
+        <video src="{canary}/video" autoplay></video><form action="{canary}/form"><button>Send</button></form>
+        <a id="script" href="javascript:top.hit=1">Script</a> <a id="top" target="_top" href="{canary}/top">Top</a>"#
+    )
+}
+
+const CONNECTED: &str = "connected";
+
+/// A server that notes who connects and what it is asked for; and its URL.
+async fn canary() -> (Arc<Mutex<Vec<String>>>, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (told, url) = (Arc::default(), format!("http://{}", listener.local_addr().unwrap()));
+    let notes = Arc::clone(&told);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let notes: Arc<Mutex<Vec<String>>> = Arc::clone(&notes);
+            notes.lock().unwrap().push(CONNECTED.to_owned());
+            tokio::spawn(async move {
+                let mut request = [0; 100];
+                while let Ok(read @ 1..) = stream.read(&mut request).await {
+                    notes.lock().unwrap().push(String::from_utf8_lossy(&request[..read]).into_owned());
+                    // Chromedriver waits for whatever was followed.
+                    let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+                }
+            });
+        }
+    });
+    (told, url)
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn nothing_in_a_mail_runs_or_tells_anybody() {
+    let service = Service::start().await;
+    let (told, url) = canary().await;
+    let html = hostile(&url);
+    let told = async || {
+        tokio::time::sleep(MOMENT).await;
+        std::mem::take(&mut *told.lock().unwrap())
+    };
+    let subject = "<img src=x onerror=\"top.hit=1\"> <script>top.hit=1</script>";
+    send(&service, "k", mail(subject, &format!("{html} code 0042"), &html)).await;
+
+    let browser = Browser::open(&service.mail_url).await;
+    browser.text("#subject", |text| text == subject).await;
+    let frame = browser.see("#html").await;
+    let granted = frame.attr("sandbox").await.unwrap();
+    assert_eq!(granted.as_deref(), Some("allow-popups allow-popups-to-escape-sandbox"));
+    frame.enter_frame().await.unwrap();
+    browser.see("#there").await;
+    assert_eq!(told().await, Vec::<String>::new());
+    for link in ["#script", "#top", "form button"] {
+        // It may refuse to; what counts is what comes of it.
+        let _ = browser.see(link).await.click().await;
+    }
+    // Chromium connects to where a link leads as soon as it is pressed; that is the reader's doing.
+    assert!(told().await.iter().all(|told| told == CONNECTED), "a click told somebody");
+    browser.driver.enter_default_frame().await.unwrap();
+    browser.click("#as-text").await;
+    browser.text("#text", |text| text.contains("onerror")).await;
+    assert_eq!(browser.js("return typeof window.hit").await, "undefined");
+    assert_eq!(browser.driver.title().await.unwrap(), "Inbox (1)");
+    assert_eq!(browser.driver.windows().await.unwrap().len(), 1, "no tab was opened");
+
+    // By itself the mail has no more rights.
+    let newest: Value = service
+        .http
+        .get(format!("{}/api/v1/message/latest", service.mail_url))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    browser.goto(&format!("{}/view/{}.html", service.mail_url, newest["ID"].as_str().unwrap())).await;
+    browser.see("#there").await;
+    assert_eq!(told().await, Vec::<String>::new());
+    assert_ne!(browser.driver.title().await.unwrap(), "hit");
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn a_link_in_a_mail_opens_a_tab() {
+    let service = Service::start().await;
+    service.registered(ADA).await;
+    let browser = Browser::open(&service.mail_url).await;
+    browser.see("#html").await.enter_frame().await.unwrap();
+    browser.click("main a").await;
+    let tab = eventually("a tab", async || browser.driver.windows().await.unwrap().get(1).cloned()).await;
+    browser.driver.switch_to_window(tab).await.unwrap();
+    browser.text("h1", |text| text == "Was it not you?").await;
+    assert_eq!(browser.js("return window.opener").await, Value::Null);
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn by_keys_alone_one_reaches_a_mail_and_its_code() {
+    let service = Service::start().await;
+    service.registered(ADA).await;
+    service.code(ADA, 1).await;
+    service.registered(GRACE).await;
+    let code = service.code(GRACE, 1).await;
+    service.registered("mary@example.com").await;
+    let browser = Browser::open(&service.mail_url).await;
+    browser.text("#status", |text| text == "3 mails").await;
+
+    let focused = async || browser.js("return document.activeElement.closest('[id]')?.id ?? ''").await;
+    let mut passed = vec![];
+    while !focused().await.as_str().unwrap().starts_with("mail-") {
+        browser.press(Key::Tab).await;
+        let outline = "const style = getComputedStyle(document.activeElement);
+            return [style.outlineStyle, parseFloat(style.outlineWidth)]";
+        let outline = browser.js(outline).await;
+        assert!(outline[0] != "none" && outline[1].as_f64().unwrap() >= 2.0, "{} {outline}", focused().await);
+        passed.push(focused().await);
+        assert!(passed.len() < 10, "{passed:?}");
+    }
+    assert!(passed.contains(&json!("faults")) && passed.contains(&json!("empty")), "{passed:?}");
+
+    browser.press(Key::Down).await;
+    browser.press(Key::Enter).await;
+    browser.text("#to", |text| text == GRACE).await;
+    assert_eq!(focused().await, "mail", "what was opened is read next");
+    assert_eq!(browser.text("#digits", |text| !text.is_empty()).await, code);
+    let spelled = browser.see("#digits").await.attr("aria-label").await.unwrap().unwrap();
+    assert_eq!(spelled.replace(", ", ""), code);
+    browser.press(Key::Escape).await;
+    browser.text("#to", |text| text == "mary@example.com").await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn the_page_outlives_its_server() {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let addr = format!("--mail-mock-addr={port}");
+    let url = format!("http://{port}");
+    let start = async || {
+        let mut mock = Running::start(&mut sixty(&["mail-mock", &addr]));
+        mock.until("it listens", async |mock| mock.stdout().contains("listens").then_some(())).await;
+        mock
+    };
+    let http = reqwest::Client::new();
+    let send = async |subject: &str| {
+        let request = http.post(format!("{url}/api/v1/send")).json(&mail(subject, "Hello", ""));
+        assert!(request.send().await.unwrap().status().is_success());
+    };
+
+    let mut mock = start().await;
+    let browser = Browser::open(&url).await;
+    send("before").await;
+    browser.text("#subject", |text| text == "before").await;
+    mock.end(nix::sys::signal::Signal::SIGKILL).await;
+    browser.text("#status", |text| text.starts_with("The mail server does not answer")).await;
+    let _mock = start().await;
+    browser.text("#status", |text| text == "0 mails").await;
+    send("after").await;
+    browser.text("#subject", |text| text == "after").await;
+}
