@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::kit::{Answer, PASSWORD, Service, at_once, code_in, eventually, wrong};
-use crate::process::OwnRedis;
 
 const ADA: &str = "ada@example.com";
 
@@ -224,30 +222,4 @@ async fn an_activation_racing_a_registration_never_activates_the_others_password
             outcome => panic!("{outcome:?}"),
         }
     }
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn without_redis_no_code_is_accepted_and_none_is_lost() {
-    let redis = OwnRedis::start().await;
-    let url = format!("--redis-url={}", redis.url);
-    let service = Service::start_with(&[&url, "--redis-timeout=1s"]).await;
-    service.registered("ada@example.com").await;
-    let code = service.code("ada@example.com", 1).await;
-    service.outbox_is_empty().await;
-
-    redis.signal(Signal::SIGSTOP);
-    for guess in [&code, &wrong(&code)] {
-        let answer = service.activate("ada@example.com", PASSWORD, guess).await;
-        assert_eq!(answer.outcome(), (503, "unavailable"));
-    }
-    // Registering needs PostgreSQL alone; the mail waits.
-    service.registered("bob@example.com").await;
-    assert!(service.mails("bob@example.com").await.is_empty(), "a code that is not live is not mailed");
-    assert_eq!(service.me("ada@example.com", PASSWORD).await.body["status"], "pending");
-
-    redis.signal(Signal::SIGCONT);
-    assert_eq!(service.activate("ada@example.com", PASSWORD, &code).await.status, 200);
-    let code = service.code("bob@example.com", 1).await;
-    assert_eq!(service.activate("bob@example.com", PASSWORD, &code).await.status, 200);
 }

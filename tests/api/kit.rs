@@ -229,7 +229,8 @@ impl Service {
             database_url: database_url.to_owned(),
             prefix: prefix.to_owned(),
             db: PgPool::connect(database_url).await.unwrap(),
-            http: Client::builder().no_proxy().build().unwrap(),
+            // Servers close what was idle for ten seconds: it must not be used in that moment.
+            http: Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(5)).build().unwrap(),
             _stop: stop.drop_guard(),
         };
         eventually("the service to be ready", async || {

@@ -13,7 +13,8 @@ use sixty::store::redis::{Redis, RedisConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{self, Answer, PASSWORD, Service, at_once, eventually, wrong};
-use crate::process::OwnRedis;
+#[cfg(target_os = "linux")]
+use crate::own::OwnRedis;
 
 /// Limits on. Calls to Redis have all the time that a busy machine needs: one that is late limits nothing.
 const LIMITED: [&str; 4] =

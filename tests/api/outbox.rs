@@ -10,18 +10,6 @@ use crate::kit::{Answer, PASSWORD, Service, eventually};
 const ADA: &str = "ada@example.com";
 
 #[tokio::test]
-async fn a_provider_that_is_down_fails_no_registration_and_delays_its_mail() {
-    let service = Service::start().await;
-    service.faults(json!({ "fail_rate": 1, "status": 503 })).await;
-    service.registered(ADA).await;
-    service.attempted().await;
-    assert!(service.mails(ADA).await.is_empty());
-    service.faults(json!({})).await;
-    let code = service.code(ADA, 1).await;
-    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
-}
-
-#[tokio::test]
 async fn a_mail_whose_acceptance_was_lost_is_sent_again_as_the_same() {
     let service = Service::start().await;
     service.faults(json!({ "drop_rate": 1 })).await;

@@ -215,39 +215,3 @@ fn running(pids: &[u32]) -> Vec<u32> {
 pub async fn all_end(pids: &[u32]) {
     eventually(&format!("the end of {pids:?}"), async || running(pids).is_empty().then_some(())).await;
 }
-
-/// A Redis that can be frozen; it ends with the thread that started it.
-pub struct OwnRedis {
-    pub url: String,
-    process: std::process::Child,
-}
-
-impl OwnRedis {
-    pub async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = std::process::Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--save", ""])
-            .args(["--port", &port.to_string()])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let redis = Self { url: format!("redis://127.0.0.1:{port}"), process };
-        eventually("Redis", async || {
-            let client = redis::Client::open(&redis.url[..]).unwrap();
-            client.get_multiplexed_async_connection().await.ok().map(drop)
-        })
-        .await;
-        redis
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        send(self.process.id(), signal);
-    }
-}
-
-impl Drop for OwnRedis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}

@@ -2,17 +2,15 @@
 
 use std::net::SocketAddr;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use reqwest::Client;
-use sixty::dev::{Stack, StackOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::kit::{Answer, PASSWORD, database, stack};
-use super::process::{Folder, PATIENCE, PROGRAM, Running, complaint, family, output, send, sixty};
+use super::process::{PATIENCE, Running, complaint, output, send, sixty};
 
 fn serve(database_url: &str, redis_url: &str) -> Command {
     let mut serve = sixty(&["serve"]);
@@ -223,77 +221,4 @@ async fn idle_it_ends_at_once_though_a_connection_is_open() {
     let told = Instant::now();
     assert!(running.end(Signal::SIGTERM).await.success());
     assert!(told.elapsed() < PATIENCE / 10, "{:?}", told.elapsed());
-}
-
-/// A process and all below it, stopped until this is dropped: what is stopped cannot end either.
-struct Frozen(Vec<Pid>);
-
-impl Frozen {
-    fn new(root: u32) -> Frozen {
-        let mut frozen = Frozen(vec![]);
-        // The root first: what does not run starts no further ones.
-        frozen.stop(&[root]);
-        frozen.stop(&family(root)[1..]);
-        frozen
-    }
-
-    fn stop(&mut self, pids: &[u32]) {
-        for pid in pids.iter().map(|pid| Pid::from_raw((*pid).try_into().unwrap())) {
-            // One of them may have ended in between.
-            if kill(pid, Signal::SIGSTOP).is_ok() {
-                self.0.push(pid);
-            }
-        }
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        for pid in &self.0 {
-            let _ = kill(*pid, Signal::SIGCONT);
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn it_ends_though_everything_hangs_with_a_mail_under_way() {
-    let folder = Folder::new("serve-hangs");
-    let options = StackOptions { program: PROGRAM.into(), folder: folder.0.clone(), keep: false };
-    let own = Stack::start(&options, |_| ()).unwrap();
-    // Connections wait in it for ever.
-    let mail = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mail_url = format!("http://{}", mail.local_addr().unwrap());
-    let mut serve = serve(own.database_url(), own.redis_url());
-    let (mut running, api) = Running::serve(serve.env("MAIL_URL", mail_url).env("SHUTDOWN_GRACE", "4s")).await;
-    ready(&mut running, &api).await;
-    let body = serde_json::json!({ "email": "ada@example.com", "password": PASSWORD });
-    let http = Client::builder().no_proxy().build().unwrap();
-    assert_eq!(Answer::of(http.post(format!("{api}/v1/users")).json(&body)).await.status, 201);
-    let (_mail, _) = mail.accept().await.unwrap();
-
-    let frozen = [Frozen::new(own.postgres_pid()), Frozen::new(own.redis_pid())];
-    assert!(running.end(Signal::SIGTERM).await.success(), "{}", running.stderr());
-    drop(frozen);
-    own.stop();
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn it_ends_though_postgresql_is_frozen() {
-    let folder = Folder::new("serve-frozen");
-    let options = StackOptions { program: PROGRAM.into(), folder: folder.0.clone(), keep: false };
-    let own = Stack::start(&options, |_| ()).unwrap();
-    let (mut running, api) = Running::serve(&mut serve(own.database_url(), own.redis_url())).await;
-    ready(&mut running, &api).await;
-    let idle = idle_connection(&api).await;
-
-    let frozen = Frozen::new(own.postgres_pid());
-    assert_eq!(get(format!("{api}/readyz")).await.status, 503);
-    let told = Instant::now();
-    assert!(running.end(Signal::SIGTERM).await.success());
-    // Two seconds for the call that is under way, and then it is over.
-    assert!(told.elapsed() < PATIENCE / 5, "{:?}", told.elapsed());
-    drop((frozen, idle));
-    own.stop();
 }
