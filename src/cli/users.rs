@@ -63,8 +63,10 @@ enum Action {
         #[arg(long)]
         email: Option<String>,
         /// How many at the most
-        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
+        ///
+        /// Without it 20, and with --json all
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
     },
     /// Show a user
     Show(Named),
@@ -112,6 +114,8 @@ struct Named {
 
 /// Users that one query lists.
 const PAGE: u32 = 1000;
+/// Users that people are shown who did not say how many.
+const FEW: u32 = 20;
 
 pub async fn run(args: UsersArgs) -> Result<(), CliError> {
     let users = connect(args.database_url).await?;
@@ -121,7 +125,7 @@ pub async fn run(args: UsersArgs) -> Result<(), CliError> {
         Action::List { status, email, limit } => {
             let status = status.map(|word| word.parse().expect("one of those that clap lets pass"));
             let address = email.map(|email| address(&email)).transpose()?;
-            show(&list(&users, &Filter { status, address }, limit).await?)
+            list(&users, &Filter { status, address }, limit, args.json).await
         }
         Action::Show(named) => show(&[named.find(&users).await?]),
         Action::Disable(named) => show(&[named.update(&users, disabled(true)).await?]),
@@ -185,18 +189,26 @@ impl Named {
     }
 }
 
-async fn list(users: &PgUsers, filter: &Filter, limit: u32) -> Result<Vec<User>, CliError> {
-    let mut listed: Vec<User> = vec![];
+/// Shows users as they are read, or as one table.
+async fn list(users: &PgUsers, filter: &Filter, limit: Option<u32>, as_json: bool) -> Result<(), CliError> {
+    let mut left = limit.unwrap_or(if as_json { u32::MAX } else { FEW });
+    let (mut listed, mut after) = (vec![], None);
     loop {
-        let after = listed.last().map(|user| Cursor { created_at: user.created_at, id: user.id });
-        let missing = limit - listed.len() as u32;
-        let page = users.list(filter, after, missing.min(PAGE)).await.map_err(failed)?;
-        let is_last = page.len() < PAGE as usize;
-        listed.extend(page);
-        if is_last || listed.len() == limit as usize {
-            return Ok(listed);
+        let asked = left.min(PAGE);
+        let page = users.list(filter, after, asked).await.map_err(failed)?;
+        after = page.last().map(|user| Cursor { created_at: user.created_at, id: user.id });
+        left -= page.len() as u32;
+        let is_last = page.len() < asked as usize;
+        if as_json {
+            print(&show::json(&page))?;
+        } else {
+            listed.extend(page);
+        }
+        if is_last || left == 0 {
+            break;
         }
     }
+    if as_json { Ok(()) } else { print(&show::table(&listed)) }
 }
 
 async fn create(users: &PgUsers, email: &str, role: &str, passwords: &PasswordArgs) -> Result<User, CliError> {
