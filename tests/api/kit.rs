@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub const PASSWORD: &str = "correct horse battery";
 /// 32 octets of nothing.
 pub const CODE_SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The servers of this run. Nothing stops them but the end of the process: their guardian notices it.
 pub fn stack() -> &'static Stack {

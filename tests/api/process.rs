@@ -19,7 +19,7 @@ use super::kit::eventually;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_sixty");
 /// How long a process may take to end. Much longer than it does, because other tests run at the same time.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Hashing that costs a test nothing.
 pub const CHEAP_HASHES: [&str; 4] = ["--argon2-memory-kib", "8", "--argon2-passes", "1"];
 
