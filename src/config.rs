@@ -547,6 +547,7 @@ impl Config {
                 codes: Quota::per_hour(clients.client_codes_per_hour),
                 misses: Quota::per_hour(clients.client_misses_per_hour),
                 flood: Quota { units: clients.flood_misses_per_minute, window: Duration::from_secs(60) },
+                max_wait: hash.hash_max_wait,
             }),
             shutdown_delay: limits.shutdown_delay,
             shutdown_grace: limits.shutdown_grace,

@@ -9,6 +9,8 @@ use crate::accounts::authenticate::AuthenticateError;
 use crate::accounts::ports::Row;
 use crate::domain::email::Address;
 use crate::domain::user::{Status, User};
+use crate::passwords::Overloaded;
+use crate::store::redis::failures::Refused;
 use crate::store::redis::limits::{Charge, Counted, RedisLimits};
 
 /// The limits of client networks, if they are wanted.
@@ -56,9 +58,12 @@ impl ClientLimits {
         let Some(RedisLimits { failures, .. }) = &self.0 else {
             return Ok(attempt.await?);
         };
-        let admitted = failures.admit(client.network, address).await.transpose().map_err(|wait| {
-            refused("failures");
-            Problem::too_many_requests("Too many wrong credentials came", wait)
+        let admitted = failures.admit(client.network, address).await.map_err(|why| match why {
+            Refused::TooManyFailed(wait) => {
+                refused("failures");
+                Problem::too_many_requests("Too many wrong credentials came", wait)
+            }
+            Refused::Busy(retry_after) => Overloaded { retry_after }.into(),
         })?;
         let outcome = attempt.await;
         if let Some(admitted) = admitted {

@@ -133,6 +133,18 @@ async fn who_is_suspected_tries_one_after_the_other() {
 }
 
 #[tokio::test]
+async fn of_many_wrong_ones_at_once_a_few_are_looked_at() {
+    let service = throttled().await;
+    service.account("ada@example.com").await;
+    for email in ["ada@example.com", "eve@example.com"] {
+        let answers = at_once(80, |_| Answer::of(service.login("192.0.2.1", email, WRONG))).await;
+        let tried = answers.iter().filter(|answer| answer.status == 401).count();
+        let refused = answers.iter().filter(|answer| answer.outcome() == (429, "too-many-requests")).count();
+        assert!((5..=9).contains(&tried) && tried + refused == 80, "{tried} {refused}");
+    }
+}
+
+#[tokio::test]
 async fn right_credentials_may_come_many_at_once() {
     let service = throttled().await;
     service.account("ada@example.com").await;

@@ -261,7 +261,8 @@ async fn a_flood_ends() {
         prefix: format!("t{}", kit::unique()),
     };
     let flood = Quota { units: 3, window: Duration::from_millis(300) };
-    let config_of_limits = LimitsConfig { codes: Quota::per_hour(1), misses: Quota::per_hour(100), flood };
+    let config_of_limits =
+        LimitsConfig { codes: Quota::per_hour(1), misses: Quota::per_hour(100), flood, max_wait: Duration::ZERO };
     let secret = CodeSecret::new(vec![60; 32]).unwrap();
     let limits = RedisLimits::new(Redis::new(&config).unwrap(), secret, config_of_limits);
     let network = Network::of("192.0.2.1".parse().unwrap());

@@ -5,8 +5,9 @@
 //!   failures are forgotten, and `until`, the time before which no further attempt is made; both in microseconds of
 //!   Redis's clock. They live until all is forgotten.
 //!
-//! An attempt reserves its wait before it is made. So those who are under suspicion try one after the other, while right
-//! credentials that nobody got wrong may come as many at once as they like.
+//! An attempt reserves its wait before it is made, so those who are under suspicion try one after the other. The others
+//! take turns, as many at a time as may fail: however many wrong ones come at once, those after the first find it noted,
+//! and however many right ones come, each has its turn. Each process gives turns of its own.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use deadpool_redis::redis::Script;
 use super::codes::hex;
 use super::dispensable::Dispensable;
 use super::limits::NOW;
+use super::turns::{Turn, Turns};
 use crate::domain::code::CodeSecret;
 use crate::domain::email::Address;
 use crate::domain::network::Network;
@@ -27,7 +29,8 @@ struct Rule {
     longest: Duration,
 }
 
-/// People mistype; who tries for a day gets about 150 attempts at an account from a network.
+/// People mistype; who tries for a day gets about 150 attempts at an account from a network: each failure is forgotten
+/// after ten minutes. Of many at once at most nine are made by a process, since four may have failed before.
 const ADDRESS: Rule = Rule { free: 5, forget: Duration::from_secs(10 * 60), longest: Duration::from_secs(15 * 60) };
 /// Many people may share a network, who must not wait long for what one of them does.
 const NETWORK: Rule = Rule { free: 60, forget: Duration::from_secs(60), longest: Duration::from_secs(60) };
@@ -36,6 +39,16 @@ const NETWORK: Rule = Rule { free: 60, forget: Duration::from_secs(60), longest:
 pub struct Failures {
     redis: Dispensable,
     secret: CodeSecret,
+    turns: Turns,
+    max_wait: Duration,
+}
+
+/// Why no attempt may be made now, and for how long.
+#[derive(Debug)]
+pub enum Refused {
+    TooManyFailed(Duration),
+    /// Those before it take too long.
+    Busy(Duration),
 }
 
 /// An attempt that may be made. Its reservations pass by themselves if nobody says how it ended.
@@ -47,6 +60,7 @@ pub struct Attempt {
     suspicious: bool,
     /// What was reserved: the values of `until`, or empty.
     reserved: [String; 2],
+    _turn: Turn,
 }
 
 /// The scripts' common ground: for each key its rule.
@@ -115,24 +129,29 @@ static PASSED: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl Failures {
-    pub(super) fn new(redis: Dispensable, secret: CodeSecret) -> Self {
-        Self { redis, secret }
+    /// `max_wait` is the longest wait for a turn.
+    pub(super) fn new(redis: Dispensable, secret: CodeSecret, max_wait: Duration) -> Self {
+        Self { redis, secret, turns: Turns::new(ADDRESS.free as usize), max_wait }
     }
 
-    /// Whether an attempt at an address may be made now, or how long not. A user name that is no address is as good as
-    /// one that nobody has. `None`: nobody knows, so it may.
-    pub async fn admit(&self, network: Network, address: Option<&Address>) -> Option<Result<Attempt, Duration>> {
+    /// Whether an attempt at an address may be made now. A user name that is no address is as good as one that nobody has.
+    /// `None`: nobody knows, so it may.
+    pub async fn admit(&self, network: Network, address: Option<&Address>) -> Result<Option<Attempt>, Refused> {
         let of_network = format!("{}:limit:{{{network}}}:failures", self.redis.prefix());
         let address = hex(&self.secret.pseudonym(address)[..16]);
         let keys = [format!("{of_network}:{address}"), of_network];
+        let turn = self.turns.take(&keys[0], self.max_wait).await.ok_or(Refused::Busy(self.max_wait))?;
         let mut admit = ADMIT.prepare_invoke();
         admit.key(&keys[..]).arg(rules());
-        let (wait, failures, address, network): (u64, u32, String, String) =
-            self.redis.ask(async |mut redis| admit.invoke_async(&mut redis).await).await?;
-        Some(match wait {
-            0 => Ok(Attempt { keys, suspicious: failures > 0, reserved: [address, network] }),
-            wait => Err(Duration::from_micros(wait)),
-        })
+        let admitted: Option<(u64, u32, String, String)> =
+            self.redis.ask(async |mut redis| admit.invoke_async(&mut redis).await).await;
+        match admitted {
+            None => Ok(None),
+            Some((0, failures, address, network)) => {
+                Ok(Some(Attempt { keys, suspicious: failures > 0, reserved: [address, network], _turn: turn }))
+            }
+            Some((wait, ..)) => Err(Refused::TooManyFailed(Duration::from_micros(wait))),
+        }
     }
 
     pub async fn failed(&self, attempt: Attempt) {

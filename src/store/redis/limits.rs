@@ -93,6 +93,8 @@ pub struct LimitsConfig {
     pub misses: Quota,
     /// As many wrong codes, of all networks together, are a flood.
     pub flood: Quota,
+    /// The longest wait for other attempts at the same address from the same network.
+    pub max_wait: Duration,
 }
 
 #[derive(Clone)]
@@ -157,7 +159,7 @@ impl RedisLimits {
     pub fn new(redis: Redis, secret: CodeSecret, config: LimitsConfig) -> Self {
         let redis = Dispensable::new(redis);
         let flood = Flood::new(redis.clone(), config.flood);
-        Self { flood, failures: Failures::new(redis.clone(), secret), redis, config }
+        Self { flood, failures: Failures::new(redis.clone(), secret, config.max_wait), redis, config }
     }
 
     /// Takes a unit of the network's quota, or says what is left of it and when to come back. `None`: nobody knows, and

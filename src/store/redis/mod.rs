@@ -6,6 +6,7 @@ pub mod events;
 pub mod failures;
 mod flood;
 pub mod limits;
+mod turns;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,0 +1,92 @@
+//! A few at a time: what is asked at once for one key takes turns, in this process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+#[derive(Clone)]
+pub(super) struct Turns {
+    at_once: usize,
+    /// Of each key that somebody has a turn for, or waits for one.
+    taken: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
+}
+
+/// A turn, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    turns: Turns,
+    key: String,
+    semaphore: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Turns {
+    pub fn new(at_once: usize) -> Self {
+        Self { at_once, taken: Arc::default() }
+    }
+
+    /// `None`: it did not come in this time.
+    pub async fn take(&self, key: &str, max_wait: Duration) -> Option<Turn> {
+        let semaphore = {
+            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(taken.entry(key.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.at_once))))
+        };
+        // Whoever goes away while waiting leaves nothing behind.
+        let mut turn = Turn { turns: self.clone(), key: key.to_owned(), semaphore, permit: None };
+        let permit = tokio::time::timeout(max_wait, Arc::clone(&turn.semaphore).acquire_owned()).await.ok()?;
+        turn.permit = permit.ok();
+        Some(turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.permit = None;
+        let mut taken = self.turns.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        // The map's and this one: nobody else has it, and nobody gets it but from the map.
+        if Arc::strong_count(&self.semaphore) == 2 {
+            taken.remove(&self.key);
+        }
+    }
+}
+
+impl std::fmt::Debug for Turns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Turns(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn whoever_comes_when_all_are_taken_waits_for_one_of_the_same_key() {
+        let turns = Turns::new(2);
+        let first = turns.take("a", LONG).await.unwrap();
+        let _second = turns.take("a", LONG).await.unwrap();
+        let mut third = std::pin::pin!(turns.take("a", LONG));
+        assert!(third.as_mut().now_or_never().is_none());
+        assert!(turns.take("b", LONG).now_or_never().is_some());
+        assert!(turns.take("a", Duration::ZERO).await.is_none());
+        drop(first);
+        assert!(third.await.is_some());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_who_had_a_turn_or_went_away() {
+        let turns = Turns::new(1);
+        let first = turns.take("a", LONG).await.unwrap();
+        let waits = Box::pin(turns.take("a", LONG));
+        let waits = waits.now_or_never();
+        assert!(waits.is_none() && turns.taken.lock().unwrap().len() == 1);
+        drop(first);
+        assert_eq!(turns.taken.lock().unwrap().len(), 0);
+    }
+}
