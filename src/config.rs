@@ -252,10 +252,10 @@ pub struct PasswordArgs {
     #[arg(long, env, value_name = "KIB", default_value_t = 19456)]
     pub argon2_memory_kib: u32,
     /// Passes of a hash: argon2id's t
-    #[arg(long, env, value_name = "N", default_value_t = 2)]
+    #[arg(long, env, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     pub argon2_passes: u32,
     /// Lanes of a hash: argon2id's p
-    #[arg(long, env, value_name = "N", default_value_t = 1)]
+    #[arg(long, env, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub argon2_lanes: u32,
 }
 
