@@ -32,10 +32,6 @@ const POLL: Duration = Duration::from_millis(500);
 /// takes milliseconds, and for those nobody should have to wait longer than they were told.
 const LATE: Duration = Duration::from_secs(1);
 
-/// How much older than the age at which it is given up a mail may be when it is tried for the last time: its turn comes
-/// when those before it have had theirs.
-const LAST: Duration = Duration::from_secs(60);
-
 pub struct Worker<C> {
     pub outbox: Outbox,
     pub codes: Arc<C>,
@@ -44,7 +40,7 @@ pub struct Worker<C> {
     pub code_ttl: Duration,
     /// Where people reach the API.
     pub public_url: Url,
-    /// A mail of this age is tried for the last time.
+    /// A mail of this age is tried for the last time; so is one that is older, because nobody could try it.
     pub give_up_after: Duration,
     /// Mails under way at once.
     pub concurrency: usize,
@@ -149,9 +145,6 @@ impl<C: Codes> Worker<C> {
     }
 
     async fn attempt(&self, claim: &Claim, trace: TraceContext) -> Outcome {
-        if claim.age > self.give_up_after + LAST {
-            return Outcome::GiveUp { reason: "too old".to_owned() };
-        }
         if !claim.wanted {
             return Outcome::NotWanted;
         }

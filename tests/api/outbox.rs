@@ -77,6 +77,22 @@ async fn a_mail_too_old_is_given_up() {
     assert!(service.mails(ADA).await.is_empty());
 }
 
+/// As when no process ran for longer than mails are tried.
+#[tokio::test]
+async fn a_mail_that_nobody_could_try_in_time_is_tried_all_the_same() {
+    let service = Service::start().await;
+    service.faults(json!({ "latency_ms": 60_000 })).await;
+    service.registered(ADA).await;
+    service.attempted().await;
+    service.faults(json!({})).await;
+    // Its worker died, an hour ago.
+    let hour_ago =
+        "UPDATE outbox SET lease = gen_random_uuid(), due_at = now(), created_at = created_at - interval '1 h'";
+    sqlx::query(hour_ago).execute(&service.db).await.unwrap();
+    let code = service.code(ADA, 1).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+}
+
 #[tokio::test]
 async fn the_mail_of_a_worker_that_died_is_taken_over() {
     let service = Service::start_with(&["--mail-lease=1s", "--redis-timeout=500ms"]).await;
