@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use thiserror::Error;
 use uuid::Uuid;
@@ -93,7 +93,7 @@ impl Provider {
             SendError::Temporary { reason, retry_after: None, maybe_taken }
         };
         let response = request.send().await.map_err(|error| lost(kind(&error), !error.is_connect()))?;
-        let (status, retry_after) = (response.status(), retry_after(&response));
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
         let body = match read(response).await {
             Ok(body) => body,
             Err(error) if status.is_success() => return Err(lost(kind(&error), true)),
@@ -134,10 +134,15 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>) -> SendError {
     }
 }
 
-/// The form in seconds; a date would need this machine's clock to be right.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// In seconds, or a date (RFC 9110, section 10.2.3): that counts from the provider's own, for clocks differ.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let [asked, now] = [asked, text(DATE)?].map(httpdate::parse_http_date);
+    asked.ok()?.duration_since(now.ok()?).ok()
 }
 
 fn kind(error: &reqwest::Error) -> &'static str {
@@ -162,6 +167,24 @@ mod tests {
         }
         for status in [302, 408, 425, 429, 500, 502, 503] {
             assert!(matches!(refusal(StatusCode::from_u16(status).unwrap(), None), SendError::Temporary { .. }));
+        }
+    }
+
+    #[test]
+    fn the_wait_is_given_in_seconds_or_as_a_date() {
+        let asked = |retry_after: &'static str, date: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, retry_after.parse().unwrap());
+            headers.extend(date.map(|date| (DATE, date.parse().unwrap())));
+            super::retry_after(&headers).map(|wait| wait.as_secs())
+        };
+        let (now, then) = (Some("Fri, 01 Jan 2027 10:00:00 GMT"), "Fri, 01 Jan 2027 10:01:30 GMT");
+        assert_eq!(asked("7", now), Some(7));
+        assert_eq!(asked(then, now), Some(90));
+        for (retry_after, date) in
+            [(then, None), (then, Some("soon")), ("soon", now), ("-1", now), (now.unwrap(), Some(then))]
+        {
+            assert_eq!(asked(retry_after, date), None, "{retry_after} {date:?}");
         }
     }
 
