@@ -98,9 +98,11 @@ async fn a_database_that_is_ahead_is_left_as_it_is() {
     let ahead = || [all("applied"), vec!["newer".to_owned()]].concat();
     assert_eq!(states(&url, "up").await, ahead());
     assert!(run(&url, "status").await.ends_with("9999 newer    of the next release\n"));
-    // What only the next release can revert stays.
-    assert_eq!(states(&url, "down").await.last().unwrap(), "newer");
-    assert_eq!(states(&url, "up").await, ahead());
+    // What only the next release can revert stays, and what is below it.
+    let (status, line) = complaint(&mut migrate(&url, "down")).await;
+    assert_eq!(status, 1);
+    assert!(line.starts_with("sixty: migration 9999 is a newer release's"), "{line}");
+    assert_eq!(states(&url, "status").await, ahead());
 }
 
 #[tokio::test]
@@ -111,6 +113,7 @@ async fn an_edited_migration_is_refused_in_one_line() {
     let (status, line) = complaint(&mut migrate(&url, "up")).await;
     assert_eq!(status, 1);
     assert!(line.starts_with("sixty: migration 0001 is not the one that was applied: "), "{line}");
+    assert_eq!(complaint(&mut migrate(&url, "down")).await, (1, line.clone()));
     assert_eq!(states(&url, "status").await[0], "edited");
     assert_eq!(serve(&url).await, line);
 }

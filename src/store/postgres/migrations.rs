@@ -38,6 +38,8 @@ pub enum MigrateError {
          _sqlx_migrations, and start again"
     )]
     Half(i64),
+    #[error("migration {0:04} is a newer release's, which alone can revert it: migrate down with that one first")]
+    Ahead(i64),
     /// They do not fit the database, most likely.
     #[error("the migrations cannot be applied: {0}")]
     Apply(String),
@@ -120,13 +122,7 @@ impl Postgres {
         loop {
             match self.migrations().await {
                 Ok(migrations) => {
-                    for migration in &migrations {
-                        match migration.state {
-                            State::Edited => return Err(MigrateError::Edited(migration.version)),
-                            State::Half => return Err(MigrateError::Half(migration.version)),
-                            State::Applied | State::Pending | State::Newer => {}
-                        }
-                    }
+                    sound(&migrations)?;
                     if migrations.iter().all(|migration| migration.state != State::Pending) {
                         return Ok(migrations);
                     }
@@ -139,20 +135,21 @@ impl Postgres {
         }
     }
 
-    /// Reverts the latest migration that this binary knows. `None`: none is applied.
+    /// Reverts the latest migration. `None`: none is applied.
     pub async fn migrate_down(&self) -> Result<Option<i64>, MigrateError> {
         let migrations = self.migrations().await?;
-        let mut known = migrations.iter().rev().filter(|it| !matches!(it.state, State::Pending | State::Newer));
-        let Some(latest) = known.next() else {
-            return Ok(None);
+        // The driver looks at no checksum on the way down, and passes over what it does not know.
+        sound(&migrations)?;
+        let mut applied = migrations.iter().rev().filter(|it| it.state != State::Pending);
+        let latest = match applied.next() {
+            None => return Ok(None),
+            Some(newer) if newer.state == State::Newer => return Err(MigrateError::Ahead(newer.version)),
+            Some(latest) => latest.version,
         };
-        let before = known.next().map_or(0, |migration| migration.version);
-        migrator().undo(&self.pool, before).await.map_err(|error| match error {
-            DriverError::VersionMismatch(version) => MigrateError::Edited(version),
-            DriverError::Dirty(version) => MigrateError::Half(version),
-            other => MigrateError::Apply(other.to_string()),
-        })?;
-        Ok(Some(latest.version))
+        let before = applied.next().map_or(0, |migration| migration.version);
+        let undone = migrator().undo(&self.pool, before).await;
+        undone.map_err(|error| MigrateError::Apply(error.to_string()))?;
+        Ok(Some(latest))
     }
 
     /// All migrations, in order: those of this binary, and those that a newer one has applied. A database that does not
@@ -206,6 +203,18 @@ impl Postgres {
         pool.close().await;
         outcome
     }
+}
+
+/// Refuses what no release can go on from.
+fn sound(migrations: &[Migration]) -> Result<(), MigrateError> {
+    for migration in migrations {
+        match migration.state {
+            State::Edited => return Err(MigrateError::Edited(migration.version)),
+            State::Half => return Err(MigrateError::Half(migration.version)),
+            State::Applied | State::Pending | State::Newer => {}
+        }
+    }
+    Ok(())
 }
 
 /// Passes on every error but those that a wrong setting makes.
