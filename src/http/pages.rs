@@ -83,6 +83,16 @@ struct ProblemPage<'a> {
     advice: &'a str,
 }
 
+/// Whether a field `Accept` (RFC 9110, section 12.5.1) asks for HTML by name, as browsers do and programs do not.
+fn names_html(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_html = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        is_html && weight.and_then(|weight| weight.parse().ok()) != Some(0.0)
+    })
+}
+
 /// `/problems/{name}`: what a problem's `type` points at, for a browser as HTML, otherwise as JSON.
 pub fn problem(request: &Request) -> Response {
     let name = request.uri().path().rsplit('/').next().unwrap_or_default();
@@ -90,7 +100,7 @@ pub fn problem(request: &Request) -> Response {
         return Problem::new(Kind::NotFound, "There is no problem of this name.").into_response();
     };
     let (status, title, advice) = (kind.status().as_u16(), kind.title(), kind.advice());
-    if request.header("accept").is_some_and(|accept| accept.contains("text/html")) {
+    if request.header("accept").is_some_and(names_html) {
         let page = ProblemPage { name: kind.name(), status, title, advice };
         return match page.render() {
             Ok(page) => Html(page).with_header(header::VARY, "Accept").into_response(),

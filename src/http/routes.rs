@@ -220,7 +220,7 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
         // Who has the path can press the button: it is told to nobody.
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
-    if route.starts_with("/v1/") || route == NOT_ME {
+    if is_api || route == NOT_ME {
         // Answers about accounts belong in no cache, on the way or in the browser (RFC 9111, section 5.2.2.5).
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }

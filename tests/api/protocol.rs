@@ -130,7 +130,15 @@ async fn accept_chooses_nothing_but_the_form_of_a_problems_page() {
         assert_eq!(ask("/v1/users/me", accept).await, problem, "{accept}");
         assert_eq!(ask("/livez", accept).await.1, "application/json", "{accept}");
     }
-    for (accept, content_type) in [("text/html", "text/html; charset=utf-8"), ("text/plain", "application/json")] {
+    let (html, json) = ("text/html; charset=utf-8", "application/json");
+    for (accept, content_type) in [
+        ("text/html", html),
+        ("application/xhtml+xml, TEXT/HTML ;q=0.9, */*;q=0.8", html),
+        ("text/plain", json),
+        ("text/html;q=0, application/json", json),
+        ("text/html; q=0.000", json),
+        ("*/*", json),
+    ] {
         assert_eq!(ask("/problems/internal", accept).await, (200, content_type.to_owned(), "Accept".to_owned()));
     }
 }
@@ -144,6 +152,8 @@ async fn answers_about_accounts_are_kept_by_nobody() {
         (Method::PUT, "/v1/users"),
         (Method::GET, "/v1/users/7"),
         (Method::OPTIONS, "/v1/users/me"),
+        (Method::GET, "/v1/users/me/"),
+        (Method::GET, "/v1/nothing"),
     ] {
         let answer = Answer::of(service.request(method.clone(), path)).await;
         assert_eq!((answer.header("cache-control"), answer.header("etag")), ("no-store", ""), "{method} {path}");
