@@ -5,6 +5,9 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
+use sixty::store::postgres::outbox::{Backlog, Outbox};
+use sixty::store::postgres::{Postgres, PostgresConfig};
+
 use crate::kit::{Answer, PASSWORD, Service, eventually};
 
 const ADA: &str = "ada@example.com";
@@ -66,6 +69,14 @@ async fn a_later_releases_mail_is_left_to_it() {
     eventually("the other mail", async || (service.unfinished().await == 1).then_some(())).await;
     let left: (String, i32) = sqlx::query_as("SELECT kind, attempts FROM outbox").fetch_one(&service.db).await.unwrap();
     assert_eq!(left, ("of_tomorrow".to_owned(), 0));
+    // Nobody is woken for it either.
+    let config = PostgresConfig {
+        url: service.database_url.as_str().into(),
+        max_connections: 1,
+        timeout: Duration::from_secs(20),
+    };
+    let outbox = Outbox::new(Postgres::new(&config).unwrap(), Duration::from_secs(5));
+    assert_eq!(outbox.backlog().await.unwrap(), Backlog { mails: 0, oldest: Duration::ZERO });
 }
 
 #[tokio::test]

@@ -142,12 +142,12 @@ impl Outbox {
             .collect()
     }
 
-    /// How much there is to do. Finished mails have no row, so there is little to count but when the provider fails.
+    /// How much there is to do for this release. Finished mails have no row, so there is little to count but when the provider fails.
     pub async fn backlog(&self) -> Result<Backlog, StoreError> {
         let backlog = sqlx::query!(
             r#"
             SELECT count(*) AS "mails!", coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS "oldest!"
-            FROM outbox
+            FROM outbox WHERE kind IN ('code', 'activated', 'password_changed')
             "#
         );
         let backlog = self.postgres.bounded(backlog.fetch_one(self.postgres.pool())).await?;
