@@ -7,6 +7,8 @@ use unicode_normalization::UnicodeNormalization;
 
 /// RFC 5321, section 4.5.3.1.3, less the angle brackets of the path.
 pub const MAX_OCTETS: usize = 254;
+/// Of what stands before the @ (RFC 5321, section 4.5.3.1.1).
+const MAX_LOCAL_OCTETS: usize = 64;
 
 /// The canonical form by which addresses are compared: NFC, lower case, the domain in ASCII.
 ///
@@ -67,8 +69,13 @@ impl Email {
         if canonical.len() > MAX_OCTETS {
             return Err(EmailError::TooLong);
         }
+        if local.len() > MAX_LOCAL_OCTETS {
+            return Err(EmailError::Local);
+        }
+        // Whatever is not ASCII is a letter here (RFC 6531, section 3.3), combining marks too, as many scripts need them.
+        let letters: String = canonical.chars().map(|c| if c.is_ascii() { c } else { 'x' }).collect();
         let options = Options { minimum_sub_domains: 2, allow_domain_literal: false, allow_display_text: false };
-        EmailAddress::parse_with_options(&canonical, options).map_err(|_| EmailError::Local)?;
+        EmailAddress::parse_with_options(&letters, options).map_err(|_| EmailError::Local)?;
         Ok(Self { typed: typed.to_owned(), address: Address(canonical) })
     }
 
@@ -157,6 +164,17 @@ mod tests {
         let email = Email::parse(" Ada@Bücher.Example ").unwrap();
         assert_eq!(email.as_typed(), "Ada@Bücher.Example");
         assert_eq!(email.mailbox(), "Ada@xn--bcher-kva.example");
+    }
+
+    #[test]
+    fn mailboxes_are_of_any_script() {
+        for address in ["用户@example.com", "संपर्क@example.com", "ผู้ใช้@example.com", "العَرَبِيّة@example.com"]
+        {
+            assert_eq!(canonical(address).unwrap(), address);
+        }
+        let long = "é".repeat(32);
+        assert!(canonical(&format!("{long}@example.com")).is_ok());
+        assert_eq!(canonical(&format!("{long}a@example.com")), Err(EmailError::Local));
     }
 
     #[test]
