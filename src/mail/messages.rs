@@ -247,20 +247,21 @@ mod tests {
 
         Your password was changed
 
-        The password of your Sixty account was just changed. If it was you, you need do
+        The password of your Sixty account was just changed. If it was you, or if you
+        have asked the people who run the service that you use to do it, you need do
         nothing.
 
-        If it was not you, whoever did it knew your old password. Ask the people who run
-        the service that you use to give you another one, and change it wherever else
-        you have used it.
+        If not, somebody may have known your old password. Ask those people to give you
+        another one, and change the old one wherever else you have used it.
 
         You get this mail because you have an account at Sixty.
         ");
         insta::assert_snapshot!(content(&mail), @r#"
         <h1>Your password was changed</h1>
-        <p>The password of your Sixty account was just changed. If it was you, you need do nothing.</p>
-        <p>If it was not you, whoever did it knew your old password. Ask the people who run the service that you use to give you
-        another one, and change it wherever else you have used it.</p>
+        <p>The password of your Sixty account was just changed. If it was you, or if you have asked the people who run the service
+        that you use to do it, you need do nothing.</p>
+        <p>If not, somebody may have known your old password. Ask those people to give you another one, and change the old one
+        wherever else you have used it.</p>
         <p class="why">You get this mail because you have an account at Sixty.</p>
         "#);
     }
