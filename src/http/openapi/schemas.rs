@@ -143,7 +143,7 @@ fn health() -> Value {
         "type": "object",
         "title": "Health",
         "required": ["status"],
-        "properties": { "status": { "type": "string", "description": "live or ready." } },
+        "properties": { "status": { "type": "string", "enum": ["live", "ready"] } },
     })
 }
 
