@@ -40,6 +40,45 @@ pub fn run(bench: &Bench, report: &mut Report) {
     });
     report.fact("without the hash, beside 1,000 users", small, "ms");
     report.fact("without the hash, beside 1,000,000 users", large, "ms");
+
+    let (small, large) = bench.runtime.block_on(async {
+        make_admin(&few, &few_at).await;
+        make_admin(&many, &many_at).await;
+        compare_lists(&few, &many).await
+    });
+    report.fact("a page of 100 of 1,000 users, without the hash", small, "ms");
+    report.fact("a page of 100 of 1,000,000 users, without the hash", large, "ms");
+}
+
+const ADMIN: &str = "admin@example.com";
+
+async fn make_admin(service: &Service, database: &str) {
+    assert_eq!(service.register(ADMIN, PASSWORD).await.status(), 201);
+    let mut connection = PgConnection::connect(database).await.unwrap();
+    let promote = "UPDATE users SET status = 'active', role = 'admin', activated_at = now() WHERE address = $1";
+    assert_eq!(sqlx::query(promote).bind(ADMIN).execute(&mut connection).await.unwrap().rows_affected(), 1);
+}
+
+/// The pages of one status that follow each other, by turns.
+async fn compare_lists(few: &Service, many: &Service) -> (f64, f64) {
+    const PAGES: usize = 9;
+    let (mut small, mut large) = (Vec::new(), Vec::new());
+    for _ in 0..REGISTRATIONS / PAGES {
+        let mut cursors = [None, None];
+        for _ in 0..PAGES {
+            for ((service, times), cursor) in [(few, &mut small), (many, &mut large)].into_iter().zip(&mut cursors) {
+                let mut query = vec![("status", "active".to_owned()), ("limit", "100".to_owned())];
+                query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+                let request = service.http.get(service.at("/v1/users")).query(&query).basic_auth(ADMIN, Some(PASSWORD));
+                let begun = Instant::now();
+                let page: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+                times.push(millis(begun.elapsed()));
+                assert_eq!(page["items"].as_array().map(Vec::len), Some(100), "{page}");
+                *cursor = page["next_cursor"].as_str().map(str::to_owned);
+            }
+        }
+    }
+    (median(&small), median(&large))
 }
 
 /// By turns, so that whatever else the machine does happens to both.

@@ -46,8 +46,9 @@ enum Operation {
     Resend,
     Activate,
     Look,
+    Leave,
 }
-use Operation::{Activate, Look, Register, Resend};
+use Operation::{Activate, Leave, Look, Register, Resend};
 
 /// Requests that must take the same time, whichever of the standings the address has.
 struct Question {
@@ -60,18 +61,20 @@ struct Question {
 const ALL: &[Standing] = &[Unknown, Pending, Active, Shadowed];
 const REGISTERED: &[Standing] = &[Pending, Shadowed];
 
-/// In three steps, between which the addresses' waits pass.
-const STEPS: [&[Question]; 3] = [
+/// In four steps, between which the addresses' waits pass.
+const STEPS: [&[Question]; 4] = [
     &[
         Question { operation: Look, password: WRONG_PASSWORD, standings: ALL, what: "look, wrong password" },
         Question { operation: Activate, password: WRONG_PASSWORD, standings: ALL, what: "activate, wrong password" },
         Question { operation: Resend, password: WRONG_PASSWORD, standings: ALL, what: "resend, wrong password" },
+        Question { operation: Leave, password: WRONG_PASSWORD, standings: ALL, what: "leave, wrong password" },
         Question { operation: Look, password: PASSWORD, standings: REGISTERED, what: "look, right password" },
         Question { operation: Activate, password: PASSWORD, standings: REGISTERED, what: "activate, wrong code" },
         Question { operation: Resend, password: PASSWORD, standings: REGISTERED, what: "resend, too soon" },
     ],
     &[Question { operation: Resend, password: PASSWORD, standings: REGISTERED, what: "resend" }],
     &[Question { operation: Register, password: PASSWORD, standings: ALL, what: "register" }],
+    &[Question { operation: Leave, password: PASSWORD, standings: REGISTERED, what: "leave" }],
 ];
 
 pub fn run(bench: &Bench, report: &mut Report) {
@@ -161,11 +164,12 @@ fn request(service: &Service, question: &Question, address: &str) -> RequestBuil
         Resend => (Method::POST, "/v1/users/me/verification-code"),
         Activate => (Method::POST, "/v1/users/me/activation"),
         Look => (Method::GET, "/v1/users/me"),
+        Leave => (Method::DELETE, "/v1/users/me"),
     };
     let request = service.http.request(method, service.at(path));
     match question.operation {
         Register => request.json(&json!({ "email": address, "password": question.password })),
         Activate => request.basic_auth(address, Some(question.password)).json(&json!({ "code": WRONG_CODE })),
-        Resend | Look => request.basic_auth(address, Some(question.password)),
+        Resend | Look | Leave => request.basic_auth(address, Some(question.password)),
     }
 }
