@@ -58,13 +58,37 @@ fn requests(http: &Client, api: &str, email: &str, password: &str) -> Vec<Reques
             requests.push(request().header("content-type", text).body(CANARY.repeat(4000)));
             requests.push(request().header("authorization", format!("Basic {CANARY}")));
             requests.push(request().header("authorization", format!("Bearer {CANARY}")));
-            requests.push(request().header("cookie", CANARY).header("user-agent", CANARY).header("referer", CANARY));
+            let fields =
+                ["cookie", "user-agent", "referer", "traceparent", "tracestate", "idempotency-key", "if-none-match"];
+            requests.push(fields.iter().fold(request(), |request, field| request.header(*field, CANARY)));
         }
     }
     for path in ["", "problems/", "docs/", "openapi.json?q=", "v1/users/", "readyz?q="] {
         requests.push(http.get(format!("{api}/{path}{CANARY}")));
         requests.push(http.delete(format!("{api}/{path}{CANARY}")));
     }
+    requests
+}
+
+/// What only an admin is not refused at once, and which changes nothing all the same.
+fn requests_of_an_admin(http: &Client, api: &str, id: &str) -> Vec<RequestBuilder> {
+    let mut requests = vec![];
+    for parameter in ["status", "email", "limit", "cursor"] {
+        requests.push(http.get(format!("{api}/v1/users?{parameter}={CANARY}")));
+    }
+    for body in [
+        json!({ "status": CANARY, "role": CANARY }),
+        json!({ "status": [CANARY], "role": { CANARY: CANARY } }),
+        json!({ "status": "active", "unknown": CANARY }),
+        json!(CANARY),
+    ] {
+        requests.push(http.patch(format!("{api}/v1/users/{id}")).json(&body));
+    }
+    for method in [Method::GET, Method::PATCH, Method::DELETE] {
+        requests.push(http.request(method, format!("{api}/v1/users/{CANARY}")).json(&json!({ "role": "user" })));
+    }
+    // Of the last admin.
+    requests.push(http.delete(format!("{api}/v1/users/{id}")));
     requests
 }
 
@@ -117,7 +141,7 @@ async fn no_log_metric_or_error_repeats_what_was_sent() {
         }
         let mut secrets = vec![CANARY.to_owned(), CODE_CANARY.to_owned()];
         if n == 0 {
-            for status in [201, 400, 401, 404, 405, 413, 415, 422, 429] {
+            for status in [201, 400, 401, 403, 404, 405, 413, 415, 422, 429] {
                 assert!(seen.contains(&status), "{status} was not made: {seen:?}");
             }
             let code = mock.code(&email, 1).await;
@@ -129,6 +153,17 @@ async fn no_log_metric_or_error_repeats_what_was_sent() {
             let answer = Answer::of(activation.json(&json!({ "code": code }))).await;
             assert_eq!(answer.status, 200, "{answer:?}");
             assert!(!format!("{answer:?}").contains(&code));
+            sqlx::query("UPDATE users SET role = 'admin'").execute(&db).await.unwrap();
+            let mut refused = vec![];
+            for request in requests_of_an_admin(&http, &api, answer.body["id"].as_str().unwrap()) {
+                let answer = Answer::of(request.basic_auth(&email, Some(&password))).await;
+                assert!(!format!("{answer:?}").contains(CANARY), "{answer:?}");
+                refused.push(answer.status.as_u16());
+            }
+            refused.sort_unstable();
+            refused.dedup();
+            assert_eq!(refused, [404, 409, 422]);
+            sqlx::query("UPDATE users SET role = 'user'").execute(&db).await.unwrap();
             let link = mail.lines().last().unwrap();
             assert_eq!(http.get(link).send().await.unwrap().status(), 200);
             assert_eq!(http.post(link).send().await.unwrap().status(), 410);
