@@ -191,7 +191,8 @@ impl Named {
 
 /// Shows users as they are read, or as one table.
 async fn list(users: &PgUsers, filter: &Filter, limit: Option<u32>, as_json: bool) -> Result<(), CliError> {
-    let mut left = limit.unwrap_or(if as_json { u32::MAX } else { FEW });
+    // One more, to see whether there are more.
+    let mut left = limit.unwrap_or(if as_json { u32::MAX } else { FEW + 1 });
     let (mut listed, mut after) = (vec![], None);
     loop {
         let asked = left.min(PAGE);
@@ -208,7 +209,18 @@ async fn list(users: &PgUsers, filter: &Filter, limit: Option<u32>, as_json: boo
             break;
         }
     }
-    if as_json { Ok(()) } else { print(&show::table(&listed)) }
+    if as_json {
+        return Ok(());
+    }
+    let hidden = limit.is_none() && listed.len() > FEW as usize;
+    if hidden {
+        listed.truncate(FEW as usize);
+    }
+    print(&show::table(&listed))?;
+    if hidden {
+        eprintln!("and more: --limit N shows so many, --json all");
+    }
+    Ok(())
 }
 
 async fn create(users: &PgUsers, email: &str, role: &str, passwords: &PasswordArgs) -> Result<User, CliError> {

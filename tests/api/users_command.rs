@@ -185,8 +185,11 @@ async fn many_users_are_made_and_listed_in_full() {
     let times: Vec<&str> = listed.iter().map(|user| user["created_at"].as_str().unwrap()).collect();
     assert!(listed.len() == 2101 && times.is_sorted_by(|newer, older| newer >= older), "{}", listed.len());
     assert_eq!(json(&service, &["list", "--limit", "1500"]).await, listed[..1500]);
-    let table = printed(users(&service, &["list"])).await;
+    let shown = output(&mut users(&service, &["list"])).await;
+    assert_eq!(String::from_utf8_lossy(&shown.stderr), "and more: --limit N shows so many, --json all\n");
+    let table = String::from_utf8(shown.stdout).unwrap();
     assert_eq!(table.lines().count(), 21);
+    assert_eq!(printed(users(&service, &["list", "--limit", "20"])).await, table);
     let column = table.find("EMAIL").unwrap();
     assert!(table.lines().skip(1).all(|line| line[column..].starts_with("user")), "{table}");
     assert_eq!(json(&service, &["list", "--email", "USER7@seed.example"]).await.len(), 1);
