@@ -146,13 +146,19 @@ await_mail() {
 # Shows the command that it reads, which asks how many seconds are left, and runs it once a second until there is nothing
 # left.
 count_down() {
-    local command left urgency bar
+    local command left before= urgency bar
     command=$(</dev/stdin)
     printf '\n%s$ %s%s   # once a second%s' "$bold" "$command" "$plain$dim" "$plain"
     pause
     echo
     [[ ! $terminal ]] || printf '\e[?25l'
+    # It is looked at more often, or what looking takes would make it skip seconds.
     while left=$(eval "$command"); ((left >= 0)); do
+        if [[ $left == "$before" ]]; then
+            sleep 0.2
+            continue
+        fi
+        before=$left
         if [[ $terminal ]]; then
             urgency "$left"
             printf -v bar '%*s' "$left" ''
@@ -160,7 +166,6 @@ count_down() {
         else
             echo "$left"
         fi
-        sleep 1
     done
     if [[ $terminal ]]; then
         printf '\r\e[K(integer) %d  %sgone%s\e[?25h\n' "$left" "$red$bold" "$plain"
