@@ -1,5 +1,5 @@
-//! What is counted and measured: each with its help text, and from the start at zero, because a counter that appears with
-//! its first event hides that event from a rate. Names and units are by Prometheus's conventions.
+//! What is counted and measured: each with its help text, and counters from the start at zero, because one that appears
+//! with its first event hides that event from a rate. Names and units are by Prometheus's conventions.
 //!
 //! Events are counted where they happen. What is looked up when somebody asks is in `app/gauges.rs`.
 
