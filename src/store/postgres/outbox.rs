@@ -26,6 +26,9 @@ pub enum Kind {
     PasswordChanged,
 }
 
+/// Their names in the database. Others are a later release's.
+const KINDS: [&str; 3] = ["code", "activated", "password_changed"];
+
 /// A mail that this process may send while it holds the lease.
 #[derive(Debug)]
 pub struct Claim {
@@ -82,7 +85,7 @@ impl Outbox {
                     r#"
                     WITH due AS MATERIALIZED (
                         SELECT id, unsent FROM outbox
-                        WHERE due_at <= now() AND kind IN ('code', 'activated', 'password_changed')
+                        WHERE due_at <= now() AND kind = ANY ($3)
                         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
                     ), claimed AS (
                         UPDATE outbox
@@ -104,6 +107,7 @@ impl Outbox {
                     "#,
                     i64::from(most),
                     self.lease.as_secs_f64(),
+                    &KINDS[..] as _,
                 )
                 .fetch_all(self.postgres.pool()),
             )
@@ -142,13 +146,15 @@ impl Outbox {
             .collect()
     }
 
-    /// How much there is to do for this release. Finished mails have no row, so there is little to count but when the provider fails.
+    /// How much there is to do for this release. Finished mails have no row, so there is little to count but when the
+    /// provider fails.
     pub async fn backlog(&self) -> Result<Backlog, StoreError> {
         let backlog = sqlx::query!(
             r#"
             SELECT count(*) AS "mails!", coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS "oldest!"
-            FROM outbox WHERE kind IN ('code', 'activated', 'password_changed')
-            "#
+            FROM outbox WHERE kind = ANY ($1)
+            "#,
+            &KINDS[..] as _,
         );
         let backlog = self.postgres.bounded(backlog.fetch_one(self.postgres.pool())).await?;
         let oldest = Duration::try_from_secs_f64(backlog.oldest).unwrap_or_default();

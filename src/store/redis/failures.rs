@@ -52,7 +52,6 @@ pub enum Refused {
 }
 
 /// An attempt that may be made. Its reservations pass by themselves if nobody says how it ended.
-#[derive(Debug)]
 #[must_use]
 pub struct Attempt {
     keys: [String; 2],

@@ -10,15 +10,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) struct Turns {
     at_once: usize,
     /// Of each key that somebody has a turn for, or waits for one.
-    taken: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
+    taken: Arc<Mutex<HashMap<String, Key>>>,
 }
 
-/// A turn, until it is dropped.
-#[derive(Debug)]
+struct Key {
+    turns: Arc<Semaphore>,
+    /// Who have a turn or wait for one.
+    people: usize,
+}
+
+/// A turn, or a wait for one, until it is dropped: whoever goes away while waiting leaves nothing behind.
 pub(super) struct Turn {
     turns: Turns,
     key: String,
-    semaphore: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -31,30 +35,26 @@ impl Turns {
     pub async fn take(&self, key: &str, max_wait: Duration) -> Option<Turn> {
         let semaphore = {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(taken.entry(key.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.at_once))))
+            let new = || Key { turns: Arc::new(Semaphore::new(self.at_once)), people: 0 };
+            let key = taken.entry(key.to_owned()).or_insert_with(new);
+            key.people += 1;
+            Arc::clone(&key.turns)
         };
-        // Whoever goes away while waiting leaves nothing behind.
-        let mut turn = Turn { turns: self.clone(), key: key.to_owned(), semaphore, permit: None };
-        let permit = tokio::time::timeout(max_wait, Arc::clone(&turn.semaphore).acquire_owned()).await.ok()?;
-        turn.permit = permit.ok();
+        let mut turn = Turn { turns: self.clone(), key: key.to_owned(), permit: None };
+        turn.permit = tokio::time::timeout(max_wait, semaphore.acquire_owned()).await.ok()?.ok();
         Some(turn)
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.permit = None;
         let mut taken = self.turns.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        // The map's and this one: nobody else has it, and nobody gets it but from the map.
-        if Arc::strong_count(&self.semaphore) == 2 {
-            taken.remove(&self.key);
+        if let Some(key) = taken.get_mut(&self.key) {
+            key.people -= 1;
+            if key.people == 0 {
+                taken.remove(&self.key);
+            }
         }
-    }
-}
-
-impl std::fmt::Debug for Turns {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Turns(…)")
     }
 }
 
