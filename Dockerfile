@@ -12,22 +12,37 @@ WORKDIR /src
 ENV CARGO_INCREMENTAL=0
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
-# An empty program stands in for ours while its dependencies are compiled.
-RUN mkdir -p src tests/api \
-    && touch src/lib.rs \
-    && echo 'fn main() {}' | tee src/main.rs >tests/api/main.rs \
+COPY crates/dev-stack/Cargo.toml crates/dev-stack/
+COPY crates/mail-mock/Cargo.toml crates/mail-mock/
+# Empty programs stand in for ours while their dependencies are compiled.
+RUN mkdir -p src tests/api crates/dev-stack/src crates/mail-mock/src \
+    && touch src/lib.rs crates/dev-stack/src/lib.rs crates/mail-mock/src/lib.rs \
+    && echo 'fn main() {}' | tee src/main.rs crates/mail-mock/src/main.rs >tests/api/main.rs \
     && cargo fetch --locked
 
-# --- the service ----------------------------------------------------------------------------------------------------
+# --- the service and the mock mail provider -------------------------------------------------------------------------
 
 FROM crates AS build
-# What was made of the empty program has to go: cargo compares times, and our files may be older than that.
-RUN cargo build --release --locked --offline && cargo clean --release --offline --package sixty
+# The service is built without `dev` and `mail-mock`, so without what only they need.
+ARG SERVICE="--package sixty --no-default-features"
+ARG BUILD="cargo build --release --locked --offline"
+# What the empty programs became has to go: cargo compares times, and our files may be older.
+RUN $BUILD $SERVICE && $BUILD --package mail-mock \
+    && cargo clean --release --offline --package sixty --package mail-mock
 COPY build.rs askama.toml ./
 COPY .sqlx .sqlx
 COPY sql sql
 COPY src src
-RUN cargo build --release --locked --offline
+COPY crates crates
+RUN $BUILD $SERVICE && $BUILD --package mail-mock
+
+FROM debian:bookworm-slim AS mail-mock
+COPY --from=build /src/target/release/mail-mock /usr/local/bin/mail-mock
+USER 10001:10001
+ENV MAIL_MOCK_ADDR=0.0.0.0:8025
+EXPOSE 8025
+HEALTHCHECK --interval=2s --timeout=5s --start-period=30s CMD ["mail-mock", "healthcheck"]
+ENTRYPOINT ["mail-mock"]
 
 FROM debian:bookworm-slim AS service
 RUN apt-get update \
@@ -40,7 +55,6 @@ USER 10001:10001
 # what is under way gets a little less.
 ENV API_ADDR=0.0.0.0:8000 \
     OPS_ADDR=0.0.0.0:9000 \
-    MAIL_MOCK_ADDR=0.0.0.0:8025 \
     SHUTDOWN_GRACE=8s
 EXPOSE 8000 9000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s CMD ["sixty", "healthcheck"]
@@ -56,7 +70,8 @@ RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         chromium chromium-driver curl postgresql postgresql-client redis-server redis-tools \
     && rm -rf /var/lib/apt/lists/*
-RUN cargo test --no-run --locked --offline && cargo clean --offline --package sixty
+RUN cargo test --no-run --locked --offline \
+    && cargo clean --offline --package sixty --package mail-mock --package dev-stack
 COPY . .
 RUN cargo test --no-run --locked --offline
 CMD ["cargo", "test", "--locked", "--offline", "--", "--include-ignored"]

@@ -70,9 +70,8 @@
 //!   without them ([`http::client_limits`]).
 //! - [`app`] alone knows everyone. [`config`] knows the types that it fills.
 //!
-//! [`mail_mock`] and [`dev`] stand outside all this. They are adapters of the machine that one develops on, a provider to
-//! talk to and servers to talk to, and know no other module; of them only [`cli`] knows, which also lends the mock the
-//! accept loop of [`http::server`].
+//! `crates/mail-mock` and `crates/dev-stack` stand outside all this: a provider to talk to and servers to talk to, for
+//! development and tests. Only [`cli`] uses them, under the feature `dev`.
 //!
 //! # Where things live
 //!
@@ -118,13 +117,11 @@ pub mod accounts;
 pub mod app;
 pub mod cli;
 pub mod config;
-pub mod dev;
 pub mod domain;
 pub mod entropy;
 pub mod events;
 pub mod http;
 pub mod mail;
-pub mod mail_mock;
 pub mod passwords;
 pub mod store;
 pub mod telemetry;

@@ -7,12 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use dev_stack::{Stack, StackOptions};
+use mail_mock::{MailMock, Options};
 use poem::EndpointExt as _;
 use reqwest::{Client, Response};
 use serde_json::json;
-use sixty::dev::{Stack, StackOptions};
 use sixty::http::server::{self, ServerLimits};
-use sixty::mail_mock::{MailMock, Options};
 use sqlx::{Connection as _, PgConnection};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;

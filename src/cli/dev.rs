@@ -10,7 +10,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use dev_stack::{ENV_FILE, Event, Stack, StackOptions};
 use futures_util::StreamExt as _;
+use mail_mock::cli::FaultArgs;
+use mail_mock::{Credentials, MailMock, Options};
 use redis::RedisResult;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -18,13 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::addresses::Addresses;
-use super::mail_mock::{self, MockArgs};
 use super::{CliError, on_signal, print};
 use crate::app::App;
 use crate::config::{Config, ServiceArgs};
-use crate::dev::{ENV_FILE, Event, Stack, StackOptions};
 use crate::entropy::Entropy;
-use crate::mail_mock::MailMock;
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -51,7 +51,7 @@ pub struct DevArgs {
     #[arg(long, env, value_name = "FOLDER")]
     dev_folder: Option<PathBuf>,
     #[command(flatten)]
-    mock: MockArgs,
+    faults: FaultArgs,
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -66,7 +66,14 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let api = Port::take("API_ADDR", args.api_addr, 8000).await?;
     let mail = Port::take("MAIL_MOCK_ADDR", args.mail_mock_addr, 8025).await?;
     let ops = Port::take("OPS_ADDR", args.ops_addr, 9000).await?;
-    let mock = args.mock.mock(args.service.mail.mailjet.clone(), Some(format!("http://{}", api.addr)))?;
+    let mailjet = args.service.mail.mailjet.clone();
+    let mailjet = mailjet.mailjet_api_key.zip(mailjet.mailjet_api_secret);
+    let mock = Options {
+        faults: args.faults.faults()?,
+        mailjet: mailjet.map(|(key, secret)| Credentials { key, secret }),
+        api_url: Some(format!("http://{}", api.addr)),
+    };
+    let mock = MailMock::new(mock, mail_mock::random_seed());
     let mut service = args.service;
     service
         .codes

@@ -1,8 +1,11 @@
 //! The command line: a file a command.
 
+#[cfg(feature = "dev")]
 mod addresses;
+#[cfg(feature = "dev")]
 pub mod dev;
 pub mod healthcheck;
+#[cfg(feature = "dev")]
 pub mod mail_mock;
 pub mod migrate;
 pub mod openapi;
@@ -20,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::AppError;
 use crate::config::BadSetting;
-use crate::dev::guardian;
+#[cfg(feature = "dev")]
+use dev_stack::guardian;
 
+#[cfg(feature = "dev")]
 const BEGIN: &str = "\
 Begin with `sixty dev`: it needs no setting.
 
@@ -30,8 +35,16 @@ Every setting is a flag and an environment variable of the same name: --code-ttl
 
 Tab completes all of it after `source <(sixty completions bash)`; zsh and fish: `sixty completions -h`.";
 
+#[cfg(not(feature = "dev"))]
+const BEGIN: &str = "\
+Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. After a command \
+-h lists its settings in short, --help with their variables and defaults.
+
+Tab completes all of it after `source <(sixty completions bash)`; zsh and fish: `sixty completions -h`.";
+
 const SETTINGS: &str = "Every setting is a flag and an environment variable of the same name; the flag wins.";
 
+#[cfg(feature = "dev")]
 const DEV_SETTINGS: &str = "\
 Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. The flag wins. \
 A TIME is written like 250ms, 60s or 4h. None is needed.";
@@ -61,14 +74,16 @@ enum Subcommands {
     ///
     /// A private PostgreSQL and Redis, a mock mail provider and the API, until Ctrl-C. What runs here already is not
     /// touched.
+    #[cfg(feature = "dev")]
     #[command(after_help = DEV_SETTINGS)]
     Dev(Box<dev::DevArgs>),
     /// Run the API and the mail worker against existing stores
     #[command(override_usage = "sixty serve [OPTIONS]", after_help = SERVE_SETTINGS)]
     Serve(Box<crate::config::ServeArgs>),
     /// Run the mock mail provider alone
+    #[cfg(feature = "dev")]
     #[command(after_help = SETTINGS)]
-    MailMock(mail_mock::MailMockArgs),
+    MailMock(::mail_mock::cli::MailMockArgs),
     /// Apply, revert or list the database's migrations
     #[command(after_help = SETTINGS)]
     Migrate(migrate::MigrateArgs),
@@ -84,6 +99,7 @@ enum Subcommands {
     /// Print a shell's completion script
     #[command(after_help = COMPLETIONS)]
     Completions { shell: clap_complete::Shell },
+    #[cfg(feature = "dev")]
     #[command(hide = true)]
     Guardian(guardian::Arguments),
 }
@@ -118,6 +134,7 @@ pub fn run() -> ExitCode {
     };
     let outcome = match command {
         // Its children are tied to the main thread's life, so it makes its own runtime there.
+        #[cfg(feature = "dev")]
         Subcommands::Guardian(args) => return guardian::run(&args),
         Subcommands::Completions { shell } => {
             let mut script = Vec::new();
@@ -126,8 +143,10 @@ pub fn run() -> ExitCode {
             clap_complete::generate(shell, &mut Command::new("sixty").subcommands(visible), "sixty", &mut script);
             print(&String::from_utf8_lossy(&script))
         }
+        #[cfg(feature = "dev")]
         Subcommands::Dev(args) => in_runtime(dev::run(*args)),
         Subcommands::Serve(args) => in_runtime(serve::run(*args)),
+        #[cfg(feature = "dev")]
         Subcommands::MailMock(args) => in_runtime(mail_mock::run(args)),
         Subcommands::Migrate(args) => in_runtime(migrate::run(args)),
         Subcommands::Users(args) => in_runtime(users::run(args)),
@@ -144,36 +163,56 @@ pub fn run() -> ExitCode {
 }
 
 fn command() -> Command {
-    Cli::command()
-        .mut_subcommand("dev", |dev| {
-            // Codes are shown there, that is the point of it; and one person tries out what a whole network may not.
-            dev.mut_arg("code_storage", |storage| storage.default_value("plain"))
-                .mut_arg("client_limits", |limits| limits.default_value("false"))
-                // It draws one of its own.
-                .mut_arg("code_secret", |secret| secret.required(false))
-        })
+    let command = Cli::command()
         // Before the action and after it.
         .mut_subcommand("migrate", |migrate| migrate.mut_args(|arg| arg.global(true)))
-        .mut_subcommand("users", |users| users.mut_args(|arg| arg.global(true)))
-        // A help page is pasted into mails and issues, and some values are secrets.
-        .mut_subcommands(without_values)
+        .mut_subcommand("users", |users| users.mut_args(|arg| arg.global(true)));
+    // A help page is pasted into mails and issues, and some values are secrets.
+    with_dev_defaults(command).mut_subcommands(without_values)
+}
+
+#[cfg(feature = "dev")]
+fn with_dev_defaults(command: Command) -> Command {
+    command.mut_subcommand("dev", |dev| {
+        // Codes are shown there, that is the point of it; and one person tries out what a whole network may not.
+        dev.mut_arg("code_storage", |storage| storage.default_value("plain"))
+            .mut_arg("client_limits", |limits| limits.default_value("false"))
+            // It draws one of its own.
+            .mut_arg("code_secret", |secret| secret.required(false))
+    })
+}
+
+#[cfg(not(feature = "dev"))]
+fn with_dev_defaults(command: Command) -> Command {
+    command
 }
 
 fn without_values(command: Command) -> Command {
     command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(without_values)
 }
 
-/// A line a setting; of dev's those that one changes there.
+/// A line a setting.
 fn brief_help(command: Command) -> Command {
     let brief = |arg: Arg| match arg.get_env() {
         Some(_) => arg.hide_env(true).hide_default_value(true).hide_possible_values(true),
         None => arg,
     };
-    command.mut_subcommands(|command| command.mut_args(brief)).mut_subcommand("dev", |dev| {
+    brief_dev_help(command.mut_subcommands(|command| command.mut_args(brief)))
+}
+
+/// Of dev's settings those that one changes there.
+#[cfg(feature = "dev")]
+fn brief_dev_help(command: Command) -> Command {
+    command.mut_subcommand("dev", |dev| {
         let rare = |arg: &Arg| arg.get_help_heading().is_some_and(|it| ["Passwords", "Mail", "Limits"].contains(&it));
         dev.mut_args(|arg| if rare(&arg) { arg.hide_short_help(true) } else { arg })
             .after_help(format!("{DEV_SETTINGS} --help also lists those of passwords, mail and limits."))
     })
+}
+
+#[cfg(not(feature = "dev"))]
+fn brief_dev_help(command: Command) -> Command {
+    command
 }
 
 fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {

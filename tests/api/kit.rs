@@ -6,13 +6,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Parser;
+use dev_stack::{Stack, StackOptions};
+use mail_mock::{MailMock, Options};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sixty::app::App;
 use sixty::config::{Config, ServeArgs};
-use sixty::dev::{Stack, StackOptions};
-use sixty::http::server::{self, ServerLimits};
-use sixty::mail_mock::{MailMock, Options};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -188,11 +187,10 @@ pub async fn run(flags: &[&str], stop: CancellationToken) -> String {
 }
 
 /// A provider of a test's own; returns its URL.
-pub async fn mail_mock(options: Options, stop: CancellationToken) -> String {
+pub async fn start_mail_mock(options: Options, stop: CancellationToken) -> String {
     let mail = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mail_url = format!("http://{}", mail.local_addr().unwrap());
-    let limits = ServerLimits { max_connections: 256, stall_timeout: Duration::from_secs(10) };
-    tokio::spawn(server::serve(mail, MailMock::new(options, 60).endpoint(), limits, stop));
+    tokio::spawn(async move { mail_mock::serve(mail, &MailMock::new(options, 60), stop).await });
     mail_url
 }
 
@@ -204,7 +202,7 @@ impl Service {
     /// Flags as `sixty serve` takes them.
     pub async fn start_with(flags: &[&str]) -> Self {
         let stop = CancellationToken::new();
-        let mail_url = mail_mock(Options::default(), stop.clone()).await;
+        let mail_url = start_mail_mock(Options::default(), stop.clone()).await;
         Self::join(&database().await, &format!("t{}", unique()), &mail_url, flags, stop).await
     }
 

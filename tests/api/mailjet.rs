@@ -1,10 +1,10 @@
 //! A provider that speaks Mailjet's dialect.
 
+use mail_mock::{Credentials, Options};
 use serde_json::{Value, json};
-use sixty::mail_mock::{Credentials, Options};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::kit::{PASSWORD, Service, mail_mock};
+use crate::kit::{PASSWORD, Service, start_mail_mock};
 
 const ADA: &str = "ada@example.com";
 
@@ -12,7 +12,7 @@ const ADA: &str = "ada@example.com";
 async fn service(secret: &str) -> (Service, DropGuard) {
     let stop = CancellationToken::new();
     let credentials = Credentials { key: "key".into(), secret: "secret".into() };
-    let mail_url = mail_mock(Options { mailjet: Some(credentials), ..Options::default() }, stop.clone()).await;
+    let mail_url = start_mail_mock(Options { mailjet: Some(credentials), ..Options::default() }, stop.clone()).await;
     let secret = format!("--mailjet-api-secret={secret}");
     let flags = ["--mail-url", &mail_url, "--mail-dialect=mailjet", "--mailjet-api-key=key", &secret];
     let mut service = Service::start_with(&flags).await;

@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use dev_stack::{Stack, StackOptions};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
-use sixty::dev::{Stack, StackOptions};
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};

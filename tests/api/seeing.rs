@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use mail_mock::Options;
 use nix::sys::signal::Signal;
 use regex::Regex;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use sixty::mail_mock::Options;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::kit::{CODE_SECRET, PASSWORD, Service, database, eventually, mail_mock, stack, unique, wrong};
+use crate::kit::{CODE_SECRET, PASSWORD, Service, database, eventually, stack, start_mail_mock, unique, wrong};
 use crate::process::{Running, sixty};
 
 const ADA: &str = "ada@example.com";
@@ -28,7 +28,7 @@ struct Watched {
 impl Watched {
     async fn serve(flags: &[&str]) -> Self {
         let stop = CancellationToken::new();
-        let mail_url = mail_mock(Options::default(), stop.clone()).await;
+        let mail_url = start_mail_mock(Options::default(), stop.clone()).await;
         let (database_url, prefix) = (database().await, format!("t{}", unique()));
         let mut serve = sixty(&["serve", "--client-limits=false", "--code-secret", CODE_SECRET]);
         serve.args(["--database-url", &database_url, "--redis-url", stack().redis_url()]);

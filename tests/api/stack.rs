@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
+use dev_stack::{Event, Stack, StackError, StackOptions};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use sixty::dev::{Event, Stack, StackError, StackOptions};
 use sqlx::{Connection, PgConnection};
 
 use super::kit::eventually;

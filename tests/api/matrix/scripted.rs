@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use mail_mock::{MailMock, Options};
 use poem::http::StatusCode;
 use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
 use serde_json::Value;
 use sixty::http::server::{self, ServerLimits};
-use sixty::mail_mock::{MailMock, Options};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};

@@ -96,8 +96,8 @@ mod tests {
     use poem::http::Method;
     use serde_json::{Value, json};
 
-    use super::super::tests::{call, mail_to, mock, order, read, send};
     use super::*;
+    use crate::tests::{call, mail_to, mock, order, read, send};
 
     fn code_mail(address: &str) -> Value {
         let mut mail = mail_to(address);
@@ -132,7 +132,7 @@ mod tests {
             assert_ne!(changed["version"], version, "{change}");
             version = changed["version"].take();
         }
-        let other = MailMock::new(super::super::Options::default(), 2);
+        let other = MailMock::new(crate::Options::default(), 2);
         assert!(view(&other, &version).now_or_never().is_some(), "another mock is news");
     }
 

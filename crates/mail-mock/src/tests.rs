@@ -3,13 +3,12 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt;
-use hyper_util::rt::TokioIo;
 use poem::http::{Method, StatusCode};
-use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Body, Endpoint, Request, Response};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -327,23 +326,11 @@ async fn a_mails_html_is_served_without_any_right() {
     }
 }
 
-/// Serves connections as the program does: hyper's HTTP/1 server, one task each.
 async fn serve(mock: &MailMock) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let endpoint = Arc::new(mock.endpoint());
-    tokio::spawn(async move {
-        while let Ok((stream, peer)) = listener.accept().await {
-            let endpoint = Arc::clone(&endpoint);
-            let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                let endpoint = Arc::clone(&endpoint);
-                let scheme = poem::http::uri::Scheme::HTTP;
-                let request = Request::from((request, LocalAddr(address.into()), RemoteAddr(peer.into()), scheme));
-                async move { Ok::<_, std::convert::Infallible>(hyper::Response::from(endpoint.get_response(request).await)) }
-            });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-        }
-    });
+    let mock = mock.clone();
+    tokio::spawn(async move { super::serve(listener, &mock, CancellationToken::new()).await });
     address
 }
 

@@ -47,7 +47,7 @@ fn lifetime(html: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail_mock::inbox::Mailbox;
+    use crate::inbox::Mailbox;
 
     fn code(subject: &str, text: &str, html: &str) -> Option<(String, u64)> {
         let from = Mailbox { name: String::new(), address: "a@example.org".into() };

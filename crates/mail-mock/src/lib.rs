@@ -1,8 +1,9 @@
 //! A mail provider that delivers nothing: it keeps what it takes, shows it, and fails on order.
 //!
 //! It speaks Mailpit's API and Mailjet's Send API v3.1, so it stands in for either; a real Mailpit can take its place.
-//! It knows nothing of the rest of the service and may be reached only through HTTP.
+//! It depends on no other crate of this workspace and is reached by HTTP alone.
 
+pub mod cli;
 mod code;
 mod faults;
 mod inbox;
@@ -11,6 +12,7 @@ mod mailjet;
 mod mailpit;
 mod page;
 mod query;
+mod serve;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -20,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{EndpointExt, IntoEndpoint, Request, Response, Route, RouteMethod, get, handler, post};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::rngs::{StdRng, SysRng};
+use rand::{RngExt, SeedableRng, TryRng as _};
 use time::OffsetDateTime;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 use tokio::sync::watch;
@@ -33,6 +35,7 @@ use faults::Hits;
 pub use faults::{Faults, FaultsError};
 use inbox::{Inbox, Key, Letter, Mail};
 pub use mailjet::Credentials;
+pub use serve::serve;
 
 /// How a mock behaves from its start.
 #[derive(Debug, Clone, Default)]
@@ -154,6 +157,15 @@ impl MailMock {
     fn chance(&self, share: f64) -> bool {
         self.state().rng.random::<f64>() < share
     }
+}
+
+/// Returns a seed that no other run has.
+///
+/// # Panics
+/// When the operating system has no randomness.
+#[must_use]
+pub fn random_seed() -> u64 {
+    SysRng.try_next_u64().expect("the operating system gives randomness")
 }
 
 fn random_id(rng: &mut StdRng) -> Uuid {

@@ -1,0 +1,54 @@
+//! The mock's HTTP server.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use poem::http::uri::Scheme;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Endpoint as _, Request};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::MailMock;
+
+/// The longest wait for open requests at the end. A fault may delay an answer for much longer.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+/// The pause after a failed `accept`. Without it the loop would spin while no file descriptor is free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves HTTP/1.1 until `stop`, then lets open requests finish for at most a second.
+///
+/// hyper is driven directly: the fault `drop_rate` closes a connection by an error in the answer's body.
+pub async fn serve(listener: TcpListener, mock: &MailMock, stop: CancellationToken) {
+    let endpoint = Arc::new(mock.endpoint());
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, peer)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let local = LocalAddr(Addr::SocketAddr(stream.local_addr().unwrap_or(peer)));
+        let remote = RemoteAddr(Addr::SocketAddr(peer));
+        let endpoint = Arc::clone(&endpoint);
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let request = Request::from((request, local.clone(), remote.clone(), Scheme::HTTP));
+            let endpoint = Arc::clone(&endpoint);
+            async move { Ok::<_, Infallible>(hyper::Response::from(endpoint.get_response(request).await)) }
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        // An error here is a dropped answer, or a client that went away.
+        tokio::spawn(connections.watch(connection));
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(SHUTDOWN_GRACE, connections.shutdown()).await;
+}
