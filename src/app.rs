@@ -21,7 +21,6 @@ use crate::accounts::register::ExistingAccount;
 use crate::config::Config;
 use crate::domain::pacing::Pacing;
 use crate::domain::policy::Policy;
-use crate::entropy::Entropy;
 use crate::events::Relay;
 use crate::http::client_limits::ClientLimits;
 use crate::http::health::Health;
@@ -32,6 +31,7 @@ use crate::mail::circuit::Circuit;
 use crate::mail::provider::Provider;
 use crate::mail::worker::Worker;
 use crate::passwords::{HashCost, Hasher};
+use crate::rng::Rng;
 use crate::store::postgres::outbox::Outbox;
 use crate::store::postgres::users::PgUsers;
 use crate::store::postgres::{MigrateError, Migration, Postgres, PostgresConfig, State};
@@ -92,7 +92,7 @@ impl App {
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let public_url = self.config.public_url.clone().unwrap_or_else(|| public_url(self.api_addr()));
         let Self { config, clients: Clients { postgres, redis, provider }, api, ops, metrics } = self;
-        let entropy = Entropy::from_system();
+        let rng = Rng::from_system();
         let users = Arc::new(PgUsers::new(postgres.clone(), config.pacing));
         let codes = Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl));
         let hasher = Hasher::start(config.hash_cost, config.hash_threads, config.hash_max_wait);
@@ -126,12 +126,12 @@ impl App {
             Arc::clone(&users),
             Arc::clone(&codes),
             hasher,
-            entropy.clone(),
+            rng.clone(),
             Arc::clone(&mail_queued),
             config.existing_account,
         );
         let announcement = health.clone().announce();
-        let api_routes = routes::api(accounts, config.policy, health.clone(), entropy.clone(), edge);
+        let api_routes = routes::api(accounts, config.policy, health.clone(), rng.clone(), edge);
         let metrics = move || {
             let (gauges, metrics) = (gauges.clone(), Arc::clone(&metrics));
             async move {
@@ -139,7 +139,7 @@ impl App {
                 metrics()
             }
         };
-        let ops_routes = routes::ops(metrics, health, entropy.clone(), config.body_timeout);
+        let ops_routes = routes::ops(metrics, health, rng.clone(), config.body_timeout);
         let worker = Worker {
             outbox,
             codes,
@@ -150,7 +150,7 @@ impl App {
             give_up_after: config.mail_give_up,
             concurrency: config.mail_concurrency,
             circuit: Circuit::default(),
-            entropy,
+            rng,
             queued: mail_queued,
         };
         // Every part owns what it uses, so that the whole may be spawned.
@@ -244,8 +244,8 @@ pub fn document() -> Document {
     let users = PgUsers::new(Postgres::new(&postgres).expect(nowhere), Pacing::default());
     let codes = RedisCodes::new(Redis::new(&redis).expect(nowhere), CodeStorage::Plain, Duration::ZERO);
     let hasher = Hasher::start(HashCost::default(), 0, Duration::ZERO);
-    let (entropy, queued) = (Entropy::from_system(), Arc::new(Notify::new()));
-    let accounts = Accounts::new(Arc::new(users), Arc::new(codes), hasher, entropy, queued, ExistingAccount::Hide);
+    let (rng, queued) = (Rng::from_system(), Arc::new(Notify::new()));
+    let accounts = Accounts::new(Arc::new(users), Arc::new(codes), hasher, rng, queued, ExistingAccount::Hide);
     let policy = Policy::default();
     Document::of(&openapi::service(accounts, policy, ClientLimits(None)), &policy, &Operator::default())
 }

@@ -16,7 +16,7 @@
 //!
 //! `POST /v1/users` enters by the accept loop ([`http::server`]), passes what happens around every request
 //! ([`http::routes`], [`http::limits`], [`http::client`]), and is parsed into [`Email`] and [`Password`] by
-//! [`http::users`]. Then [`Accounts::register`] reads straight down: [`Users::standing`] gives the address's recipe
+//! [`http::users`]. Then [`Accounts::register`] reads straight down: [`Users::address_state`] gives the address's params
 //! (salt and cost), the [`Hasher`] evaluates argon2id on a thread of its own, and [`Users::register`] writes the grant,
 //! the pending user and the mail to be sent in one transaction. The answer is 201, and nobody has looked whether the
 //! address has an account.
@@ -30,7 +30,7 @@
 //! # One activation
 //!
 //! `POST /v1/users/me/activation` brings credentials ([`http::auth`]) and a code. [`Accounts::authenticate`] evaluates
-//! argon2id once, because all rows of an address share their recipe, and finds the row that the password fits.
+//! argon2id once, because all rows of an address share their params, and finds the row that the password fits.
 //! [`Accounts::activate`] then asks Redis ([`Codes::redeem`]: one script that compares, counts, and destroys on the third
 //! miss), and PostgreSQL ([`Users::activate`]: an `UPDATE` of this row, if it is still pending), whose word is final; and
 //! drops the code ([`Codes::discard`]). The same statement queues the mail that tells the account's owner. A crash at any
@@ -60,8 +60,8 @@
 //! ```
 //!
 //! - [`domain`] knows nobody: no I/O, no clock, no randomness.
-//! - [`accounts`] knows [`domain`], [`passwords`], [`entropy`], and its stores by their traits alone. `memory.rs` has
-//!   twins of them for tests in milliseconds, `contract.rs` what twins and real stores must both pass, and `model.rs` a
+//! - [`accounts`] knows [`domain`], [`passwords`], [`rng`], and its stores by their traits alone. `memory.rs` has
+//!   service of them for tests in milliseconds, `contract.rs` what service and real stores must both pass, and `model.rs` a
 //!   model that predicts the use cases' answers to any story; these three are there with the feature `testing`, which the
 //!   tests switch on.
 //! - [`store`] implements the traits. [`mail`] uses the [`Codes`] trait and, concretely, the [`Outbox`]: a trait for it
@@ -83,7 +83,7 @@
 //! | the words of a mail | `src/mail/templates/` |
 //! | what other programs are told | written by the statements of [`store::postgres`], relayed by [`events`] |
 //! | time | PostgreSQL's and Redis's clocks; what needs it is given it |
-//! | randomness | [`entropy`] |
+//! | randomness | [`rng`] |
 //! | logs, traces and metrics | [`telemetry`]; figures that are looked up when asked for: `app/gauges.rs` |
 //! | unit tests | below the code that they test; from outside: `tests/api/` |
 //!
@@ -110,7 +110,7 @@
 //! [`Users::activate`]: accounts::ports::Users::activate
 //! [`Users::disown`]: accounts::ports::Users::disown
 //! [`Users::register`]: accounts::ports::Users::register
-//! [`Users::standing`]: accounts::ports::Users::standing
+//! [`Users::address_state`]: accounts::ports::Users::address_state
 //! [`Worker::run`]: mail::worker::Worker::run
 
 pub mod accounts;
@@ -118,10 +118,12 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
-pub mod entropy;
 pub mod events;
 pub mod http;
 pub mod mail;
 pub mod passwords;
+pub mod rng;
 pub mod store;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -34,7 +34,7 @@ pub struct HashCost {
 
 /// How the hashes of an address are made. All of its rows share it, so that one evaluation is compared with each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recipe {
+pub struct HashParams {
     pub salt: Salt,
     pub cost: HashCost,
 }
@@ -46,7 +46,7 @@ pub struct Digest([u8; 32]);
 /// A digest with all that is needed to make it again, as in a PHC string.
 #[derive(Clone)]
 pub struct PasswordHash {
-    pub recipe: Recipe,
+    pub params: HashParams,
     digest: Digest,
 }
 
@@ -97,7 +97,7 @@ impl HashCost {
     }
 }
 
-impl Recipe {
+impl HashParams {
     fn evaluate(self, password: &Password, memory: &mut Vec<Block>) -> Digest {
         let params = self.cost.params().expect("checked by new");
         let blocks = params.block_count();
@@ -144,14 +144,14 @@ impl Default for HashCost {
 }
 
 impl PasswordHash {
-    /// Whether the digest is this hash's, in constant time. It must have been made by this recipe.
+    /// Whether the digest is this hash's, in constant time. It must have been made by this params.
     pub fn matches(&self, digest: &Digest) -> bool {
         self.digest.0.ct_eq(&digest.0).into()
     }
 
     /// `$argon2id$v=19$m=…,t=…,p=…$salt$digest`
     pub fn to_phc(&self) -> String {
-        let Recipe { salt, cost } = self.recipe;
+        let HashParams { salt, cost } = self.params;
         let (salt, digest) = (STANDARD_NO_PAD.encode(salt.0), STANDARD_NO_PAD.encode(self.digest.0));
         format!("$argon2id$v=19${cost}${salt}${digest}")
     }
@@ -162,8 +162,8 @@ impl PasswordHash {
             let cost = parts.next()?.parse().ok()?;
             let salt = STANDARD_NO_PAD.decode(parts.next()?).ok()?.try_into().ok()?;
             let digest = STANDARD_NO_PAD.decode(parts.next()?).ok()?.try_into().ok()?;
-            let recipe = Recipe { salt: Salt(salt), cost };
-            parts.next().is_none().then_some(Self { recipe, digest: Digest(digest) })
+            let params = HashParams { salt: Salt(salt), cost };
+            parts.next().is_none().then_some(Self { params, digest: Digest(digest) })
         };
         parse().ok_or(PhcError)
     }
@@ -172,13 +172,13 @@ impl PasswordHash {
 /// Without salt or digest: a hash in a log is half a password.
 impl std::fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordHash").field("cost", &self.recipe.cost).finish_non_exhaustive()
+        f.debug_struct("PasswordHash").field("cost", &self.params.cost).finish_non_exhaustive()
     }
 }
 
 struct Job {
     password: Password,
-    recipe: Recipe,
+    params: HashParams,
     since: Instant,
     answer: oneshot::Sender<Digest>,
 }
@@ -224,9 +224,9 @@ impl Hasher {
         Self { jobs, load, cost, max_wait }
     }
 
-    /// The recipe of an address that has none yet.
-    pub fn recipe(&self, salt: Salt) -> Recipe {
-        Recipe { salt, cost: self.cost }
+    /// The params of an address that has none yet.
+    pub fn params(&self, salt: Salt) -> HashParams {
+        HashParams { salt, cost: self.cost }
     }
 
     pub fn threads(&self) -> usize {
@@ -243,21 +243,21 @@ impl Hasher {
         self.cost
     }
 
-    pub async fn hash(&self, password: Password, recipe: Recipe) -> Result<PasswordHash, Overloaded> {
-        let digest = self.evaluate(password, recipe).await?;
-        Ok(PasswordHash { recipe, digest })
+    pub async fn hash(&self, password: Password, params: HashParams) -> Result<PasswordHash, Overloaded> {
+        let digest = self.evaluate(password, params).await?;
+        Ok(PasswordHash { params, digest })
     }
 
     /// Does no less work than an evaluation at today's cost: an address that is still hashed at a lower one takes as long
     /// as an unknown one.
-    pub async fn evaluate(&self, password: Password, recipe: Recipe) -> Result<Digest, Overloaded> {
+    pub async fn evaluate(&self, password: Password, params: HashParams) -> Result<Digest, Overloaded> {
         let wait = self.load.predicted_wait();
         if wait > self.max_wait {
             return Err(refused(wait));
         }
         let (answer, digest) = oneshot::channel();
         self.load.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.jobs.try_send(Job { password, recipe, since: Instant::now(), answer }).is_err() {
+        if self.jobs.try_send(Job { password, params, since: Instant::now(), answer }).is_err() {
             self.load.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(refused(self.max_wait));
         }
@@ -273,15 +273,15 @@ fn refused(retry_after: Duration) -> Overloaded {
 fn work(queue: &Mutex<Receiver<Job>>, load: &Load, cost: HashCost) {
     let blocks = cost.params().expect("checked by new").block_count();
     let mut memory = Vec::new();
-    while let Some(Job { password, recipe, since, answer }) = next(queue, &mut memory) {
+    while let Some(Job { password, params, since, answer }) = next(queue, &mut memory) {
         let start = Instant::now();
         histogram!("sixty_hasher_wait_seconds").record(start - since);
         // A panic here would take the thread for good; its message goes to the log by way of the panic hook.
         let digest = catch_unwind(AssertUnwindSafe(|| {
-            if let Some(missing) = recipe.cost.up_to(cost) {
-                Recipe { cost: missing, ..recipe }.evaluate(&password, &mut memory);
+            if let Some(missing) = params.cost.up_to(cost) {
+                HashParams { cost: missing, ..params }.evaluate(&password, &mut memory);
             }
-            recipe.evaluate(&password, &mut memory)
+            params.evaluate(&password, &mut memory)
         }));
         let took = start.elapsed();
         histogram!("sixty_hasher_evaluation_seconds").record(took);
@@ -324,10 +324,10 @@ mod tests {
     #[tokio::test]
     async fn a_hash_matches_its_password_and_no_other() {
         let hasher = Hasher::start(cheap(), 2, Duration::from_secs(1));
-        let recipe = hasher.recipe(Salt([1; 16]));
-        let hash = hasher.hash(password("correct horse"), recipe).await.unwrap();
-        let again = hasher.evaluate(password("correct horse"), recipe).await.unwrap();
-        let other = hasher.evaluate(password("battery staple"), recipe).await.unwrap();
+        let params = hasher.params(Salt([1; 16]));
+        let hash = hasher.hash(password("correct horse"), params).await.unwrap();
+        let again = hasher.evaluate(password("correct horse"), params).await.unwrap();
+        let other = hasher.evaluate(password("battery staple"), params).await.unwrap();
         assert!(hash.matches(&again));
         assert!(!hash.matches(&other));
     }
@@ -335,13 +335,13 @@ mod tests {
     #[tokio::test]
     async fn a_phc_string_survives_the_round_trip_and_reused_memory_changes_nothing() {
         let hasher = Hasher::start(cheap(), 1, Duration::from_secs(1));
-        let recipe = hasher.recipe(Salt(*b"sixteen octets!!"));
-        let bigger = Recipe { cost: HashCost::new(64, 1, 1).unwrap(), ..recipe };
+        let params = hasher.params(Salt(*b"sixteen octets!!"));
+        let bigger = HashParams { cost: HashCost::new(64, 1, 1).unwrap(), ..params };
         hasher.evaluate(password("the memory is dirty now"), bigger).await.unwrap();
-        let phc = hasher.hash(password("correct horse"), recipe).await.unwrap().to_phc();
+        let phc = hasher.hash(password("correct horse"), params).await.unwrap().to_phc();
         let hash = PasswordHash::from_phc(&phc).unwrap();
         assert_eq!(hash.to_phc(), phc);
-        let fresh = recipe.evaluate(&password("correct horse"), &mut Vec::new());
+        let fresh = params.evaluate(&password("correct horse"), &mut Vec::new());
         assert!(hash.matches(&fresh));
     }
 
@@ -378,7 +378,7 @@ mod tests {
     #[tokio::test]
     async fn what_would_wait_too_long_is_refused_at_once() {
         let hasher = Hasher::start(HashCost::new(19456, 2, 1).unwrap(), 1, Duration::from_millis(30));
-        let hashes = (0..50).map(|_| hasher.hash(password("correct horse"), hasher.recipe(Salt([0; 16]))));
+        let hashes = (0..50).map(|_| hasher.hash(password("correct horse"), hasher.params(Salt([0; 16]))));
         let results = futures_util::future::join_all(hashes).await;
         assert!(results.iter().any(Result::is_ok));
         assert!(results.iter().any(Result::is_err));

@@ -28,34 +28,3 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         self.users.find(id).await
     }
 }
-
-#[cfg(all(test, feature = "testing"))]
-mod tests {
-    use std::time::Duration;
-
-    use super::super::memory::Twins;
-    use super::*;
-
-    #[tokio::test]
-    async fn pages_hold_everybody_once_whoever_comes_meanwhile() {
-        let twins = Twins::new();
-        let mut registered = vec![];
-        for n in 0..5 {
-            registered.push(twins.register(&format!("{n}@example.com"), "correct horse").await.unwrap());
-            // Two at a time, so that the id decides, too.
-            twins.clock.advance(Duration::from_secs(n % 2));
-        }
-        let (mut seen, mut after) = (vec![], None);
-        loop {
-            let page = twins.accounts.list(&Filter::default(), after, 2).await.unwrap();
-            twins.register(&format!("{}@later.example", seen.len()), "correct horse").await.unwrap();
-            seen.extend(page.items);
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        registered.sort_by_key(|user| std::cmp::Reverse((user.created_at, user.id)));
-        assert_eq!(seen, registered);
-    }
-}

@@ -3,19 +3,15 @@
 pub mod activate;
 pub mod authenticate;
 pub mod change_password;
-#[cfg(feature = "testing")]
-pub mod contract;
 pub mod delete;
-pub mod disown;
 pub mod list;
-#[cfg(feature = "testing")]
-pub mod memory;
-#[cfg(feature = "testing")]
-pub mod model;
 pub mod ports;
 pub mod purge;
 pub mod register;
+pub mod report_not_me;
 pub mod resend;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
 pub mod update;
 
 use std::sync::Arc;
@@ -23,17 +19,17 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::domain::user::UserId;
-use crate::entropy::Entropy;
 use crate::passwords::Hasher;
+use crate::rng::Rng;
 use ports::{Codes, Users};
 use register::ExistingAccount;
 
 /// The use cases' common ground. Cheap to clone.
 pub struct Accounts<U, C> {
-    users: Arc<U>,
+    pub(crate) users: Arc<U>,
     codes: Arc<C>,
     hasher: Hasher,
-    entropy: Entropy,
+    rng: Rng,
     /// Wakes this process's mail worker; others find the row by polling.
     mail_queued: Arc<Notify>,
     existing_account: ExistingAccount,
@@ -44,11 +40,11 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         users: Arc<U>,
         codes: Arc<C>,
         hasher: Hasher,
-        entropy: Entropy,
+        rng: Rng,
         mail_queued: Arc<Notify>,
         existing_account: ExistingAccount,
     ) -> Self {
-        Self { users, codes, hasher, entropy, mail_queued, existing_account }
+        Self { users, codes, hasher, rng, mail_queued, existing_account }
     }
 
     /// Drops the code of a user who needs none any more. If it cannot be dropped it expires by itself, and until then
@@ -66,7 +62,7 @@ impl<U, C> Clone for Accounts<U, C> {
             users: Arc::clone(&self.users),
             codes: Arc::clone(&self.codes),
             hasher: self.hasher.clone(),
-            entropy: self.entropy.clone(),
+            rng: self.rng.clone(),
             mail_queued: Arc::clone(&self.mail_queued),
             existing_account: self.existing_account,
         }

@@ -1,4 +1,4 @@
-//! What the use cases need of the stores. The real ones are in `store/`, their twins in `memory.rs`; both pass
+//! What the use cases need of the stores. The real ones are in `store/`, their service in `memory.rs`; both pass
 //! `contract.rs`.
 
 use std::future::Future;
@@ -11,7 +11,7 @@ use crate::domain::code::{Code, CodeLength, Grant, Nonce};
 use crate::domain::email::{Address, Email};
 use crate::domain::not_me::NotMeHash;
 use crate::domain::user::{Role, Status, User, UserId};
-use crate::passwords::{PasswordHash, Recipe};
+use crate::passwords::{HashParams, PasswordHash};
 
 /// The store could not be asked, or its answer made no sense. That something is not there is no error.
 #[derive(Debug, Error)]
@@ -35,9 +35,9 @@ pub struct NewUser<'a> {
 
 /// What is known of an address before anything is asked of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// The recipe that all rows of the address share; none if it was never granted anything.
-    pub recipe: Option<Recipe>,
+pub struct AddressState {
+    /// The params that all rows of the address share; none if it was never granted anything.
+    pub params: Option<HashParams>,
     /// How long until the next grant, if not now.
     pub wait: Option<Duration>,
 }
@@ -63,7 +63,7 @@ pub enum Regrant {
 
 /// A user with what it authenticates by.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub struct StoredUser {
     pub user: User,
     pub hash: PasswordHash,
 }
@@ -119,10 +119,10 @@ pub enum Deletion {
 
 /// PostgreSQL's part: who is there, and who was granted what. Time is the store's.
 pub trait Users: Send + Sync + 'static {
-    fn standing(&self, address: &Address) -> impl Future<Output = Result<Standing, StoreError>> + Send;
+    fn address_state(&self, address: &Address) -> impl Future<Output = Result<AddressState, StoreError>> + Send;
 
     /// Grants the address a mail and replaces its pending row, whole or not at all. Accounts are neither read nor
-    /// touched. A hash that was not made by the address's recipe, if it has one, is not
+    /// touched. A hash that was not made by the address's params, if it has one, is not
     /// written: somebody else was registering it at the same time.
     fn register(&self, new: &NewUser<'_>) -> impl Future<Output = Result<Registration, StoreError>> + Send;
 
@@ -130,7 +130,7 @@ pub trait Users: Send + Sync + 'static {
     fn grant_again(&self, id: UserId, nonce: Nonce) -> impl Future<Output = Result<Regrant, StoreError>> + Send;
 
     /// All rows of an address: at most one account and one pending.
-    fn rows(&self, address: &Address) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
+    fn find_by_address(&self, address: &Address) -> impl Future<Output = Result<Vec<StoredUser>, StoreError>> + Send;
 
     /// Replaces an account's hash by one of another cost, and the address's cost with it, so that its next rows share it.
     /// `false`, and nothing has changed: the hash is no longer `old` (the password was changed meanwhile), or a pending row
@@ -142,7 +142,7 @@ pub trait Users: Send + Sync + 'static {
         new: &PasswordHash,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Replaces an active account's hash by that of another password, made by the same recipe, and queues a mail that tells
+    /// Replaces an active account's hash by that of another password, made by the same params, and queues a mail that tells
     /// its owner. `false`, and nothing has changed: the hash is no longer `old`, or the account is not active.
     fn change_password(
         &self,
@@ -153,7 +153,7 @@ pub trait Users: Send + Sync + 'static {
 
     fn find(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
-    /// Turns this very row from pending to active, and puts a mail that says so in the place of one that was not sent yet.
+    /// KeyedSemaphore this very row from pending to active, and puts a mail that says so in the place of one that was not sent yet.
     /// `None`: the row is gone, no longer pending, or its address has got an account otherwise.
     fn activate(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
@@ -175,14 +175,14 @@ pub trait Users: Send + Sync + 'static {
 
     /// Deletes the registration of a link that still works, if it is still pending, and ends its address's wait, in one
     /// transaction. The next wait doubles all the same, and no short code is given back. `None`: nothing has changed.
-    fn disown(&self, link: &NotMeHash) -> impl Future<Output = Result<Option<UserId>, StoreError>> + Send;
+    fn report_not_me(&self, link: &NotMeHash) -> impl Future<Output = Result<Option<UserId>, StoreError>> + Send;
 
     /// Deletes pending rows whose address was granted nothing for so long, and links that work no more. What addresses
     /// were granted stays. Returns how many rows.
     fn purge(&self, pending_ttl: Duration) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
-/// What a queued mail's code is made of, for who looks into a store: the contract, and the twins.
+/// What a queued mail's code is made of, for who looks into a store: the contract, and the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantedCode {
     pub grant: Grant,

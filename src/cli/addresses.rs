@@ -12,7 +12,7 @@ use crate::config::{
     Config, DialectChoice, ExistingChoice, ListenArgs, MailjetArgs, ProviderArgs, ServeArgs, ServiceArgs,
     StorageChoice, StoreArgs,
 };
-use crate::entropy::Entropy;
+use crate::rng::Rng;
 
 pub(super) struct Addresses {
     pub api: SocketAddr,
@@ -103,7 +103,7 @@ impl Addresses {
     pub fn screen(&self, env_file: &Path) -> String {
         let (api, mail) = (self.api_url(), self.mail_url());
         // A person who is new each time: the accounts of earlier runs are still there.
-        let letters = Entropy::from_system().bytes::<4>().map(|byte| char::from(b'a' + byte % 26));
+        let letters = Rng::from_system().bytes::<4>().map(|byte| char::from(b'a' + byte % 26));
         let ada = format!("ada.{}@example.com", String::from_iter(letters));
         format!(
             r#"

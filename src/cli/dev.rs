@@ -24,7 +24,7 @@ use super::addresses::Addresses;
 use super::{CliError, on_signal, print};
 use crate::app::App;
 use crate::config::{Config, ServiceArgs};
-use crate::entropy::Entropy;
+use crate::rng::Rng;
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
 
@@ -78,7 +78,7 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     service
         .codes
         .code_secret
-        .get_or_insert_with(|| SecretString::from(STANDARD.encode(Entropy::from_system().bytes::<32>())));
+        .get_or_insert_with(|| SecretString::from(STANDARD.encode(Rng::from_system().bytes::<32>())));
     let mut addresses = Addresses {
         api: api.addr,
         mail: mail.addr,

@@ -15,15 +15,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{CliError, print};
-use crate::accounts::ports::{Change, Cursor, DeletedBy, Deletion, Filter, Row, Update, Users as _};
+use crate::accounts::ports::{Change, Cursor, DeletedBy, Deletion, Filter, StoredUser, Update, Users as _};
 use crate::config::{BadSetting, PasswordArgs};
 use crate::domain::email::{Address, Email};
 use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
 use crate::domain::policy::Policy;
 use crate::domain::user::{Role, Status, User, UserId};
-use crate::entropy::Entropy;
-use crate::passwords::{Hasher, PasswordHash, Recipe, Salt};
+use crate::passwords::{HashParams, Hasher, PasswordHash, Salt};
+use crate::rng::Rng;
 use crate::store::postgres::users::{Creation, PgUsers};
 use crate::store::postgres::{Postgres, PostgresConfig, State};
 
@@ -173,8 +173,8 @@ impl Named {
     }
 
     /// That of the account, if there is one.
-    async fn rows(&self, users: &PgUsers) -> Result<Option<Row>, CliError> {
-        let rows = users.rows(&address(&self.user)?).await.map_err(failed)?;
+    async fn rows(&self, users: &PgUsers) -> Result<Option<StoredUser>, CliError> {
+        let rows = users.find_by_address(&address(&self.user)?).await.map_err(failed)?;
         Ok(rows.into_iter().min_by_key(|row| row.user.status == Status::Pending))
     }
 
@@ -226,12 +226,12 @@ async fn list(users: &PgUsers, filter: &Filter, limit: Option<u32>, as_json: boo
 async fn create(users: &PgUsers, email: &str, role: &str, passwords: &PasswordArgs) -> Result<User, CliError> {
     let email = Email::parse(email).map_err(|error| bad("EMAIL", &error.to_string()))?;
     let role: Role = role.parse().expect("one of those that clap lets pass");
-    let entropy = Entropy::from_system();
+    let rng = Rng::from_system();
     let password = chosen(passwords, &email).await?;
-    let standing = users.standing(email.address()).await.map_err(failed)?;
-    let fresh = Recipe { salt: Salt(entropy.bytes()), cost: passwords.hash_cost()? };
-    let hash = hashed(password, standing.recipe.unwrap_or(fresh)).await?;
-    match users.create(entropy.user_id(), &email, &hash, role).await.map_err(failed)? {
+    let standing = users.address_state(email.address()).await.map_err(failed)?;
+    let fresh = HashParams { salt: Salt(rng.bytes()), cost: passwords.hash_cost()? };
+    let hash = hashed(password, standing.params.unwrap_or(fresh)).await?;
+    match users.create(rng.user_id(), &email, &hash, role).await.map_err(failed)? {
         Creation::Created(user) => Ok(user),
         Creation::Taken => Err(CliError::Failed("the address has an account already".to_owned())),
         Creation::Overtaken => Err(overtaken()),
@@ -247,17 +247,17 @@ async fn set_password(users: &PgUsers, named: &Named, passwords: &PasswordArgs) 
     }
     let email = Email::parse(&user.email).map_err(|error| bad("EMAIL", &error.to_string()))?;
     let password = chosen(passwords, &email).await?;
-    let rows = users.rows(email.address()).await.map_err(failed)?;
+    let rows = users.find_by_address(email.address()).await.map_err(failed)?;
     let row = rows.into_iter().find(|row| row.user.id == user.id).ok_or_else(not_found)?;
-    let hash = hashed(password, row.hash.recipe).await?;
+    let hash = hashed(password, row.hash.params).await?;
     if users.change_password(user.id, &row.hash, &hash).await.map_err(failed)? { Ok(user) } else { Err(overtaken()) }
 }
 
 async fn seed(users: &PgUsers, count: u32, passwords: &PasswordArgs, as_json: bool) -> Result<(), CliError> {
-    let entropy = Entropy::from_system();
-    let password = URL_SAFE_NO_PAD.encode(entropy.bytes::<12>());
-    let recipe = Recipe { salt: Salt(entropy.bytes()), cost: passwords.hash_cost()? };
-    let hash = hashed(Password::present(&password).expect("letters and digits"), recipe).await?;
+    let rng = Rng::from_system();
+    let password = URL_SAFE_NO_PAD.encode(rng.bytes::<12>());
+    let params = HashParams { salt: Salt(rng.bytes()), cost: passwords.hash_cost()? };
+    let hash = hashed(Password::present(&password).expect("letters and digits"), params).await?;
     let first = users.seeded().await.map_err(failed)? + 1;
     let progress = io::stderr().is_terminal();
     let made = |done: u32| {
@@ -285,9 +285,9 @@ async fn chosen(passwords: &PasswordArgs, email: &Email) -> Result<Password, Cli
     policy.password(&text, Some(email)).map_err(|error| CliError::Failed(format!("the password {error}")))
 }
 
-async fn hashed(password: Password, recipe: Recipe) -> Result<PasswordHash, CliError> {
-    let hasher = Hasher::start(recipe.cost, 1, Duration::MAX);
-    hasher.hash(password, recipe).await.map_err(failed)
+async fn hashed(password: Password, params: HashParams) -> Result<PasswordHash, CliError> {
+    let hasher = Hasher::start(params.cost, 1, Duration::MAX);
+    hasher.hash(password, params).await.map_err(failed)
 }
 
 fn address(text: &str) -> Result<Address, CliError> {

@@ -11,18 +11,18 @@ use poem::{Addr, Endpoint, FromRequest, IntoResponse, Request, RequestBody, Resp
 use thiserror::Error;
 
 use crate::domain::network::Network;
-use crate::store::redis::limits::Standing;
+use crate::store::redis::limits::QuotaState;
 
 /// Who a request came from, and what its answer says of this network's quota.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub network: Network,
-    standing: Arc<Mutex<Option<Standing>>>,
+    standing: Arc<Mutex<Option<QuotaState>>>,
 }
 
 impl Client {
     /// Tells the client by the answer, whatever that will be.
-    pub fn tell(&self, standing: Standing) {
+    pub fn tell(&self, standing: QuotaState) {
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
     }
 

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::problem::Problem;
 use crate::accounts::activate::ActivateError;
 use crate::accounts::authenticate::AuthenticateError;
-use crate::accounts::ports::Row;
+use crate::accounts::ports::StoredUser;
 use crate::domain::email::Address;
 use crate::domain::user::{Status, User};
 use crate::passwords::Overloaded;
@@ -53,8 +53,8 @@ impl ClientLimits {
         &self,
         client: &Client,
         address: Option<&Address>,
-        attempt: impl Future<Output = Result<Row, AuthenticateError>>,
-    ) -> Result<Row, Problem> {
+        attempt: impl Future<Output = Result<StoredUser, AuthenticateError>>,
+    ) -> Result<StoredUser, Problem> {
         let Some(RedisLimits { failures, .. }) = &self.0 else {
             return Ok(attempt.await?);
         };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use poem::{Body, Endpoint, Request};
 use tokio::io::AsyncReadExt;
 
-use super::kind::Kind;
 use super::problem::Problem;
+use super::problem_type::ProblemType;
 
 /// Several times what the largest valid body needs.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -35,10 +35,10 @@ pub async fn read_body<E: Endpoint>(
             // Whatever becomes of the rest, the body is too large.
             let rest = async { tokio::io::copy(&mut reader.take(MAX_DISCARDED), &mut tokio::io::sink()).await };
             let _ = tokio::time::timeout(timeout, rest).await;
-            Problem::new(Kind::PayloadTooLarge, format!("The body is larger than {MAX_BODY} octets."))
+            Problem::new(ProblemType::PayloadTooLarge, format!("The body is larger than {MAX_BODY} octets."))
         }
-        Ok(Err(_)) => Problem::new(Kind::MalformedRequest, "The body broke off."),
-        Err(_) => Problem::new(Kind::MalformedRequest, format!("The body was not complete within {timeout:?}.")),
+        Ok(Err(_)) => Problem::new(ProblemType::MalformedRequest, "The body broke off."),
+        Err(_) => Problem::new(ProblemType::MalformedRequest, format!("The body was not complete within {timeout:?}.")),
     };
     Err(problem.into())
 }

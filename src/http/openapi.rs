@@ -4,10 +4,10 @@
 //! testers and readers need all of them. `operations.rs` holds what is said of each operation, `schemas.rs` what bodies
 //! hold, `beside.rs` the routes beside the API.
 
-mod beside;
 mod contact;
 mod operations;
 mod schemas;
+mod system_routes;
 
 use poem::http::Method;
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
@@ -35,7 +35,7 @@ const DESCRIPTION: &str = "Registers users: an e-mail address, a password, and a
 /// The order in which people meet them; the framework's is the alphabet.
 const TAGS: [&str; 4] = ["Registration", "Account", "Administration", "Service"];
 
-/// The operations, over any stores: the real ones in the service, twins where only the document is wanted.
+/// The operations, over any stores: the real ones in the service, service where only the document is wanted.
 pub fn service<U: Users, C: Codes>(
     accounts: Accounts<U, C>,
     policy: Policy,
@@ -102,12 +102,12 @@ impl Document {
         document["servers"] = server(url);
         document["paths"] = Value::Object(merged.paths);
         let paths = document["paths"].as_object_mut().expect("there are paths");
-        paths.extend(beside::paths());
+        paths.extend(system_routes::paths());
         for operation in paths.values_mut().flat_map(|path| path.as_object_mut().expect("a path item")).map(|(_, o)| o)
         {
             operations::complete(operation);
         }
-        document["tags"].as_array_mut().expect("there are tags").push(beside::tag());
+        document["tags"].as_array_mut().expect("there are tags").push(system_routes::tag());
         let order = |tag: &Value| TAGS.iter().position(|name| tag["name"] == *name).expect("every tag has its place");
         document["tags"].as_array_mut().expect("there are tags").sort_by_key(order);
         schemas::complete(document["components"]["schemas"].as_object_mut().expect("there are schemas"), policy);

@@ -10,9 +10,9 @@ use poem::{IntoResponse, Request, Response};
 use poem_openapi::{OpenApi, OpenApiService};
 use sha2::{Digest as _, Sha256};
 
-use super::kind::Kind;
 use super::openapi::Document;
 use super::problem::Problem;
+use super::problem_type::ProblemType;
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::domain::not_me::NotMeToken;
@@ -96,8 +96,8 @@ fn names_html(accept: &str) -> bool {
 /// `/problems/{name}`: what a problem's `type` points at, for a browser as HTML, otherwise as JSON.
 pub fn problem(request: &Request) -> Response {
     let name = request.uri().path().rsplit('/').next().unwrap_or_default();
-    let Some(kind) = Kind::from_name(name) else {
-        return Problem::new(Kind::NotFound, "There is no problem of this name.").into_response();
+    let Some(kind) = ProblemType::from_name(name) else {
+        return Problem::new(ProblemType::NotFound, "There is no problem of this name.").into_response();
     };
     let (status, title, advice) = (kind.status().as_u16(), kind.title(), kind.advice());
     if request.header("accept").is_some_and(names_html) {
@@ -181,11 +181,11 @@ pub fn not_me(request: &Request) -> Response {
 }
 
 /// `POST /not-me/{token}`: the button was pressed.
-pub async fn disown<U: Users, C: Codes>(request: &Request, accounts: &Accounts<U, C>) -> Response {
+pub async fn report_not_me<U: Users, C: Codes>(request: &Request, accounts: &Accounts<U, C>) -> Response {
     let Some(token) = token(request) else {
         return NO_LINK.with_status(StatusCode::NOT_FOUND);
     };
-    match accounts.disown(&token).await {
+    match accounts.report_not_me(&token).await {
         Ok(true) => DISOWNED.with_status(StatusCode::OK),
         Ok(false) => LINK_IS_OVER.with_status(StatusCode::GONE),
         Err(error) => {

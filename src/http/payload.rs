@@ -13,8 +13,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::kind::Kind;
 use super::problem::{FieldError, Place, Problem};
+use super::problem_type::ProblemType;
 use crate::domain::policy::Policy;
 
 /// A body that an operation takes: its schema, and how its members become domain types.
@@ -42,7 +42,9 @@ impl<T: RequestSchema> Body<T> {
                 Err(Problem::invalid(vec![FieldError { at: Place::Pointer(String::new()), detail }]))
             }
             // The parser's own message may repeat what was sent.
-            Err(_) => Err(Problem::new(Kind::MalformedRequest, "The body is not JSON, or names a member twice.")),
+            Err(_) => {
+                Err(Problem::new(ProblemType::MalformedRequest, "The body is not JSON, or names a member twice."))
+            }
         }
     }
 
@@ -218,13 +220,16 @@ impl<'a, T: RequestSchema> ApiExtractor<'a> for Body<T> {
     ) -> poem::Result<Self> {
         if !is_json(request) {
             return Err(Problem::new(
-                Kind::UnsupportedMediaType,
+                ProblemType::UnsupportedMediaType,
                 "The body must be application/json in UTF-8, not compressed.",
             )
             .into());
         }
-        let body =
-            body.take()?.into_bytes().await.map_err(|_| Problem::new(Kind::MalformedRequest, "The body broke off."))?;
+        let body = body
+            .take()?
+            .into_bytes()
+            .await
+            .map_err(|_| Problem::new(ProblemType::MalformedRequest, "The body broke off."))?;
         Ok(Self::read(&body)?)
     }
 }

@@ -9,7 +9,7 @@ use poem::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::kind::Kind;
+use super::problem_type::ProblemType;
 use crate::accounts::activate::ActivateError;
 use crate::accounts::authenticate::AuthenticateError;
 use crate::accounts::change_password::ChangePasswordError;
@@ -44,7 +44,7 @@ pub enum Place {
 /// A problem, as it is answered.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    kind: Kind,
+    kind: ProblemType,
     detail: String,
     errors: Vec<FieldError>,
     attempts_remaining: Option<u8>,
@@ -53,20 +53,23 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), errors: vec![], attempts_remaining: None, retry_after: None, allow: None }
     }
 
     pub fn unauthenticated() -> Self {
-        Self::new(Kind::Unauthenticated, "No user has this address and password, or none were sent.")
+        Self::new(ProblemType::Unauthenticated, "No user has this address and password, or none were sent.")
     }
 
     pub fn invalid(errors: Vec<FieldError>) -> Self {
-        Self { errors, ..Self::new(Kind::InvalidField, "Some of the body's fields do not hold what they must.") }
+        Self { errors, ..Self::new(ProblemType::InvalidField, "Some of the body's fields do not hold what they must.") }
     }
 
     pub fn invalid_parameters(errors: Vec<FieldError>) -> Self {
-        Self { errors, ..Self::new(Kind::InvalidField, "Some of the query's parameters do not hold what they must.") }
+        Self {
+            errors,
+            ..Self::new(ProblemType::InvalidField, "Some of the query's parameters do not hold what they must.")
+        }
     }
 
     /// One member of the body is at fault.
@@ -76,54 +79,54 @@ impl Problem {
 
     pub fn method_not_allowed(allow: String) -> Self {
         let detail = format!("This path answers to {allow}.");
-        Self { allow: Some(allow), ..Self::new(Kind::MethodNotAllowed, detail) }
+        Self { allow: Some(allow), ..Self::new(ProblemType::MethodNotAllowed, detail) }
     }
 
     pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
-        Self { retry_after: Some(retry_after), ..Self::new(Kind::Unavailable, detail) }
+        Self { retry_after: Some(retry_after), ..Self::new(ProblemType::Unavailable, detail) }
     }
 
     pub fn internal() -> Self {
-        Self::new(Kind::Internal, "The error was logged under the id in X-Request-Id.")
+        Self::new(ProblemType::Internal, "The error was logged under the id in X-Request-Id.")
     }
 
     fn account_disabled() -> Self {
-        Self::new(Kind::AccountDisabled, "An operator has closed this account.")
+        Self::new(ProblemType::AccountDisabled, "An operator has closed this account.")
     }
 
     pub fn forbidden() -> Self {
-        Self::new(Kind::Forbidden, "This user is no admin.")
+        Self::new(ProblemType::Forbidden, "This user is no admin.")
     }
 
     pub fn user_not_found() -> Self {
-        Self::new(Kind::UserNotFound, "No user has this id.")
+        Self::new(ProblemType::UserNotFound, "No user has this id.")
     }
 
     fn last_admin() -> Self {
-        Self::new(Kind::LastAdmin, "This is the only active admin; nothing was changed.")
+        Self::new(ProblemType::LastAdmin, "This is the only active admin; nothing was changed.")
     }
 
     fn email_taken() -> Self {
-        Self::new(Kind::EmailTaken, "This address belongs to an account; nothing was changed.")
+        Self::new(ProblemType::EmailTaken, "This address belongs to an account; nothing was changed.")
     }
 
     fn already_active() -> Self {
-        Self::new(Kind::AlreadyActive, "The account was activated before; no code is needed.")
+        Self::new(ProblemType::AlreadyActive, "The account was activated before; no code is needed.")
     }
 
     fn not_active() -> Self {
-        Self::new(Kind::NotActive, "This registration is still pending; its code activates it.")
+        Self::new(ProblemType::NotActive, "This registration is still pending; its code activates it.")
     }
 
     fn too_many_codes(left: Duration) -> Self {
         let detail = format!("The next code for this address can be asked for in {} s.", whole_seconds(left));
-        Self { retry_after: Some(left), ..Self::new(Kind::TooManyCodes, detail) }
+        Self { retry_after: Some(left), ..Self::new(ProblemType::TooManyCodes, detail) }
     }
 
     /// `what` the client's network has done too often.
     pub fn too_many_requests(what: &str, left: Duration) -> Self {
         let detail = format!("{what} from this network; try again in {} s.", whole_seconds(left).max(1));
-        Self { retry_after: Some(left), ..Self::new(Kind::TooManyRequests, detail) }
+        Self { retry_after: Some(left), ..Self::new(ProblemType::TooManyRequests, detail) }
     }
 
     pub fn is_the_servers_fault(&self) -> bool {
@@ -140,12 +143,16 @@ impl Problem {
             1 => "The code is wrong; one guess is left.".to_owned(),
             n => format!("The code is wrong; {n} guesses are left."),
         };
-        Self { errors: vec![pointer], attempts_remaining: Some(remaining), ..Self::new(Kind::IncorrectCode, detail) }
+        Self {
+            errors: vec![pointer],
+            attempts_remaining: Some(remaining),
+            ..Self::new(ProblemType::IncorrectCode, detail)
+        }
     }
 
     fn no_code(why: NoCode) -> Self {
         Self::new(
-            Kind::CodeExpired,
+            ProblemType::CodeExpired,
             match why {
                 NoCode::NotMailed => "No code is live: the mail is still on its way, or was sent long ago.",
                 NoCode::Expired => "The code has expired; ask for another.",
@@ -156,41 +163,43 @@ impl Problem {
 
     /// What was registered under these credentials was replaced by a later registration.
     fn replaced() -> Self {
-        Self::new(Kind::CodeExpired, "The code was replaced: the address was registered again in the meantime.")
+        Self::new(ProblemType::CodeExpired, "The code was replaced: the address was registered again in the meantime.")
     }
 
     /// One of its kind, for the OpenAPI document.
-    pub fn example(kind: Kind) -> Self {
+    pub fn example(kind: ProblemType) -> Self {
         let detail = |detail: &str| Self::new(kind, detail);
         match kind {
-            Kind::MalformedRequest => detail("The body broke off."),
-            Kind::Unauthenticated => Self::unauthenticated(),
-            Kind::AccountDisabled => Self::account_disabled(),
-            Kind::Forbidden => Self::forbidden(),
-            Kind::UserNotFound => Self::user_not_found(),
-            Kind::NotFound => detail("There is nothing at this path."),
-            Kind::MethodNotAllowed => Self::method_not_allowed("GET, HEAD".to_owned()),
-            Kind::EmailTaken => Self::email_taken(),
-            Kind::AlreadyActive => Self::already_active(),
-            Kind::NotActive => Self::not_active(),
-            Kind::LastAdmin => Self::last_admin(),
-            Kind::CodeExpired => Self::no_code(NoCode::Expired),
-            Kind::PayloadTooLarge => detail("The body is larger than 16384 octets."),
-            Kind::UnsupportedMediaType => detail("The body must be application/json in UTF-8, not compressed."),
-            Kind::InvalidField => {
+            ProblemType::MalformedRequest => detail("The body broke off."),
+            ProblemType::Unauthenticated => Self::unauthenticated(),
+            ProblemType::AccountDisabled => Self::account_disabled(),
+            ProblemType::Forbidden => Self::forbidden(),
+            ProblemType::UserNotFound => Self::user_not_found(),
+            ProblemType::NotFound => detail("There is nothing at this path."),
+            ProblemType::MethodNotAllowed => Self::method_not_allowed("GET, HEAD".to_owned()),
+            ProblemType::EmailTaken => Self::email_taken(),
+            ProblemType::AlreadyActive => Self::already_active(),
+            ProblemType::NotActive => Self::not_active(),
+            ProblemType::LastAdmin => Self::last_admin(),
+            ProblemType::CodeExpired => Self::no_code(NoCode::Expired),
+            ProblemType::PayloadTooLarge => detail("The body is larger than 16384 octets."),
+            ProblemType::UnsupportedMediaType => detail("The body must be application/json in UTF-8, not compressed."),
+            ProblemType::InvalidField => {
                 let (pointer, detail) = ("/password".to_owned(), "must have at least 8 characters".to_owned());
                 Self::invalid(vec![FieldError { at: Place::Pointer(pointer), detail }])
             }
-            Kind::IncorrectCode => Self::incorrect_code(2),
-            Kind::TooManyCodes => Self::too_many_codes(Duration::from_secs(42)),
-            Kind::TooManyRequests => Self::too_many_requests("Too many mails were asked for", Duration::from_secs(36)),
-            Kind::Internal => Self::internal(),
-            Kind::Unavailable => Self::unavailable("Redis does not answer.", Duration::from_secs(1)),
+            ProblemType::IncorrectCode => Self::incorrect_code(2),
+            ProblemType::TooManyCodes => Self::too_many_codes(Duration::from_secs(42)),
+            ProblemType::TooManyRequests => {
+                Self::too_many_requests("Too many mails were asked for", Duration::from_secs(36))
+            }
+            ProblemType::Internal => Self::internal(),
+            ProblemType::Unavailable => Self::unavailable("Redis does not answer.", Duration::from_secs(1)),
         }
     }
 
     /// What is said at the address that a problem's `type` points at.
-    pub fn description(kind: Kind) -> Value {
+    pub fn description(kind: ProblemType) -> Value {
         let (name, status) = (kind.name(), kind.status().as_u16());
         json!({ "name": name, "status": status, "title": kind.title(), "advice": kind.advice() })
     }
@@ -232,10 +241,10 @@ impl IntoResponse for Problem {
         body.push('\n');
         let mut response = Response::builder().status(self.kind.status()).content_type(MEDIA_TYPE).body(body);
         let headers = response.headers_mut();
-        if self.kind == Kind::Unauthenticated {
+        if self.kind == ProblemType::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
-        if self.kind == Kind::UnsupportedMediaType {
+        if self.kind == ProblemType::UnsupportedMediaType {
             // RFC 9110, section 15.5.16: what would have been taken.
             headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -17,14 +17,14 @@ use super::client::TrustedProxies;
 use super::client_limits::ClientLimits;
 use super::cors::CorsOrigins;
 use super::health::Health;
-use super::kind::Kind;
 use super::openapi::{self, Document, Operator};
 use super::problem::Problem;
+use super::problem_type::ProblemType;
 use super::{client, cors, limits, pages};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::domain::policy::Policy;
-use crate::entropy::Entropy;
+use crate::rng::Rng;
 use crate::telemetry::trace::TraceContext;
 
 /// Where the link "this was not me" leads: `mail/messages.rs` writes it.
@@ -46,7 +46,7 @@ pub fn api<U: Users, C: Codes>(
     accounts: Accounts<U, C>,
     policy: Policy,
     health: Health,
-    entropy: Entropy,
+    rng: Rng,
     edge: Edge,
 ) -> impl Endpoint<Output = Response> + 'static {
     let Edge { operator, body_timeout, limits, proxies, cors } = edge;
@@ -58,20 +58,20 @@ pub fn api<U: Users, C: Codes>(
     };
     let docs = pages::docs(&service, &document.for_page());
     let paths = document.paths();
-    let disown = poem::endpoint::make(move |request| {
+    let report_not_me = poem::endpoint::make(move |request| {
         let accounts = accounts.clone();
-        async move { pages::disown(&request, &accounts).await }
+        async move { pages::report_not_me(&request, &accounts).await }
     });
     let route = Route::new()
         .at("/openapi.json", get(fixed("application/json", document.json())))
         .at("/openapi.yaml", get(fixed("application/yaml", document.yaml())))
         .at("/docs", get(make_sync(move |_| docs())))
         .at("/problems/:name", get(make_sync(|request| pages::problem(&request))))
-        .at("/not-me/:token", get(make_sync(|request| pages::not_me(&request))).post(disown))
+        .at("/not-me/:token", get(make_sync(|request| pages::not_me(&request))).post(report_not_me))
         .nest("/", service);
     let route = with_health(route, health)
         .around(move |endpoint, request| client::identify(endpoint, request, proxies.clone()));
-    guarded(route, paths.into(), entropy, body_timeout, cors)
+    guarded(route, paths.into(), rng, body_timeout, cors)
 }
 
 fn with_health(route: Route, health: Health) -> Route {
@@ -86,7 +86,7 @@ fn with_health(route: Route, health: Health) -> Route {
 fn guarded(
     route: impl Endpoint<Output: IntoResponse> + 'static,
     paths: Arc<[Path]>,
-    entropy: Entropy,
+    rng: Rng,
     body_timeout: Duration,
     cors: CorsOrigins,
 ) -> impl Endpoint<Output = Response> + 'static {
@@ -101,7 +101,7 @@ fn guarded(
     route
         .with(catch_panic)
         .around(move |endpoint, request| limits::read_body(endpoint, request, body_timeout))
-        .around(move |endpoint, request| observe(endpoint, request, Arc::clone(&paths), entropy.clone(), cors.clone()))
+        .around(move |endpoint, request| observe(endpoint, request, Arc::clone(&paths), rng.clone(), cors.clone()))
         .map_to_response()
 }
 
@@ -110,7 +110,7 @@ fn guarded(
 pub fn ops<M>(
     metrics: impl Fn() -> M + Send + Sync + 'static,
     health: Health,
-    entropy: Entropy,
+    rng: Rng,
     body_timeout: Duration,
 ) -> impl Endpoint<Output = Response> + 'static
 where
@@ -123,7 +123,7 @@ where
     });
     let route = with_health(Route::new().at("/metrics", get(metrics)), health);
     let paths = ["/metrics", "/livez", "/readyz"].map(|path| Path::new(path, vec![Method::GET]));
-    guarded(route, paths.into(), entropy, body_timeout, CorsOrigins::default())
+    guarded(route, paths.into(), rng, body_timeout, CorsOrigins::default())
 }
 
 /// A path with the methods that it answers to. Segments in braces fit anything.
@@ -175,11 +175,11 @@ async fn observe<E: Endpoint<Output: IntoResponse>>(
     endpoint: Arc<E>,
     request: Request,
     paths: Arc<[Path]>,
-    entropy: Entropy,
+    rng: Rng,
     cors: CorsOrigins,
 ) -> poem::Result<Response> {
     let start = Instant::now();
-    let (trace, id) = ids(&request, &entropy);
+    let (trace, id) = ids(&request, &rng);
     let is_options = request.method() == Method::OPTIONS;
     let method = known(request.method());
     let path = paths.iter().find(|path| path.fits(request.uri().path())).cloned();
@@ -245,16 +245,16 @@ fn requests(method: &'static str, route: &str, status: StatusCode) -> Counter {
 
 /// Where the request stands in its client's trace, or in one that begins here; and its id. Who gave neither finds all of
 /// it by the one that it is answered.
-fn ids(request: &Request, entropy: &Entropy) -> (TraceContext, String) {
+fn ids(request: &Request, rng: &Rng) -> (TraceContext, String) {
     let mut given = request.headers().get_all(TRACEPARENT).iter();
     let given = match (given.next(), given.next()) {
         (Some(given), None) => given.to_str().ok().and_then(TraceContext::parse),
         _ => None,
     };
-    let trace = given.map_or_else(|| TraceContext::begin(entropy), |given| given.child(entropy));
+    let trace = given.map_or_else(|| TraceContext::begin(rng), |given| given.child(rng));
     let id = request_id(request).unwrap_or_else(|| match given {
         // A trace has many requests.
-        Some(_) => entropy.uuid().simple().to_string(),
+        Some(_) => rng.uuid().simple().to_string(),
         None => trace.id(),
     });
     (trace, id)
@@ -279,9 +279,11 @@ fn as_problem(error: poem::Error, path: Option<&Path>) -> Response {
         }
         (StatusCode::METHOD_NOT_ALLOWED, Some(path)) => Problem::method_not_allowed(path.allow()),
         (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, _) => {
-            Problem::new(Kind::NotFound, "There is nothing at this path.")
+            Problem::new(ProblemType::NotFound, "There is nothing at this path.")
         }
-        (status, _) if status.is_client_error() => Problem::new(Kind::MalformedRequest, "The request cannot be read."),
+        (status, _) if status.is_client_error() => {
+            Problem::new(ProblemType::MalformedRequest, "The request cannot be read.")
+        }
         _ => {
             tracing::error!(%error, "a request failed");
             Problem::internal()
@@ -299,10 +301,10 @@ mod tests {
         fn boom(_: Request) -> Response {
             panic!("c4n4ry")
         }
-        let (entropy, patience) = (Entropy::seeded(60), Duration::from_secs(10));
+        let (rng, patience) = (Rng::seeded(60), Duration::from_secs(10));
         let routes = Route::new().at("/", get(make_sync(boom)));
         let paths = [Path::new("/", vec![Method::GET])].into();
-        let endpoint = guarded(routes, paths, entropy, patience, CorsOrigins::default());
+        let endpoint = guarded(routes, paths, rng, patience, CorsOrigins::default());
         let answer = endpoint.get_response(Request::default()).await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(answer.content_type(), Some(crate::http::problem::MEDIA_TYPE));

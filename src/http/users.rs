@@ -11,7 +11,7 @@ use super::client_limits::ClientLimits;
 use super::payload::{Body, Fields, Reply, RequestSchema};
 use super::problem::{Problem, whole_seconds};
 use crate::accounts::Accounts;
-use crate::accounts::ports::{Codes, Row, Users};
+use crate::accounts::ports::{Codes, StoredUser, Users};
 use crate::domain::code::Code;
 use crate::domain::email::Email;
 use crate::domain::password::Password;
@@ -183,7 +183,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         Self { accounts, policy, limits }
     }
 
-    async fn authenticate(&self, client: &Client, credentials: Credentials) -> Result<Row, Problem> {
+    async fn authenticate(&self, client: &Client, credentials: Credentials) -> Result<StoredUser, Problem> {
         let Credentials { address, password } = credentials;
         let attempt = self.accounts.authenticate(address.as_ref(), password);
         self.limits.authenticating(client, address.as_ref(), attempt).await
@@ -212,7 +212,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// Pending users too.
     #[oai(path = "/v1/users/me", method = "get", operation_id = "getCurrentUser", tag = "Tag::Account")]
     async fn get_current_user(&self, client: Client, credentials: Credentials) -> poem::Result<Found> {
-        let Row { user, .. } = self.authenticate(&client, credentials).await?;
+        let StoredUser { user, .. } = self.authenticate(&client, credentials).await?;
         Ok(Found::Ok(Reply(user.into())))
     }
 
@@ -244,7 +244,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// has to wait for its next code does not change.
     #[oai(path = "/v1/users/me", method = "delete", operation_id = "deleteCurrentUser", tag = "Tag::Account")]
     async fn delete_current_user(&self, client: Client, credentials: Credentials) -> poem::Result<Deleted> {
-        let Row { user, .. } = self.authenticate(&client, credentials).await?;
+        let StoredUser { user, .. } = self.authenticate(&client, credentials).await?;
         self.accounts.delete(&user).await.map_err(Problem::from)?;
         Ok(Deleted::NoContent)
     }
@@ -261,7 +261,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         body: Body<ActivateUser>,
     ) -> poem::Result<Found> {
         let code = body.parse(&self.policy)?;
-        let Row { user, .. } = self.authenticate(&client, credentials).await?;
+        let StoredUser { user, .. } = self.authenticate(&client, credentials).await?;
         let user = self.limits.guessing(&client, self.accounts.activate(&user, &code)).await?;
         Ok(Found::Ok(Reply(user.into())))
     }
@@ -277,7 +277,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         tag = "Tag::Registration"
     )]
     async fn resend_code(&self, client: Client, credentials: Credentials) -> poem::Result<Queued> {
-        let Row { user, .. } = self.authenticate(&client, credentials).await?;
+        let StoredUser { user, .. } = self.authenticate(&client, credentials).await?;
         let wait = self.limits.asking(&client, self.accounts.resend(&user)).await?;
         Ok(Queued::Accepted(Reply(CodeQueued { retry_after: whole_seconds(wait).cast_signed() })))
     }

@@ -21,8 +21,8 @@ use super::retry;
 use crate::accounts::ports::{Codes, Put, StoreError};
 use crate::domain::code::CodeSecret;
 use crate::domain::email::Email;
-use crate::entropy::Entropy;
-use crate::store::postgres::outbox::{Claim, Kind, Outbox};
+use crate::rng::Rng;
+use crate::store::postgres::outbox::{Claim, MailKind, Outbox};
 use crate::telemetry::trace::TraceContext;
 
 /// How often the outbox is looked at without being told: for rows of other processes, retries and ended leases.
@@ -45,7 +45,7 @@ pub struct Worker<C> {
     /// Mails under way at once.
     pub concurrency: usize,
     pub circuit: Circuit,
-    pub entropy: Entropy,
+    pub rng: Rng,
     /// Rung when this process has queued a mail.
     pub queued: Arc<Notify>,
 }
@@ -127,8 +127,8 @@ impl<C: Codes> Worker<C> {
     /// The next step of what queued the mail.
     fn trace(&self, claim: &Claim) -> TraceContext {
         match claim.trace {
-            Some(trace) => trace.child(&self.entropy),
-            None => TraceContext::begin(&self.entropy),
+            Some(trace) => trace.child(&self.rng),
+            None => TraceContext::begin(&self.rng),
         }
     }
 
@@ -149,9 +149,9 @@ impl<C: Codes> Worker<C> {
             return Outcome::NotWanted;
         }
         match claim.kind {
-            Kind::Code => {}
-            Kind::Activated => return self.notify(claim, Message::activated, trace).await,
-            Kind::PasswordChanged => return self.notify(claim, Message::password_changed, trace).await,
+            MailKind::Code => {}
+            MailKind::Activated => return self.notify(claim, Message::activated, trace).await,
+            MailKind::PasswordChanged => return self.notify(claim, Message::password_changed, trace).await,
         }
         // An account's owner is told; whoever registered gets a decoy that behaves like a code.
         let recipient = Email::parse(claim.account_email.as_ref().unwrap_or(&claim.email));
@@ -255,7 +255,7 @@ impl<C: Codes> Worker<C> {
         let (user, attempts) = (claim.user, claim.attempts);
         let outcome = match outcome {
             Outcome::Retry { reason, after, unsent } => {
-                let fraction = self.entropy.fraction();
+                let fraction = self.rng.fraction();
                 let age = claim.age + claim.claimed.elapsed();
                 match retry::delay(attempts, unsent, age, after, self.give_up_after, fraction) {
                     Some(delay) => {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::entropy::Entropy;
+use crate::rng::Rng;
 
 tokio::task_local! {
     static CURRENT: TraceContext;
@@ -24,15 +24,15 @@ const SAMPLED: u8 = 1;
 
 impl TraceContext {
     /// A trace that begins here.
-    pub fn begin(entropy: &Entropy) -> Self {
+    pub fn begin(rng: &Rng) -> Self {
         // Zero is invalid, and as likely as two traces with the same id.
-        let trace = u128::from_be_bytes(entropy.bytes()).max(1);
-        Self { trace, parent: 0, flags: 0 }.child(entropy)
+        let trace = u128::from_be_bytes(rng.bytes()).max(1);
+        Self { trace, parent: 0, flags: 0 }.child(rng)
     }
 
     /// The next step of the same trace.
-    pub fn child(self, entropy: &Entropy) -> Self {
-        Self { parent: u64::from_be_bytes(entropy.bytes()).max(1), ..self }
+    pub fn child(self, rng: &Rng) -> Self {
+        Self { parent: u64::from_be_bytes(rng.bytes()).max(1), ..self }
     }
 
     /// Reads a `traceparent`. Of a version that is not known yet, what version 00 has (section 4.3). `None`: it is
@@ -88,7 +88,7 @@ mod tests {
     fn what_is_valid_goes_on() {
         let given = TraceContext::parse(GIVEN).unwrap();
         assert_eq!(given.to_string(), GIVEN);
-        let next = given.child(&Entropy::seeded(60)).to_string();
+        let next = given.child(&Rng::seeded(60)).to_string();
         assert_eq!(next[..36], GIVEN[..36]);
         assert_ne!(next[36..52], GIVEN[36..52]);
         assert_eq!(next[52..], GIVEN[52..]);
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn a_trace_that_begins_here_can_be_continued() {
-        let entropy = Entropy::seeded(60);
-        let (one, other) = (TraceContext::begin(&entropy), TraceContext::begin(&entropy));
+        let rng = Rng::seeded(60);
+        let (one, other) = (TraceContext::begin(&rng), TraceContext::begin(&rng));
         assert_eq!(TraceContext::parse(&one.to_string()), Some(one));
         assert_ne!(one.id(), other.id());
         assert!(one.to_string().starts_with(&format!("00-{}-", one.id())));

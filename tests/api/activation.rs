@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, PASSWORD, Service, at_once, code_in, eventually, wrong};
+use crate::support::{Answer, PASSWORD, Service, at_once, code_in, eventually, wrong};
 
 const ADA: &str = "ada@example.com";
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, PASSWORD, Service, at_once};
+use crate::support::{Answer, PASSWORD, Service, at_once};
 
 const ADMIN: &str = "admin@example.com";
 const ADA: &str = "ada@example.com";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, PASSWORD, Service, code_in, eventually, wrong};
+use crate::support::{Answer, PASSWORD, Service, code_in, eventually, wrong};
 
 const MINE: &str = "another password";
 const NOBODYS: &str = "nobody's password";

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
-use crate::kit::{Answer, PASSWORD, Service, at_once};
+use crate::support::{Answer, PASSWORD, Service, at_once};
 
 #[tokio::test]
 async fn a_wrong_user_and_a_wrong_password_are_the_same() {

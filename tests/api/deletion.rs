@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::kit::{PASSWORD, Service};
+use crate::support::{PASSWORD, Service};
 
 const ADA: &str = "ada@example.com";
 

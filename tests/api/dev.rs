@@ -12,8 +12,8 @@ use reqwest::Method;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::kit::{Answer, PASSWORD, Service, eventually};
 use super::process::{CHEAP_HASHES, Folder, Running, all_end, complaint, family, output, send, shell, sixty};
+use super::support::{Answer, PASSWORD, Service, eventually};
 
 /// `sixty dev` on free ports.
 pub fn on_free_ports() -> Command {

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, Service};
+use crate::support::{Answer, Service};
 
 #[tokio::test]
 async fn the_committed_document_is_the_codes() {

@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::kit::{Service, eventually};
 use crate::process::{PATIENCE, PROGRAM, Running};
+use crate::support::{Service, eventually};
 
 async fn connect(url: &str) -> TcpStream {
     TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap()

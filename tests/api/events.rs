@@ -13,9 +13,9 @@ use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::kit::{Answer, CODE_SECRET, PASSWORD, Service, at_once, database, eventually, stack, unique};
 use crate::own::{Frozen, slow_way};
 use crate::process::{Running, output, sixty};
+use crate::support::{Answer, CODE_SECRET, PASSWORD, Service, at_once, database, eventually, stack, unique};
 
 const ADA: &str = "ada@example.com";
 const NEW: &str = "staple battery horse";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use crate::kit::{Answer, PASSWORD, Service, at_once};
+use crate::support::{Answer, PASSWORD, Service, at_once};
 
 const WRONG: &str = "wrong password";
 

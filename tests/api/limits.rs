@@ -12,9 +12,9 @@ use sixty::store::redis::limits::{Counted, LimitsConfig, Quota, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::kit::{self, Answer, PASSWORD, Service, at_once, eventually, wrong};
 #[cfg(target_os = "linux")]
 use crate::own::OwnRedis;
+use crate::support::{self, Answer, PASSWORD, Service, at_once, eventually, wrong};
 
 /// Limits on. Calls to Redis have all the time that a busy machine needs: one that is late limits nothing.
 const LIMITED: [&str; 4] =
@@ -129,14 +129,14 @@ async fn asking_for_another_code_is_counted_as_registering_is() {
 
 #[tokio::test]
 async fn what_fails_by_our_fault_is_not_counted() {
-    let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
-    let prefix = format!("t{}", kit::unique());
+    let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
+    let prefix = format!("t{}", support::unique());
     let stores = ["--database-url=postgres://x@127.0.0.1:1/x", "--database-timeout=300ms", "--redis-url"];
     let flags =
         [&LIMITED[..], &stores, &[stack.redis_url(), "--redis-prefix", &prefix, "--mail-url=http://127.0.0.1:1"]];
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    let url = kit::run(&flags.concat(), stop).await;
+    let url = support::run(&flags.concat(), stop).await;
     let request = reqwest::Client::new().post(format!("{url}/v1/users"));
     let answer = Answer::of(request.json(&json!({ "email": "ada@example.com", "password": PASSWORD }))).await;
     assert_eq!((answer.outcome(), remaining(&answer)), ((503, "unavailable"), 100));
@@ -253,12 +253,12 @@ async fn a_flood_ends() {
     let metrics = PrometheusBuilder::new().build_recorder();
     let rendered = metrics.handle();
     let _metrics = metrics::set_default_local_recorder(&metrics);
-    let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
+    let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
     let config = RedisConfig {
         url: stack.redis_url().into(),
         max_connections: 2,
         timeout: Duration::from_secs(20),
-        prefix: format!("t{}", kit::unique()),
+        prefix: format!("t{}", support::unique()),
     };
     let flood = Quota { units: 3, window: Duration::from_millis(300) };
     let config_of_limits =
@@ -292,7 +292,7 @@ async fn without_redis_nothing_is_limited_and_with_it_everything_is_again() {
     let own = format!("--redis-url={}", redis.url);
     let service = limited(&[&own, "--redis-timeout=1s", "--client-codes-per-hour=1"]).await;
     eventually("a limit", async || {
-        let answer = service.registered_from("192.0.2.1", &format!("{}@example.com", kit::unique())).await;
+        let answer = service.registered_from("192.0.2.1", &format!("{}@example.com", support::unique())).await;
         (answer.outcome() == (429, "too-many-requests")).then_some(())
     })
     .await;
@@ -304,7 +304,7 @@ async fn without_redis_nothing_is_limited_and_with_it_everything_is_again() {
     }
     redis.signal(Signal::SIGCONT);
     eventually("a limit", async || {
-        let answer = service.registered_from("192.0.2.1", &format!("{}@example.com", kit::unique())).await;
+        let answer = service.registered_from("192.0.2.1", &format!("{}@example.com", support::unique())).await;
         (answer.outcome() == (429, "too-many-requests")).then_some(())
     })
     .await;

@@ -4,7 +4,7 @@ use mail_mock::{Credentials, Options};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::kit::{PASSWORD, Service, start_mail_mock};
+use crate::support::{PASSWORD, Service, start_mail_mock};
 
 const ADA: &str = "ada@example.com";
 

@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::process::Command;
 
-use super::kit::{CODE_SECRET, database, stack};
 use super::process::{Running, complaint, output, sixty};
+use super::support::{CODE_SECRET, database, stack};
 
 fn migrate(url: &str, action: &str) -> Command {
     let mut command = sixty(&["migrate", action]);

@@ -6,7 +6,7 @@ use reqwest::{Method, Response};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::kit::{self, Answer, PASSWORD, Service};
+use crate::support::{self, Answer, PASSWORD, Service};
 
 const ADA: &str = "ada@example.com";
 
@@ -198,7 +198,7 @@ async fn without_postgresql_the_page_is_shown_and_the_button_asks_for_patience()
     let limits = ["--mail-url=http://127.0.0.1:1", "--database-timeout=300ms"];
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    let alone = kit::run(&[nowhere, limits].concat(), stop).await;
+    let alone = support::run(&[nowhere, limits].concat(), stop).await;
     let link = format!("{alone}/not-me/{}", "a".repeat(32));
     let http = reqwest::Client::new();
     assert_eq!(page(http.get(&link).send().await.unwrap()).await.0, 200);

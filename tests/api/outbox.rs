@@ -8,7 +8,7 @@ use serde_json::json;
 use sixty::store::postgres::outbox::{Backlog, Outbox};
 use sixty::store::postgres::{Postgres, PostgresConfig};
 
-use crate::kit::{Answer, PASSWORD, Service, eventually};
+use crate::support::{Answer, PASSWORD, Service, eventually};
 
 const ADA: &str = "ada@example.com";
 
@@ -196,7 +196,7 @@ async fn two_workers_send_each_mail_once() {
     let _replica = service.replica(&[]).await;
     let people: Vec<String> = (0..40).map(|n| format!("person{n}@example.com")).collect();
     for chunk in people.chunks(10) {
-        let answers = crate::kit::at_once(chunk.len(), |n| {
+        let answers = crate::support::at_once(chunk.len(), |n| {
             let body = json!({ "email": chunk[n], "password": PASSWORD });
             Answer::of(service.request(Method::POST, "/v1/users").json(&body))
         })

@@ -14,8 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::kit::eventually;
 use super::process::{Folder, PROGRAM, all_end, family, send};
+use super::support::eventually;
 
 /// A process and all below it, stopped until this is dropped: what is stopped cannot end either.
 pub struct Frozen(Vec<Pid>);

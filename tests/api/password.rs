@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, PASSWORD, Service, at_once, eventually};
+use crate::support::{Answer, PASSWORD, Service, at_once, eventually};
 
 const ADA: &str = "ada@example.com";
 const NEW: &str = "staple battery horse";

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::kit::eventually;
+use super::support::eventually;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_sixty");
 /// How long a process may take to end. Much longer than it does, because other tests run at the same time.

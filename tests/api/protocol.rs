@@ -5,7 +5,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::kit::{self, Answer, PASSWORD, Service};
+use crate::support::{self, Answer, PASSWORD, Service};
 
 async fn post(service: &Service, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
     let request = service.request(Method::POST, "/v1/users").header(CONTENT_TYPE, content_type).body(body);
@@ -190,7 +190,7 @@ async fn pages_and_documents_are_served() {
     assert!(content_type.starts_with("text/html") && docs.contains("registerUser"));
     let outside = docs.match_indices("src=\"http").count() + docs.match_indices("href=\"http").count();
     assert_eq!(outside, 0, "the page needs nothing from elsewhere");
-    for kind in sixty::http::kind::Kind::ALL {
+    for kind in sixty::http::problem_type::ProblemType::ALL {
         let path = format!("/problems/{}", kind.name());
         assert!(get(&path, "text/html,*/*").await.0.starts_with("text/html"));
         assert_eq!(serde_json::from_str::<Value>(&get(&path, "*/*").await.1).unwrap()["name"], kind.name());
@@ -292,7 +292,7 @@ async fn readiness_names_what_is_missing() {
     let limits = ["--database-timeout=300ms", "--redis-timeout=300ms"];
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    let alone = kit::run(&[&nowhere[..], &limits[..]].concat(), stop).await;
+    let alone = support::run(&[&nowhere[..], &limits[..]].concat(), stop).await;
     let answer = Answer::of(reqwest::Client::new().get(format!("{alone}/readyz"))).await;
     assert_eq!(answer.outcome(), (503, "unavailable"));
     let detail = answer.body["detail"].as_str().unwrap();

@@ -3,8 +3,8 @@
 use nix::sys::signal::Signal;
 use tokio_util::sync::CancellationToken;
 
-use crate::kit::{self, PASSWORD, Service, eventually, stack};
 use crate::process::{Running, sixty};
+use crate::support::{self, PASSWORD, Service, eventually, stack};
 
 /// As short as they may be, so that a test sees it happen.
 const SHORT: [&str; 3] = ["--code-ttl=1s", "--mail-give-up=1s", "--pending-ttl=2s"];
@@ -29,8 +29,8 @@ async fn a_registration_that_nobody_activates_is_forgotten_and_an_account_is_not
 
 #[tokio::test]
 async fn it_goes_on_when_postgresql_has_failed_it() {
-    let database = kit::database().await;
-    let prefix = format!("t{}", kit::unique());
+    let database = support::database().await;
+    let prefix = format!("t{}", support::unique());
     let mut serve = sixty(&["serve"]);
     serve.args(SHORT).env("DATABASE_URL", &database).env("REDIS_URL", stack().redis_url());
     serve.env("REDIS_PREFIX", &prefix).env("MAIL_URL", "http://127.0.0.1:1").env("CODE_SECRET", "AAAA".repeat(11));

@@ -9,8 +9,8 @@ use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
 use sixty::domain::password::Password;
 use sixty::domain::user::{Role, Status, User, UserId};
-use sixty::entropy::Entropy;
 use sixty::passwords::{HashCost, Hasher, Salt};
+use sixty::rng::Rng;
 use sixty::store::postgres::outbox::Outbox;
 use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, PgPool, PgTransaction};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::kit;
+use crate::support;
 
 const ADA: &str = "ada@example.com";
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -27,13 +27,13 @@ struct Store {
     users: PgUsers,
     outbox: Outbox,
     db: PgPool,
-    entropy: Entropy,
+    rng: Rng,
     hasher: Hasher,
 }
 
 impl Store {
     async fn new() -> Arc<Self> {
-        let url = kit::database().await;
+        let url = support::database().await;
         let config = PostgresConfig { url: url.as_str().into(), max_connections: 8, timeout: Duration::from_secs(20) };
         let postgres = Postgres::new(&config).unwrap();
         postgres.migrate().await.unwrap();
@@ -41,17 +41,17 @@ impl Store {
             db: postgres.pool().clone(),
             outbox: Outbox::new(postgres.clone(), Duration::from_secs(30)),
             users: PgUsers::new(postgres, Pacing::default()),
-            entropy: Entropy::from_system(),
+            rng: Rng::from_system(),
             hasher: Hasher::start(HashCost::new(8, 1, 1).unwrap(), 1, Duration::from_secs(10)),
         })
     }
 
     async fn register(&self) -> Registration {
         let email = Email::parse(ADA).unwrap();
-        let recipe = self.users.standing(email.address()).await.unwrap().recipe;
-        let recipe = recipe.unwrap_or_else(|| self.hasher.recipe(Salt(self.entropy.bytes())));
-        let hash = self.hasher.hash(Password::present("correct horse").unwrap(), recipe).await.unwrap();
-        let new = NewUser { id: self.entropy.user_id(), email: &email, hash: &hash, nonce: self.entropy.nonce() };
+        let params = self.users.address_state(email.address()).await.unwrap().params;
+        let params = params.unwrap_or_else(|| self.hasher.params(Salt(self.rng.bytes())));
+        let hash = self.hasher.hash(Password::present("correct horse").unwrap(), params).await.unwrap();
+        let new = NewUser { id: self.rng.user_id(), email: &email, hash: &hash, nonce: self.rng.nonce() };
         self.users.register(&new).await.unwrap()
     }
 
@@ -61,9 +61,9 @@ impl Store {
 
     /// A registration that can be replaced, and its link.
     async fn replaceable(&self) -> (User, NotMeHash) {
-        let (user, link) = (self.registered().await, NotMeHash(self.entropy.bytes()));
+        let (user, link) = (self.registered().await, NotMeHash(self.rng.bytes()));
         assert!(self.outbox.link(user.id, &link).await.unwrap());
-        kit::age(&self.db, Duration::from_secs(60)).await;
+        support::age(&self.db, Duration::from_secs(60)).await;
         (user, link)
     }
 
@@ -78,7 +78,7 @@ impl Store {
     async fn waiting(&self, n: i64) {
         let waiting = "SELECT count(*) FROM pg_stat_activity
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        kit::eventually("a statement that waits", async || {
+        support::eventually("a statement that waits", async || {
             let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&self.db).await.unwrap();
             (waiting >= n).then_some(())
         })
@@ -105,7 +105,7 @@ impl Store {
     }
 
     async fn left(&self) -> Vec<(UserId, Status)> {
-        let rows = self.users.rows(Email::parse(ADA).unwrap().address()).await.unwrap();
+        let rows = self.users.find_by_address(Email::parse(ADA).unwrap().address()).await.unwrap();
         let mut left: Vec<_> = rows.into_iter().map(|row| (row.user.id, row.user.status)).collect();
         left.sort_by_key(|(id, _)| *id);
         left
@@ -119,7 +119,7 @@ impl Store {
     }
 
     async fn wait(&self) -> Option<Duration> {
-        self.users.standing(Email::parse(ADA).unwrap().address()).await.unwrap().wait
+        self.users.address_state(Email::parse(ADA).unwrap().address()).await.unwrap().wait
     }
 }
 
@@ -181,8 +181,8 @@ async fn an_account_that_was_just_activated_is_not_disowned() {
     sqlx::query("UPDATE addresses SET granted_at = now()").execute(&store.db).await.unwrap();
     let held = store.hold(THE_USER).await;
     let activate = move |store: Arc<Store>| async move { store.users.activate(ada.id).await.unwrap() };
-    let disown = move |store: Arc<Store>| async move { store.users.disown(&link).await.unwrap() };
-    let (active, disowned) = store.in_order(held, activate, disown).await;
+    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link).await.unwrap() };
+    let (active, disowned) = store.in_order(held, activate, report).await;
     assert_eq!((active.unwrap().id, disowned), (ada.id, None));
     assert_eq!(store.left().await, [(ada.id, Status::Active)]);
     assert!(store.wait().await.is_some(), "nothing has changed");
@@ -193,9 +193,9 @@ async fn what_was_just_disowned_is_not_activated() {
     let store = Store::new().await;
     let (ada, link) = store.replaceable().await;
     let held = store.hold(THE_USER).await;
-    let disown = move |store: Arc<Store>| async move { store.users.disown(&link).await.unwrap() };
+    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link).await.unwrap() };
     let activate = move |store: Arc<Store>| async move { store.users.activate(ada.id).await.unwrap() };
-    let (disowned, active) = store.in_order(held, disown, activate).await;
+    let (disowned, active) = store.in_order(held, report, activate).await;
     assert_eq!((disowned, active), (Some(ada.id), None));
     assert_eq!(store.left().await, []);
 }
@@ -206,8 +206,8 @@ async fn a_registration_that_was_just_replaced_is_not_disowned_nor_is_the_later_
     let (_, link) = store.replaceable().await;
     let held = store.hold(THE_ADDRESS).await;
     let register = |store: Arc<Store>| async move { store.registered().await };
-    let disown = move |store: Arc<Store>| async move { store.users.disown(&link).await.unwrap() };
-    let (later, disowned) = store.in_order(held, register, disown).await;
+    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link).await.unwrap() };
+    let (later, disowned) = store.in_order(held, register, report).await;
     assert_eq!(disowned, None);
     assert_eq!(store.left().await, [(later.id, Status::Pending)]);
     assert!(store.wait().await.is_some());
@@ -218,9 +218,9 @@ async fn a_registration_waits_for_the_one_that_is_being_disowned() {
     let store = Store::new().await;
     let (ada, link) = store.replaceable().await;
     let held = store.hold(THE_ADDRESS).await;
-    let disown = move |store: Arc<Store>| async move { store.users.disown(&link).await.unwrap() };
+    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link).await.unwrap() };
     let register = |store: Arc<Store>| async move { store.registered().await };
-    let (disowned, later) = store.in_order(held, disown, register).await;
+    let (disowned, later) = store.in_order(held, report, register).await;
     assert_eq!(disowned, Some(ada.id));
     assert_eq!(store.left().await, [(later.id, Status::Pending)]);
     assert_eq!(store.mailed().await, [later.id]);
@@ -272,7 +272,7 @@ async fn purge_against(store: &Arc<Store>, held: PgTransaction<'static>) -> u64 
     };
     tokio::select! {
         () = store.waiting(1) => {}
-        () = async { kit::eventually("the purge", async || purge.is_finished().then_some(())).await } => {}
+        () = async { support::eventually("the purge", async || purge.is_finished().then_some(())).await } => {}
     }
     held.commit().await.unwrap();
     purge.await.unwrap()
@@ -282,7 +282,7 @@ async fn purge_against(store: &Arc<Store>, held: PgTransaction<'static>) -> u64 
 async fn the_purge_leaves_a_row_that_was_just_activated() {
     let store = Store::new().await;
     let (ada, _) = store.replaceable().await;
-    kit::age(&store.db, WEEK).await;
+    support::age(&store.db, WEEK).await;
     let held = store.hold("UPDATE users SET status = 'active', activated_at = now()").await;
     assert_eq!(purge_against(&store, held).await, 0);
     assert_eq!(store.left().await, [(ada.id, Status::Active)]);
@@ -292,7 +292,7 @@ async fn the_purge_leaves_a_row_that_was_just_activated() {
 async fn the_purge_leaves_a_row_that_was_just_granted_a_mail() {
     let store = Store::new().await;
     let (ada, _) = store.replaceable().await;
-    kit::age(&store.db, WEEK).await;
+    support::age(&store.db, WEEK).await;
     // What a resend does before it commits: the address, then the user.
     let mut held = store.hold("UPDATE addresses SET granted_at = now()").await;
     sqlx::query("SELECT FROM users FOR NO KEY UPDATE").execute(&mut *held).await.unwrap();
@@ -304,7 +304,7 @@ async fn the_purge_leaves_a_row_that_was_just_granted_a_mail() {
 async fn a_grant_waits_for_the_purge_and_finds_nothing_left() {
     let store = Store::new().await;
     let (ada, _) = store.replaceable().await;
-    kit::age(&store.db, WEEK).await;
+    support::age(&store.db, WEEK).await;
     // The purge has the address by now, and waits for the user.
     let held = store.hold(THE_USER).await;
     let purge = |store: Arc<Store>| async move { store.users.purge(WEEK).await.unwrap() };

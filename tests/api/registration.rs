@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, PASSWORD, Service, at_once};
+use crate::support::{Answer, PASSWORD, Service, at_once};
 
 #[tokio::test]
 async fn a_registration_is_answered_with_a_pending_user() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::kit::{PASSWORD, Service};
+use crate::support::{PASSWORD, Service};
 
 const ADA: &str = "ada@example.com";
 
@@ -35,7 +35,7 @@ async fn three_wrong_guesses_are_forgiven_by_a_new_code() {
     service.registered(ADA).await;
     let code = service.code(ADA, 1).await;
     for _ in 0..3 {
-        service.activate(ADA, PASSWORD, &crate::kit::wrong(&code)).await;
+        service.activate(ADA, PASSWORD, &crate::support::wrong(&code)).await;
     }
     service.let_waits_pass(Duration::from_secs(60)).await;
     assert_eq!(service.resend(ADA, PASSWORD).await.status, 202);

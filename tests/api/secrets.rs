@@ -13,8 +13,8 @@ use sixty::domain::user::UserId;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::kit::{self, Answer, PASSWORD, Service, eventually};
 use crate::process::{Running, sixty};
+use crate::support::{self, Answer, PASSWORD, Service, eventually};
 
 const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const OTHER_SECRET: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=";
@@ -96,7 +96,10 @@ fn requests_of_an_admin(http: &Client, api: &str, id: &str) -> Vec<RequestBuilde
 async fn serve(database_url: &str, redis_url: &str, mail_url: &str) -> (Running, String) {
     let mut serve = sixty(&["serve", "--log-level=trace"]);
     serve.env("DATABASE_URL", database_url).env("REDIS_URL", redis_url).env("MAIL_URL", mail_url);
-    serve.env("REDIS_PREFIX", format!("t{}", kit::unique())).env("CODE_SECRET", SECRET).env("CLIENT_LIMITS", "false");
+    serve
+        .env("REDIS_PREFIX", format!("t{}", support::unique()))
+        .env("CODE_SECRET", SECRET)
+        .env("CLIENT_LIMITS", "false");
     if database_url.ends_with(CANARY) {
         // The one that is not there is waited for by every request.
         serve.env("DATABASE_TIMEOUT", "50ms");
@@ -108,15 +111,19 @@ async fn serve(database_url: &str, redis_url: &str, mail_url: &str) -> (Running,
 
 #[tokio::test]
 async fn no_log_metric_or_error_repeats_what_was_sent() {
-    let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
+    let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
     // The mail API of a service that is here only for its mock.
     let mock = Service::start().await;
     let nowhere = "127.0.0.1:1";
-    let database = kit::database().await;
+    let database = support::database().await;
     let worlds = [
         (database.clone(), stack.redis_url().to_owned(), mock.mail_url.clone()),
-        (kit::database().await, format!("redis://:{CANARY}@{nowhere}"), mock.mail_url.clone()),
-        (kit::database().await, stack.redis_url().to_owned(), format!("http://{CANARY}:{CANARY}@{nowhere}/{CANARY}")),
+        (support::database().await, format!("redis://:{CANARY}@{nowhere}"), mock.mail_url.clone()),
+        (
+            support::database().await,
+            stack.redis_url().to_owned(),
+            format!("http://{CANARY}:{CANARY}@{nowhere}/{CANARY}"),
+        ),
         (format!("postgres://sixty:{CANARY}@{nowhere}/{CANARY}"), stack.redis_url().to_owned(), mock.mail_url.clone()),
     ];
     for (n, (database_url, redis_url, mail_url)) in worlds.into_iter().enumerate() {
@@ -292,9 +299,9 @@ async fn a_dump_of_the_stores_yields_no_code_without_the_secret() {
 
 #[tokio::test]
 async fn another_code_secret_costs_a_resend() {
-    let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
-    let (mock, database_url) = (Service::start().await, kit::database().await);
-    let prefix = format!("t{}", kit::unique());
+    let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
+    let (mock, database_url) = (Service::start().await, support::database().await);
+    let prefix = format!("t{}", support::unique());
     let start = async |secret: &str| {
         let mut serve = sixty(&["serve", "--code-secret", secret, "--redis-prefix", &prefix]);
         serve.env("DATABASE_URL", &database_url).env("REDIS_URL", stack.redis_url()).env("MAIL_URL", &mock.mail_url);

@@ -10,8 +10,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::kit::{CODE_SECRET, PASSWORD, Service, database, eventually, stack, start_mail_mock, unique, wrong};
 use crate::process::{Running, sixty};
+use crate::support::{CODE_SECRET, PASSWORD, Service, database, eventually, stack, start_mail_mock, unique, wrong};
 
 const ADA: &str = "ada@example.com";
 /// The example of the specification.

@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::kit::{Answer, PASSWORD, database, stack};
 use super::process::{PATIENCE, Running, complaint, output, send, sixty};
+use super::support::{Answer, PASSWORD, database, stack};
 
 fn serve(database_url: &str, redis_url: &str) -> Command {
     let mut serve = sixty(&["serve"]);

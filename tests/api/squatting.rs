@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sixty::domain::code::{CodeLength, CodeSecret, Nonce};
 use sixty::domain::not_me::NotMeToken;
 
-use crate::kit::{Answer, CODE_SECRET, PASSWORD, Service, at_once, code_in, eventually, wrong};
+use crate::support::{Answer, CODE_SECRET, PASSWORD, Service, at_once, code_in, eventually, wrong};
 
 const ADA: &str = "ada@example.com";
 const STRANGERS: &str = "a stranger's password";

@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
-use super::kit::eventually;
 use super::process::{Folder, PROGRAM, all_end, family, send};
+use super::support::eventually;
 
 fn options(folder: &Folder, keep: bool) -> StackOptions {
     StackOptions { program: PROGRAM.into(), folder: folder.0.clone(), keep }

@@ -1,4 +1,4 @@
-//! The real stores keep the contract that their twins keep.
+//! The real stores keep the contract that their service keep.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,6 @@ use nix::unistd::Pid;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use sixty::accounts::Accounts;
-use sixty::accounts::contract::{self, CodesUnderTest, UsersUnderTest};
-use sixty::accounts::model::{self, Step, World};
 use sixty::accounts::ports::{Codes as _, GrantedCode};
 use sixty::accounts::register::ExistingAccount;
 use sixty::domain::code::{Code, CodeLength, CodeSecret, Grant, Nonce};
@@ -17,19 +15,21 @@ use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
-use sixty::entropy::Entropy;
 use sixty::passwords::{HashCost, Hasher};
+use sixty::rng::Rng;
 use sixty::store::postgres::outbox::Outbox;
 use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::codes::{CodeStorage, RedisCodes};
 use sixty::store::redis::limits::{Counted, LimitsConfig, Quota, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
+use sixty::testing::contract::{self, CodesUnderTest, UsersUnderTest};
+use sixty::testing::model::{self, Step, World};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::kit;
+use crate::support;
 
 struct RealUsers {
     users: Arc<PgUsers>,
@@ -48,7 +48,7 @@ impl RealUsers {
 
 /// An empty database with its tables.
 async fn postgres() -> Postgres {
-    let url = kit::database().await;
+    let url = support::database().await;
     let config = PostgresConfig { url: url.as_str().into(), max_connections: 4, timeout: Duration::from_secs(5) };
     let postgres = Postgres::new(&config).unwrap();
     postgres.migrate().await.unwrap();
@@ -63,7 +63,7 @@ impl UsersUnderTest for RealUsers {
     }
 
     async fn advance(&self, by: Duration) {
-        kit::age(&self.db, by).await;
+        support::age(&self.db, by).await;
     }
 
     async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
@@ -99,8 +99,11 @@ async fn postgresql_keeps_the_contract() {
 /// What a process that froze holds, or asked for, is given up for it.
 #[tokio::test]
 async fn the_server_ends_what_takes_too_long() {
-    let config =
-        PostgresConfig { url: kit::database().await.into(), max_connections: 2, timeout: Duration::from_millis(500) };
+    let config = PostgresConfig {
+        url: support::database().await.into(),
+        max_connections: 2,
+        timeout: Duration::from_millis(500),
+    };
     let postgres = Postgres::new(&config).unwrap();
     let sleep = sqlx::query("SELECT pg_sleep(60)").execute(postgres.pool()).await.unwrap_err();
     assert_eq!(sleep.as_database_error().unwrap().code().unwrap(), "57014");
@@ -108,7 +111,7 @@ async fn the_server_ends_what_takes_too_long() {
     let mut idle = postgres.pool().begin().await.unwrap();
     let lock = "SELECT pg_advisory_xact_lock(60)";
     sqlx::query(lock).execute(&mut *idle).await.unwrap();
-    kit::eventually("the lock", async || sqlx::query(lock).execute(postgres.pool()).await.ok()).await;
+    support::eventually("the lock", async || sqlx::query(lock).execute(postgres.pool()).await.ok()).await;
 }
 
 /// With the statistics of an outbox that is empty as a rule, PostgreSQL may choose a plan in which a careless claim takes
@@ -147,7 +150,7 @@ struct RealCodes {
 
 impl RealCodes {
     fn new(urls: &[&str], storage: CodeStorage) -> Self {
-        let prefix = format!("t{}", kit::unique());
+        let prefix = format!("t{}", support::unique());
         let config = RedisConfig {
             url: urls.join(",").into(),
             max_connections: 2,
@@ -185,14 +188,14 @@ impl CodesUnderTest for RealCodes {
 
 #[tokio::test]
 async fn redis_keeps_the_contract_with_macs() {
-    let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
+    let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
     let hmac = CodeStorage::Hmac(CodeSecret::new(vec![60; 32]).unwrap());
     contract::codes(&RealCodes::new(&[stack.redis_url()], hmac)).await;
 }
 
 #[tokio::test]
 async fn redis_keeps_the_contract_with_plain_codes() {
-    let stack = tokio::task::spawn_blocking(kit::stack).await.unwrap();
+    let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
     contract::codes(&RealCodes::new(&[stack.redis_url()], CodeStorage::Plain)).await;
 }
 
@@ -235,14 +238,14 @@ impl World for RealWorld {
 fn whatever_the_order_the_stores_answer_as_the_model_says() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let secret = CodeSecret::new(SECRET.to_vec()).unwrap();
-    let stack = kit::stack();
+    let stack = support::stack();
     let world = runtime.block_on(async {
         let users = RealUsers::new().await;
         let codes = RealCodes::new(&[stack.redis_url()], CodeStorage::Hmac(secret.clone()));
         let hasher = Hasher::start(HashCost::new(8, 1, 1).unwrap(), 1, Duration::from_secs(10));
-        let (entropy, queued) = (Entropy::from_system(), Arc::new(Notify::new()));
+        let (rng, queued) = (Rng::from_system(), Arc::new(Notify::new()));
         let (users_port, codes_port) = (Arc::clone(&users.users), Arc::clone(&codes.codes));
-        let accounts = Accounts::new(users_port, codes_port, hasher, entropy, queued, ExistingAccount::Hide);
+        let accounts = Accounts::new(users_port, codes_port, hasher, rng, queued, ExistingAccount::Hide);
         RealWorld { users, codes, accounts }
     });
     let config = ProptestConfig { cases: 24, ..ProptestConfig::default() };
@@ -250,7 +253,7 @@ fn whatever_the_order_the_stores_answer_as_the_model_says() {
     let outcome = TestRunner::new(config).run(&stories, |story| {
         let story: Vec<Step> = story.into_iter().map(Step::from_number).collect();
         // Addresses of its own for every story.
-        let domain = format!("{}.example", kit::unique());
+        let domain = format!("{}.example", support::unique());
         runtime.block_on(model::play(&world, &secret, &domain, &story));
         Ok(())
     });
@@ -266,7 +269,7 @@ async fn a_redis_cluster_keeps_the_contract() {
     let (port, bus) = (second.port.to_string(), second.bus.to_string());
     let () = first.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await.unwrap();
     for node in &nodes {
-        kit::eventually("the cluster", async || {
+        support::eventually("the cluster", async || {
             let info: String = node.ask(&["CLUSTER", "INFO"]).await.unwrap();
             (info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:2")).then_some(())
         })
@@ -281,9 +284,9 @@ async fn a_redis_cluster_keeps_the_contract() {
     limits_hold(&codes.redis).await;
 
     // A node that freezes takes only its own users along.
-    let entropy = Entropy::from_system();
+    let rng = Rng::from_system();
     let user = loop {
-        let user = entropy.user_id();
+        let user = rng.user_id();
         let slot: u16 = first.ask(&["CLUSTER", "KEYSLOT", &format!("{{{user}}}")]).await.unwrap();
         if slot <= 8191 {
             break user;
@@ -291,10 +294,10 @@ async fn a_redis_cluster_keeps_the_contract() {
     };
     let code = Code::parse("0042").unwrap();
     second.signal(Signal::SIGSTOP);
-    kit::eventually("the node that lives", async || codes.codes().redeem(user, &code).await.ok()).await;
+    support::eventually("the node that lives", async || codes.codes().redeem(user, &code).await.ok()).await;
     second.signal(Signal::SIGCONT);
-    kit::eventually("both", async || {
-        let of_both = [entropy.user_id(), entropy.user_id(), entropy.user_id(), entropy.user_id()];
+    support::eventually("both", async || {
+        let of_both = [rng.user_id(), rng.user_id(), rng.user_id(), rng.user_id()];
         let asked = of_both.map(|user| codes.codes().redeem(user, &code));
         futures_util::future::try_join_all(asked).await.ok()
     })
@@ -332,7 +335,7 @@ impl Node {
     async fn start(first_slot: &str, last_slot: &str) -> Self {
         let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (port, bus) = (free(), free());
-        let nodes = std::env::temp_dir().join(format!("sixty-node-{port}-{}.conf", kit::unique()));
+        let nodes = std::env::temp_dir().join(format!("sixty-node-{port}-{}.conf", support::unique()));
         let process = std::process::Command::new("setpriv")
             .args([
                 "--pdeathsig",
@@ -352,7 +355,7 @@ impl Node {
             .spawn()
             .unwrap();
         let node = Self { port, bus, url: format!("redis://127.0.0.1:{port}"), process };
-        kit::eventually("a node", async || node.ask::<String>(&["PING"]).await.ok()).await;
+        support::eventually("a node", async || node.ask::<String>(&["PING"]).await.ok()).await;
         let () = node.ask(&["CLUSTER", "ADDSLOTSRANGE", first_slot, last_slot]).await.unwrap();
         std::fs::remove_file(nodes).unwrap();
         node

@@ -8,8 +8,8 @@ use nix::pty::openpty;
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
-use crate::kit::{PASSWORD, Service, database};
 use crate::process::{complaint, output, sixty};
+use crate::support::{PASSWORD, Service, database};
 
 const ROOT: &str = "root@example.com";
 

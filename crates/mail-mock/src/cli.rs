@@ -31,15 +31,15 @@ pub struct FaultArgs {
     /// Share of mails to refuse, from 0 to 1
     #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
     mail_mock_fail_rate: f64,
-    /// HTTP status that answers a refused mail
+    /// Status of the answer to a refused mail
     #[arg(long, env, value_name = "STATUS", default_value_t = 500)]
     mail_mock_status: u16,
     /// Milliseconds before every answer
     #[arg(long, env, value_name = "MS", default_value_t = 0)]
     mail_mock_latency_ms: u64,
-    /// Share of answers to drop, from 0 to 1
+    /// Share of answers to cut off, from 0 to 1
     ///
-    /// The mock keeps the mail and closes the connection without an answer
+    /// The mail is taken then, but its sender cannot know
     #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
     mail_mock_drop_rate: f64,
 }

@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
+use poem::http::StatusCode;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint as _, Request};
@@ -43,7 +44,12 @@ pub async fn serve(listener: TcpListener, mock: &MailMock, stop: CancellationTok
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let request = Request::from((request, local.clone(), remote.clone(), Scheme::HTTP));
             let endpoint = Arc::clone(&endpoint);
-            async move { Ok::<_, Infallible>(hyper::Response::from(endpoint.get_response(request).await)) }
+            // In a task of its own: a provider takes a mail even if the sender hangs up meanwhile.
+            let answer = tokio::spawn(async move { endpoint.get_response(request).await });
+            async move {
+                let response = answer.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into());
+                Ok::<_, Infallible>(hyper::Response::from(response))
+            }
         });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         // An error here is a dropped answer, or a client that went away.

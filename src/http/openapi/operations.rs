@@ -3,20 +3,26 @@
 use serde_json::{Map, Value, json};
 
 use super::super::admin;
-use super::super::kind::Kind;
 use super::super::problem::{CHALLENGE, MEDIA_TYPE, Problem};
-use super::beside;
+use super::super::problem_type::ProblemType;
 use super::schemas::{self, EMAIL_FORMAT};
+use super::system_routes;
 use crate::domain::email;
 
 /// What any operation that takes a body can answer, besides its own.
-const BODY: [Kind; 4] = [Kind::MalformedRequest, Kind::PayloadTooLarge, Kind::UnsupportedMediaType, Kind::InvalidField];
+const BODY: [ProblemType; 4] = [
+    ProblemType::MalformedRequest,
+    ProblemType::PayloadTooLarge,
+    ProblemType::UnsupportedMediaType,
+    ProblemType::InvalidField,
+];
 /// What any operation that asks for credentials can answer.
-const AUTH: [Kind; 3] = [Kind::Unauthenticated, Kind::AccountDisabled, Kind::TooManyRequests];
+const AUTH: [ProblemType; 3] =
+    [ProblemType::Unauthenticated, ProblemType::AccountDisabled, ProblemType::TooManyRequests];
 /// What any operation on the stores can answer.
-const ANY: [Kind; 2] = [Kind::Internal, Kind::Unavailable];
+const ANY: [ProblemType; 2] = [ProblemType::Internal, ProblemType::Unavailable];
 /// What an operation without a body can answer to one that is sent all the same.
-const NO_BODY: [Kind; 2] = [Kind::MalformedRequest, Kind::PayloadTooLarge];
+const NO_BODY: [ProblemType; 2] = [ProblemType::MalformedRequest, ProblemType::PayloadTooLarge];
 
 /// The operations that are counted by client network, and what their answers may say of it.
 const LIMITED: [&str; 4] = ["registerUser", "activateUser", "resendCode", "changePassword"];
@@ -44,21 +50,32 @@ const LINKS: [(&str, &str, &str, &str, &str, &str); 4] = [
 ];
 
 /// The one table of who answers with what; the tests hold every answer that they see to it.
-fn problems(operation_id: &str) -> Vec<Kind> {
-    let groups: &[&[Kind]] = match operation_id {
-        "registerUser" => &[&BODY, &ANY, &[Kind::EmailTaken, Kind::TooManyCodes, Kind::TooManyRequests]],
-        "activateUser" => &[&BODY, &AUTH, &ANY, &[Kind::AlreadyActive, Kind::CodeExpired, Kind::IncorrectCode]],
-        "resendCode" => &[&NO_BODY, &AUTH, &ANY, &[Kind::AlreadyActive, Kind::TooManyCodes]],
-        "changePassword" => &[&BODY, &AUTH, &ANY, &[Kind::NotActive]],
+fn problems(operation_id: &str) -> Vec<ProblemType> {
+    let groups: &[&[ProblemType]] = match operation_id {
+        "registerUser" => {
+            &[&BODY, &ANY, &[ProblemType::EmailTaken, ProblemType::TooManyCodes, ProblemType::TooManyRequests]]
+        }
+        "activateUser" => {
+            &[&BODY, &AUTH, &ANY, &[ProblemType::AlreadyActive, ProblemType::CodeExpired, ProblemType::IncorrectCode]]
+        }
+        "resendCode" => &[&NO_BODY, &AUTH, &ANY, &[ProblemType::AlreadyActive, ProblemType::TooManyCodes]],
+        "changePassword" => &[&BODY, &AUTH, &ANY, &[ProblemType::NotActive]],
         "getCurrentUser" => &[&NO_BODY, &AUTH, &ANY],
-        "deleteCurrentUser" => &[&NO_BODY, &AUTH, &ANY, &[Kind::LastAdmin]],
-        "listUsers" => &[&NO_BODY, &AUTH, &ANY, &[Kind::Forbidden, Kind::InvalidField]],
-        "getUser" => &[&NO_BODY, &AUTH, &ANY, &[Kind::Forbidden, Kind::UserNotFound]],
-        "updateUser" => &[&BODY, &AUTH, &ANY, &[Kind::Forbidden, Kind::UserNotFound, Kind::NotActive, Kind::LastAdmin]],
-        "deleteUser" => &[&NO_BODY, &AUTH, &ANY, &[Kind::Forbidden, Kind::UserNotFound, Kind::LastAdmin]],
-        "getProblem" => &[&NO_BODY, &[Kind::NotFound]],
-        "getReadiness" => &[&NO_BODY, &[Kind::Unavailable]],
-        other if beside::OPERATIONS.contains(&other) => &[&NO_BODY],
+        "deleteCurrentUser" => &[&NO_BODY, &AUTH, &ANY, &[ProblemType::LastAdmin]],
+        "listUsers" => &[&NO_BODY, &AUTH, &ANY, &[ProblemType::Forbidden, ProblemType::InvalidField]],
+        "getUser" => &[&NO_BODY, &AUTH, &ANY, &[ProblemType::Forbidden, ProblemType::UserNotFound]],
+        "updateUser" => &[
+            &BODY,
+            &AUTH,
+            &ANY,
+            &[ProblemType::Forbidden, ProblemType::UserNotFound, ProblemType::NotActive, ProblemType::LastAdmin],
+        ],
+        "deleteUser" => {
+            &[&NO_BODY, &AUTH, &ANY, &[ProblemType::Forbidden, ProblemType::UserNotFound, ProblemType::LastAdmin]]
+        }
+        "getProblem" => &[&NO_BODY, &[ProblemType::NotFound]],
+        "getReadiness" => &[&NO_BODY, &[ProblemType::Unavailable]],
+        other if system_routes::OPERATIONS.contains(&other) => &[&NO_BODY],
         other => unreachable!("the problems of {other} are not in the table"),
     };
     groups.iter().copied().flatten().copied().collect()
@@ -138,7 +155,7 @@ fn parameter_schema(name: &str) -> (Value, Value) {
             (schema, json!(50))
         }
         "cursor" => (json!({ "type": "string" }), json!(schemas::CURSOR)),
-        "name" => (json!({ "type": "string", "enum": Kind::ALL.map(Kind::name) }), json!("code-expired")),
+        "name" => (json!({ "type": "string", "enum": ProblemType::ALL.map(ProblemType::name) }), json!("code-expired")),
         "token" => (json!({ "type": "string", "pattern": "^[a-p]{32}$" }), json!(schemas::TOKEN)),
         other => unreachable!("the parameter {other} has no schema"),
     }
@@ -150,9 +167,9 @@ fn always(description: &str, schema: Value, example: impl Into<Value>) -> Value 
 }
 
 /// One response for all problems of a status.
-fn problem_response(kinds: &[Kind]) -> Value {
+fn problem_response(kinds: &[ProblemType]) -> Value {
     let described: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}.", kind.name(), kind.title())).collect();
-    let example = |kind: &Kind| {
+    let example = |kind: &ProblemType| {
         let example = json!({ "summary": kind.title(), "value": Problem::example(*kind).to_json() });
         (kind.name().to_owned(), example)
     };

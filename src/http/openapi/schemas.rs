@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::kind::Kind;
 use super::super::problem::Problem;
+use super::super::problem_type::ProblemType;
 use crate::domain::email;
 use crate::domain::policy::Policy;
 
@@ -167,7 +167,7 @@ pub fn response_example(operation_id: &str) -> Value {
         "listUsers" => json!({ "items": [user("pending")], "next_cursor": CURSOR }),
         "getLiveness" => json!({ "status": "live" }),
         "getReadiness" => json!({ "status": "ready" }),
-        "getProblem" => Problem::description(Kind::CodeExpired),
+        "getProblem" => Problem::description(ProblemType::CodeExpired),
         "getOpenapiJson" => json!({ "openapi": "3.0.0" }),
         other => unreachable!("the answer of {other} has no example"),
     }

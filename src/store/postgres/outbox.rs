@@ -19,7 +19,7 @@ pub struct Outbox {
 
 /// What a mail is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MailKind {
     /// A registration's code, or what its address's owner is told instead.
     Code,
     Activated,
@@ -32,7 +32,7 @@ const KINDS: [&str; 3] = ["code", "activated", "password_changed"];
 /// A mail that this process may send while it holds the lease.
 #[derive(Debug)]
 pub struct Claim {
-    pub kind: Kind,
+    pub kind: MailKind,
     pub grant: Grant,
     pub user: UserId,
     /// Of a code, like its length.
@@ -117,9 +117,9 @@ impl Outbox {
             .map(|row| {
                 Ok(Claim {
                     kind: match &*row.kind {
-                        "code" => Kind::Code,
-                        "activated" => Kind::Activated,
-                        "password_changed" => Kind::PasswordChanged,
+                        "code" => MailKind::Code,
+                        "activated" => MailKind::Activated,
+                        "password_changed" => MailKind::PasswordChanged,
                         _ => return Err(broken("a kind of mail that was not asked for")),
                     },
                     grant: Grant(row.id),

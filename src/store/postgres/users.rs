@@ -13,15 +13,15 @@ use uuid::Uuid;
 
 use super::{Postgres, broken};
 use crate::accounts::ports::{
-    Change, Cursor, DeletedBy, Deletion, Filter, NewUser, Registration, Regrant, Row, Standing, StoreError, Update,
-    Users,
+    AddressState, Change, Cursor, DeletedBy, Deletion, Filter, NewUser, Registration, Regrant, StoreError, StoredUser,
+    Update, Users,
 };
 use crate::domain::code::Nonce;
 use crate::domain::email::Address;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::Pacing;
 use crate::domain::user::{User, UserId};
-use crate::passwords::{PasswordHash, Recipe, Salt};
+use crate::passwords::{HashParams, PasswordHash, Salt};
 use crate::telemetry::trace::TraceContext;
 use administration::Updated;
 pub use creation::Creation;
@@ -71,15 +71,15 @@ impl PgUsers {
 
     async fn try_rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, sqlx::Error> {
         let mut transaction = self.pool().begin().await?;
-        // First the address: from here on nobody can register a row by the old recipe.
+        // First the address: from here on nobody can register a row by the old params.
         let costs = sqlx::query!(
             "
             UPDATE addresses SET hash_cost = $3 FROM users
             WHERE users.id = $1 AND addresses.address = users.address AND addresses.hash_cost = $2
             ",
             id.0,
-            old.recipe.cost.to_string(),
-            new.recipe.cost.to_string(),
+            old.params.cost.to_string(),
+            new.params.cost.to_string(),
         )
         .execute(&mut *transaction)
         .await?;
@@ -138,7 +138,7 @@ impl PgUsers {
 }
 
 impl Users for PgUsers {
-    async fn standing(&self, address: &Address) -> Result<Standing, StoreError> {
+    async fn address_state(&self, address: &Address) -> Result<AddressState, StoreError> {
         let row = self
             .postgres
             .bounded(
@@ -153,13 +153,13 @@ impl Users for PgUsers {
             )
             .await?;
         let Some(row) = row else {
-            return Ok(Standing { recipe: None, wait: None });
+            return Ok(AddressState { params: None, wait: None });
         };
         let salt = row.salt.try_into().map_err(|_| broken("a salt that is not of 16 octets"))?;
         // Negative once the wait is over.
         let wait = Duration::try_from_secs_f64(row.left).ok().filter(|left| !left.is_zero());
         let cost = row.hash_cost.parse().map_err(broken)?;
-        Ok(Standing { recipe: Some(Recipe { salt: Salt(salt), cost }), wait })
+        Ok(AddressState { params: Some(HashParams { salt: Salt(salt), cost }), wait })
     }
 
     async fn register(&self, new: &NewUser<'_>) -> Result<Registration, StoreError> {
@@ -173,7 +173,7 @@ impl Users for PgUsers {
         self.postgres.bounded(self.try_grant_again(id, nonce)).await
     }
 
-    async fn rows(&self, address: &Address) -> Result<Vec<Row>, StoreError> {
+    async fn find_by_address(&self, address: &Address) -> Result<Vec<StoredUser>, StoreError> {
         // What is always true lets the two partial indexes be used: without it, all users would be read.
         let rows = self
             .postgres
@@ -199,7 +199,7 @@ impl Users for PgUsers {
                     created_at: row.created_at,
                     activated_at: row.activated_at,
                 };
-                Ok(Row { user: user.try_into()?, hash })
+                Ok(StoredUser { user: user.try_into()?, hash })
             })
             .collect()
     }
@@ -270,8 +270,8 @@ impl Users for PgUsers {
         self.postgres.bounded(self.try_delete(id, by)).await
     }
 
-    async fn disown(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {
-        self.postgres.bounded(self.try_disown(link)).await
+    async fn report_not_me(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {
+        self.postgres.bounded(self.try_report_not_me(link)).await
     }
 
     async fn purge(&self, pending_ttl: Duration) -> Result<u64, StoreError> {

@@ -15,9 +15,9 @@ use std::time::Duration;
 use deadpool_redis::redis::Script;
 
 use super::codes::hex;
-use super::dispensable::Dispensable;
+use super::fail_open::FailOpen;
+use super::keyed_semaphore::{KeyedPermit, KeyedSemaphore};
 use super::limits::NOW;
-use super::turns::{Turn, Turns};
 use crate::domain::code::CodeSecret;
 use crate::domain::email::Address;
 use crate::domain::network::Network;
@@ -37,9 +37,9 @@ const NETWORK: Rule = Rule { free: 60, forget: Duration::from_secs(60), longest:
 
 #[derive(Clone)]
 pub struct Failures {
-    redis: Dispensable,
+    redis: FailOpen,
     secret: CodeSecret,
-    turns: Turns,
+    turns: KeyedSemaphore,
     max_wait: Duration,
 }
 
@@ -59,7 +59,7 @@ pub struct Attempt {
     suspicious: bool,
     /// What was reserved: the values of `until`, or empty.
     reserved: [String; 2],
-    _turn: Turn,
+    _turn: KeyedPermit,
 }
 
 /// The scripts' common ground: for each key its rule.
@@ -129,8 +129,8 @@ static PASSED: LazyLock<Script> = LazyLock::new(|| {
 
 impl Failures {
     /// `max_wait` is the longest wait for a turn.
-    pub(super) fn new(redis: Dispensable, secret: CodeSecret, max_wait: Duration) -> Self {
-        Self { redis, secret, turns: Turns::new(ADDRESS.free as usize), max_wait }
+    pub(super) fn new(redis: FailOpen, secret: CodeSecret, max_wait: Duration) -> Self {
+        Self { redis, secret, turns: KeyedSemaphore::new(ADDRESS.free as usize), max_wait }
     }
 
     /// Whether an attempt at an address may be made now. A user name that is no address is as good as one that nobody has.

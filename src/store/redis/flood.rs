@@ -10,12 +10,12 @@ use deadpool_redis::redis::Script;
 use metrics::gauge;
 use tracing::{info, warn};
 
-use super::dispensable::Dispensable;
+use super::fail_open::FailOpen;
 use super::limits::{NOW, Quota};
 
 #[derive(Clone)]
 pub(super) struct Flood {
-    redis: Dispensable,
+    redis: FailOpen,
     limit: Quota,
     /// What this process has said last.
     on: Arc<AtomicBool>,
@@ -42,7 +42,7 @@ static COUNT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl Flood {
-    pub(super) fn new(redis: Dispensable, limit: Quota) -> Self {
+    pub(super) fn new(redis: FailOpen, limit: Quota) -> Self {
         Self { redis, limit, on: Arc::default() }
     }
 

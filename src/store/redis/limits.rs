@@ -13,7 +13,7 @@ use std::time::Duration;
 use deadpool_redis::redis::Script;
 
 use super::Redis;
-use super::dispensable::Dispensable;
+use super::fail_open::FailOpen;
 use super::failures::Failures;
 use super::flood::Flood;
 use crate::domain::code::CodeSecret;
@@ -57,7 +57,7 @@ impl Counted {
 
 /// What is left of a network's quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct QuotaState {
     pub counted: Counted,
     pub quota: Quota,
     pub remaining: u32,
@@ -66,13 +66,13 @@ pub struct Standing {
 }
 
 /// `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers.
-impl Standing {
+impl QuotaState {
     pub fn policy(&self) -> String {
         format!("\"{}\";q={};w={}", self.counted.name(), self.quota.units, self.quota.window.as_secs())
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for QuotaState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\";r={};t={}", self.counted.name(), self.remaining, self.next.as_secs())
     }
@@ -84,7 +84,7 @@ impl fmt::Display for Standing {
 pub struct Charge {
     network: Network,
     units: u32,
-    pub standing: Standing,
+    pub standing: QuotaState,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,7 @@ pub struct LimitsConfig {
 
 #[derive(Clone)]
 pub struct RedisLimits {
-    redis: Dispensable,
+    redis: FailOpen,
     config: LimitsConfig,
     flood: Flood,
     pub failures: Failures,
@@ -157,14 +157,14 @@ static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| {
 impl RedisLimits {
     /// The secret hides addresses in the names of keys.
     pub fn new(redis: Redis, secret: CodeSecret, config: LimitsConfig) -> Self {
-        let redis = Dispensable::new(redis);
+        let redis = FailOpen::new(redis);
         let flood = Flood::new(redis.clone(), config.flood);
         Self { flood, failures: Failures::new(redis.clone(), secret, config.max_wait), redis, config }
     }
 
     /// Takes a unit of the network's quota, or says what is left of it and when to come back. `None`: nobody knows, and
     /// nothing is limited.
-    pub async fn charge(&self, counted: Counted, network: Network) -> Option<Result<Charge, Standing>> {
+    pub async fn charge(&self, counted: Counted, network: Network) -> Option<Result<Charge, QuotaState>> {
         let quota = self.quota(counted);
         let dear_from = match counted {
             Counted::Misses if self.flood.is_on().await => FLOOD_FROM,
@@ -174,17 +174,17 @@ impl RedisLimits {
         charge.key(self.key(counted, network)).arg(quota.unit()).arg(quota.units).arg(dear_from).arg(FLOOD_COST);
         let (units, remaining, next): (u32, u32, u64) =
             self.redis.ask(async |mut redis| charge.invoke_async(&mut redis).await).await?;
-        let standing = standing(counted, quota, remaining, next);
+        let standing = quota_state(counted, quota, remaining, next);
         Some(if units == 0 { Err(standing) } else { Ok(Charge { network, units, standing }) })
     }
 
-    pub async fn give_back(&self, charge: Charge) -> Option<Standing> {
-        let Charge { network, units, standing: Standing { counted, quota, .. } } = charge;
+    pub async fn give_back(&self, charge: Charge) -> Option<QuotaState> {
+        let Charge { network, units, standing: QuotaState { counted, quota, .. } } = charge;
         let mut give_back = GIVE_BACK.prepare_invoke();
         give_back.key(self.key(counted, network)).arg(quota.unit()).arg(quota.units).arg(units);
         let (remaining, next): (u32, u64) =
             self.redis.ask(async |mut redis| give_back.invoke_async(&mut redis).await).await?;
-        Some(standing(counted, quota, remaining, next))
+        Some(quota_state(counted, quota, remaining, next))
     }
 
     /// A wrong code, whoever sent it.
@@ -205,6 +205,6 @@ impl RedisLimits {
 }
 
 /// Times are told in whole seconds, rounded up: who comes back after them is not too early.
-fn standing(counted: Counted, quota: Quota, remaining: u32, next: u64) -> Standing {
-    Standing { counted, quota, remaining, next: Duration::from_secs(next.div_ceil(1_000_000)) }
+fn quota_state(counted: Counted, quota: Quota, remaining: u32, next: u64) -> QuotaState {
+    QuotaState { counted, quota, remaining, next: Duration::from_secs(next.div_ceil(1_000_000)) }
 }

@@ -1,12 +1,12 @@
 //! Redis: the pool and its limits.
 
 pub mod codes;
-mod dispensable;
 pub mod events;
+mod fail_open;
 pub mod failures;
 mod flood;
+mod keyed_semaphore;
 pub mod limits;
-mod turns;
 
 use std::future::Future;
 use std::sync::Arc;

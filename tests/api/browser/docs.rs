@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Browser, PHONE};
-use crate::kit::{PASSWORD, Service};
+use crate::support::{PASSWORD, Service};
 
 const ADA: &str = "ada@example.com";
 

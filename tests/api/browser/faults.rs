@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Browser;
-use crate::kit::{Service, eventually};
+use crate::support::{Service, eventually};
 
 const ADA: &str = "ada@example.com";
 

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::{Browser, MOMENT};
-use crate::kit::{PASSWORD, Service, eventually};
 use crate::process::{Running, sixty};
+use crate::support::{PASSWORD, Service, eventually};
 
 const ADA: &str = "ada@example.com";
 const GRACE: &str = "grace@example.com";

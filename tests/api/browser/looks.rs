@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::{Browser, PHONE, is_dark};
-use crate::kit::{PASSWORD, Service};
+use crate::support::{PASSWORD, Service};
 
 const ADA: &str = "ada@example.com";
 

@@ -16,7 +16,7 @@ use thirtyfour::prelude::*;
 use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel};
 use tokio::process::{Child, Command};
 
-use crate::kit::{eventually, unique};
+use crate::support::{eventually, unique};
 
 const MISSING: &str = "the tests of the pages need Chromium and its chromedriver: \
     apt-get install chromium chromium-driver (Debian), dnf install chromium chromedriver (Fedora), \

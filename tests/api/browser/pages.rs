@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::{Browser, PHONE, is_dark};
-use crate::kit::{Answer, PASSWORD, Service};
+use crate::support::{Answer, PASSWORD, Service};
 
 const ADA: &str = "ada@example.com";
 

@@ -8,9 +8,9 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use super::scripted::Does;
 use super::world::World;
-use crate::kit::{Service, database, eventually};
 use crate::own::OwnRedis;
 use crate::process::Running;
+use crate::support::{Service, database, eventually};
 
 const ADA: &str = "ada@example.com";
 

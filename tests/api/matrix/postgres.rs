@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::scripted::Does;
 use super::world::{World, recovers, told};
-use crate::kit::{PASSWORD, Service, eventually, unique};
 use crate::own::{Frozen, OwnPostgres};
 use crate::process::Running;
+use crate::support::{PASSWORD, Service, eventually, unique};
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";

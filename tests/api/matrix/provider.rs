@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::scripted::{Does, Provider};
 use super::world::{World, counted, recovers, told};
-use crate::kit::{Service, eventually};
 use crate::process::Running;
+use crate::support::{Service, eventually};
 
 const ADA: &str = "ada@example.com";
 

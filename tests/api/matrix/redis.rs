@@ -6,9 +6,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::world::{World, counted, recovers, told};
-use crate::kit::{PASSWORD, Service, database, eventually, wrong};
 use crate::own::OwnRedis;
 use crate::process::Running;
+use crate::support::{PASSWORD, Service, database, eventually, wrong};
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::kit::{code_in, within};
+use crate::support::{code_in, within};
 
 /// What becomes of a mail that is handed over.
 #[derive(Debug, Clone, Copy, PartialEq)]

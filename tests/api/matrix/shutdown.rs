@@ -10,8 +10,8 @@ use sqlx::Connection as _;
 
 use super::scripted::Does;
 use super::world::{World, told};
-use crate::kit::{Answer, PASSWORD, eventually};
 use crate::process::{Running, send};
+use crate::support::{Answer, PASSWORD, eventually};
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";
@@ -100,7 +100,7 @@ async fn it_leaves_others_what_it_cannot_finish() {
 #[cfg(target_os = "linux")]
 async fn redis_hangs() {
     let redis = crate::own::OwnRedis::start().await;
-    let world = World::over(&crate::kit::database().await, &redis.url).await;
+    let world = World::over(&crate::support::database().await, &redis.url).await;
     let (mut running, service) = world.serve(&["--mail-lease=10m"]).await;
     service.registered(ADA).await;
     service.outbox_is_empty().await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::world::World;
-use crate::kit::{PASSWORD, Service, within};
+use crate::support::{PASSWORD, Service, within};
 
 const PEOPLE: usize = 1000;
 /// How many of them ask for something at the same time.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::scripted::Provider;
-use crate::kit::{Answer, CODE_SECRET, PASSWORD, Service, code_in, database, eventually, stack, unique, within};
 use crate::process::{Running, sixty};
+use crate::support::{Answer, CODE_SECRET, PASSWORD, Service, code_in, database, eventually, stack, unique, within};
 
 /// How long a person is waited for. Much longer than any case should take, because other tests run at the same time.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -12,7 +12,7 @@ pub enum Creation {
     Created(User),
     /// The address has an account, active or disabled.
     Taken,
-    /// The hash was not made by the address's recipe: somebody else was registering it at the same time.
+    /// The hash was not made by the address's params: somebody else was registering it at the same time.
     Overtaken,
 }
 
@@ -50,8 +50,8 @@ impl PgUsers {
             ON CONFLICT (address) DO UPDATE SET salt = a.salt WHERE a.salt = $2 AND a.hash_cost = $3
             ",
             email.address().as_str(),
-            &hash.recipe.salt.0[..],
-            hash.recipe.cost.to_string(),
+            &hash.params.salt.0[..],
+            hash.params.cost.to_string(),
             self.pacing.quiet.as_secs_f64(),
             self.pacing.first_wait.as_secs_f64(),
         )
@@ -140,8 +140,8 @@ impl PgUsers {
                     address, address, $7, 'active', at, at
                 FROM made
                 ",
-                &hash.recipe.salt.0[..],
-                hash.recipe.cost.to_string(),
+                &hash.params.salt.0[..],
+                hash.params.cost.to_string(),
                 self.pacing.quiet.as_secs_f64(),
                 self.pacing.first_wait.as_secs_f64(),
                 from,

@@ -10,7 +10,7 @@ use crate::domain::user::UserId;
 pub(super) const BATCH: u64 = 1000;
 
 impl PgUsers {
-    pub(super) async fn try_disown(&self, link: &NotMeHash) -> Result<Option<UserId>, sqlx::Error> {
+    pub(super) async fn try_report_not_me(&self, link: &NotMeHash) -> Result<Option<UserId>, sqlx::Error> {
         let mut transaction = self.pool().begin().await?;
         let registered = sqlx::query!(
             "

@@ -9,12 +9,12 @@ use crate::accounts::ports::{NewUser, Regrant};
 use crate::domain::code::{CodeLength, Nonce};
 use crate::domain::pacing::YEAR;
 use crate::domain::user::UserId;
-use crate::passwords::{PasswordHash, Recipe};
+use crate::passwords::{HashParams, PasswordHash};
 
 /// A statement that begins with granting the address a mail, if it is time, and goes on with `$rest`, which reads what
 /// was `granted`: `domain/pacing.rs` in one atomic upsert, by PostgreSQL's clock.
 macro_rules! grant {
-    ($pacing:expr, $address:expr, $recipe:expr, $row:ty, $rest:literal $(, $more:expr)* $(,)?) => {
+    ($pacing:expr, $address:expr, $params:expr, $row:ty, $rest:literal $(, $more:expr)* $(,)?) => {
         sqlx::query_as!(
             $row,
             r#"
@@ -38,8 +38,8 @@ macro_rules! grant {
             )
             "# + $rest,
             $address,
-            &$recipe.salt.0[..],
-            $recipe.cost.to_string(),
+            &$params.salt.0[..],
+            $params.cost.to_string(),
             $pacing.first_wait.as_secs_f64(),
             $pacing.longest_wait.as_secs_f64(),
             $pacing.quiet.as_secs_f64(),
@@ -66,12 +66,12 @@ impl PgUsers {
         &self,
         transaction: &mut PgConnection,
         address: &str,
-        recipe: Recipe,
+        params: HashParams,
     ) -> Result<Option<(Duration, CodeLength)>, sqlx::Error> {
         let granted = grant!(
             self.pacing,
             address,
-            recipe,
+            params,
             Granted,
             r#"SELECT extract(epoch FROM wait)::float8 AS "wait!", digits AS "digits!" FROM granted"#,
         )
@@ -125,7 +125,7 @@ impl PgUsers {
         grant!(
             self.pacing,
             new.email.address().as_str(),
-            new.hash.recipe,
+            new.hash.params,
             UserRow,
             r#"
             , replaced AS (
@@ -168,7 +168,7 @@ impl PgUsers {
         };
         let hash = PasswordHash::from_phc(&of.password_hash).map_err(|error| sqlx::Error::Decode(error.into()))?;
         // First the address, then the user: the order in which registering locks them.
-        let Some((wait, length)) = self.grant(&mut transaction, &of.address, hash.recipe).await? else {
+        let Some((wait, length)) = self.grant(&mut transaction, &of.address, hash.params).await? else {
             let left = self.left(&mut transaction, &of.address).await?;
             transaction.rollback().await?;
             return Ok(Regrant::TooSoon { left });

@@ -1,4 +1,4 @@
-//! Twins of the stores that live in memory, with a clock that a test moves. They pass `contract.rs` like the real ones,
+//! InMemoryService of the stores that live in memory, with a clock that a test moves. They pass `contract.rs` like the real ones,
 //! which is what makes the use cases' tests worth something.
 
 use std::collections::HashMap;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
-use super::Accounts;
-use super::activate::ActivateError;
-use super::authenticate::AuthenticateError;
-use super::ports::*;
-use super::register::{ExistingAccount, RegisterError};
+use crate::accounts::Accounts;
+use crate::accounts::activate::ActivateError;
+use crate::accounts::authenticate::AuthenticateError;
+use crate::accounts::ports::*;
+use crate::accounts::register::{ExistingAccount, RegisterError};
 use crate::domain::code::{Code, CodeSecret, Grant, MAX_MISSES, Nonce};
 use crate::domain::email::{Address, Email};
 use crate::domain::not_me::{self, NotMeHash, NotMeToken};
@@ -20,8 +20,8 @@ use crate::domain::pacing::{History, Pacing};
 use crate::domain::password::Password;
 use crate::domain::policy::Policy;
 use crate::domain::user::{Role, Status, User, UserId};
-use crate::entropy::Entropy;
-use crate::passwords::{HashCost, Hasher, PasswordHash, Recipe};
+use crate::passwords::{HashCost, HashParams, Hasher, PasswordHash};
+use crate::rng::Rng;
 
 /// Stands still until it is moved.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The twin of `store/postgres`.
-pub struct MemoryUsers {
+pub struct InMemoryUsers {
     clock: ManualClock,
     pacing: Pacing,
     tables: Mutex<Tables>,
@@ -56,7 +56,7 @@ pub struct MemoryUsers {
 
 #[derive(Default)]
 struct Tables {
-    addresses: HashMap<Address, (Recipe, History)>,
+    addresses: HashMap<Address, (HashParams, History)>,
     users: Vec<(Address, User, PasswordHash)>,
     outbox: Vec<QueuedMail>,
     links: HashMap<NotMeHash, (UserId, OffsetDateTime)>,
@@ -69,7 +69,7 @@ pub struct QueuedMail {
     pub code: GrantedCode,
 }
 
-impl MemoryUsers {
+impl InMemoryUsers {
     pub fn new(clock: ManualClock, pacing: Pacing) -> Self {
         Self { clock, pacing, tables: Mutex::default() }
     }
@@ -121,14 +121,14 @@ impl Tables {
     }
 }
 
-impl Users for MemoryUsers {
-    async fn standing(&self, address: &Address) -> Result<Standing, StoreError> {
+impl Users for InMemoryUsers {
+    async fn address_state(&self, address: &Address) -> Result<AddressState, StoreError> {
         let tables = lock(&self.tables);
-        let Some((recipe, history)) = tables.addresses.get(address) else {
-            return Ok(Standing { recipe: None, wait: None });
+        let Some((params, history)) = tables.addresses.get(address) else {
+            return Ok(AddressState { params: None, wait: None });
         };
         let wait = self.pacing.grant(Some(history), self.clock.now()).err().map(|too_soon| too_soon.left);
-        Ok(Standing { recipe: Some(*recipe), wait })
+        Ok(AddressState { params: Some(*params), wait })
     }
 
     async fn register(&self, new: &NewUser<'_>) -> Result<Registration, StoreError> {
@@ -136,13 +136,13 @@ impl Users for MemoryUsers {
         let now = self.clock.now();
         let address = new.email.address().clone();
         let before = tables.addresses.get(&address);
-        let (recipe, history) = before.map_or((new.hash.recipe, None), |(recipe, history)| (*recipe, Some(history)));
+        let (params, history) = before.map_or((new.hash.params, None), |(params, history)| (*params, Some(history)));
         let (history, length) = match self.pacing.grant(history, now) {
-            Ok(granted) if recipe == new.hash.recipe => granted,
+            Ok(granted) if params == new.hash.params => granted,
             Ok((history, _)) => return Ok(Registration::TooSoon { left: history.wait }),
             Err(too_soon) => return Ok(Registration::TooSoon { left: too_soon.left }),
         };
-        tables.addresses.insert(address.clone(), (recipe, history));
+        tables.addresses.insert(address.clone(), (params, history));
         tables.delete(|of, user| *of == address && user.status == Status::Pending);
         let user = User {
             id: new.id,
@@ -164,22 +164,22 @@ impl Users for MemoryUsers {
             return Ok(Regrant::NotPending);
         };
         let address = address.clone();
-        let (recipe, history) = tables.addresses[&address].clone();
+        let (params, history) = tables.addresses[&address].clone();
         match self.pacing.grant(Some(&history), self.clock.now()) {
             Err(too_soon) => Ok(Regrant::TooSoon { left: too_soon.left }),
             Ok((history, length)) => {
                 let wait = history.wait;
-                tables.addresses.insert(address, (recipe, history));
+                tables.addresses.insert(address, (params, history));
                 tables.queue(id, nonce, length);
                 Ok(Regrant::Granted { wait })
             }
         }
     }
 
-    async fn rows(&self, address: &Address) -> Result<Vec<Row>, StoreError> {
+    async fn find_by_address(&self, address: &Address) -> Result<Vec<StoredUser>, StoreError> {
         let tables = lock(&self.tables);
         let of_address = tables.users.iter().filter(|(of, ..)| of == address);
-        Ok(of_address.map(|(_, user, hash)| Row { user: user.clone(), hash: hash.clone() }).collect())
+        Ok(of_address.map(|(_, user, hash)| StoredUser { user: user.clone(), hash: hash.clone() }).collect())
     }
 
     async fn rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
@@ -194,7 +194,7 @@ impl Users for MemoryUsers {
         }
         let address = address.clone();
         tables.users[at].2 = new.clone();
-        tables.addresses.entry(address).and_modify(|(recipe, _)| *recipe = new.recipe);
+        tables.addresses.entry(address).and_modify(|(params, _)| *params = new.params);
         Ok(true)
     }
 
@@ -278,7 +278,7 @@ impl Users for MemoryUsers {
         })
     }
 
-    async fn disown(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {
+    async fn report_not_me(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {
         let mut tables = lock(&self.tables);
         let now = self.clock.now();
         let Some(&(id, _)) = tables.links.get(link).filter(|(_, expires_at)| *expires_at > now) else {
@@ -312,7 +312,7 @@ impl Users for MemoryUsers {
 }
 
 /// The twin of `store/redis/codes.rs`.
-pub struct MemoryCodes {
+pub struct InMemoryCodes {
     clock: ManualClock,
     ttl: Duration,
     keys: Mutex<Keys>,
@@ -335,7 +335,7 @@ struct Tries {
 /// How long misses are remembered: far longer than a mail is retried.
 pub const TRIES_TTL: Duration = Duration::from_secs(60 * 60);
 
-impl MemoryCodes {
+impl InMemoryCodes {
     pub fn new(clock: ManualClock, ttl: Duration) -> Self {
         Self { clock, ttl, keys: Mutex::default() }
     }
@@ -349,7 +349,7 @@ impl MemoryCodes {
     }
 }
 
-impl Codes for MemoryCodes {
+impl Codes for InMemoryCodes {
     async fn put(&self, user: UserId, grant: Grant, code: Option<&Code>) -> Result<Put, StoreError> {
         let mut keys = self.live();
         let mut misses = 0;
@@ -415,31 +415,31 @@ impl Codes for MemoryCodes {
     }
 }
 
-/// The use cases over the twins, and the hands of their tests.
-pub struct Twins {
+/// The use cases over the service, and the hands of their tests.
+pub struct InMemoryService {
     pub clock: ManualClock,
-    pub users: Arc<MemoryUsers>,
-    pub codes: Arc<MemoryCodes>,
-    pub accounts: Accounts<MemoryUsers, MemoryCodes>,
+    pub users: Arc<InMemoryUsers>,
+    pub codes: Arc<InMemoryCodes>,
+    pub accounts: Accounts<InMemoryUsers, InMemoryCodes>,
     secret: CodeSecret,
     grants: Mutex<HashMap<UserId, GrantedCode>>,
 }
 
-impl Default for Twins {
+impl Default for InMemoryService {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Twins {
+impl InMemoryService {
     pub fn new() -> Self {
         Self::with(ExistingAccount::Hide)
     }
 
     pub fn with(existing_account: ExistingAccount) -> Self {
         let clock = ManualClock::default();
-        let users = Arc::new(MemoryUsers::new(clock.clone(), Pacing::default()));
-        let codes = Arc::new(MemoryCodes::new(clock.clone(), Duration::from_secs(60)));
+        let users = Arc::new(InMemoryUsers::new(clock.clone(), Pacing::default()));
+        let codes = Arc::new(InMemoryCodes::new(clock.clone(), Duration::from_secs(60)));
         let cheap = HashCost::new(8, 1, 1).expect("argon2's least");
         let accounts = Self::accounts(&users, &codes, cheap, existing_account);
         let secret = CodeSecret::new(vec![60; 32]).expect("long enough");
@@ -447,14 +447,14 @@ impl Twins {
     }
 
     fn accounts(
-        users: &Arc<MemoryUsers>,
-        codes: &Arc<MemoryCodes>,
+        users: &Arc<InMemoryUsers>,
+        codes: &Arc<InMemoryCodes>,
         cost: HashCost,
         existing_account: ExistingAccount,
-    ) -> Accounts<MemoryUsers, MemoryCodes> {
+    ) -> Accounts<InMemoryUsers, InMemoryCodes> {
         let hasher = Hasher::start(cost, 1, Duration::from_secs(10));
-        let (entropy, queued) = (Entropy::seeded(60), Arc::new(Notify::new()));
-        Accounts::new(Arc::clone(users), Arc::clone(codes), hasher, entropy, queued, existing_account)
+        let (rng, queued) = (Rng::seeded(60), Arc::new(Notify::new()));
+        Accounts::new(Arc::clone(users), Arc::clone(codes), hasher, rng, queued, existing_account)
     }
 
     /// What a restart with another cost of hashing would do.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 #[derive(Clone)]
-pub(super) struct Turns {
+pub(super) struct KeyedSemaphore {
     at_once: usize,
     /// Of each key that somebody has a turn for, or waits for one.
     taken: Arc<Mutex<HashMap<String, Key>>>,
@@ -20,19 +20,19 @@ struct Key {
 }
 
 /// A turn, or a wait for one, until it is dropped: whoever goes away while waiting leaves nothing behind.
-pub(super) struct Turn {
-    turns: Turns,
+pub(super) struct KeyedPermit {
+    turns: KeyedSemaphore,
     key: String,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Turns {
+impl KeyedSemaphore {
     pub fn new(at_once: usize) -> Self {
         Self { at_once, taken: Arc::default() }
     }
 
     /// `None`: it did not come in this time.
-    pub async fn take(&self, key: &str, max_wait: Duration) -> Option<Turn> {
+    pub async fn take(&self, key: &str, max_wait: Duration) -> Option<KeyedPermit> {
         let semaphore = {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             let new = || Key { turns: Arc::new(Semaphore::new(self.at_once)), people: 0 };
@@ -40,13 +40,13 @@ impl Turns {
             key.people += 1;
             Arc::clone(&key.turns)
         };
-        let mut turn = Turn { turns: self.clone(), key: key.to_owned(), permit: None };
+        let mut turn = KeyedPermit { turns: self.clone(), key: key.to_owned(), permit: None };
         turn.permit = tokio::time::timeout(max_wait, semaphore.acquire_owned()).await.ok()?.ok();
         Some(turn)
     }
 }
 
-impl Drop for Turn {
+impl Drop for KeyedPermit {
     fn drop(&mut self) {
         let mut taken = self.turns.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = taken.get_mut(&self.key) {
@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_comes_when_all_are_taken_waits_for_one_of_the_same_key() {
-        let turns = Turns::new(2);
+        let turns = KeyedSemaphore::new(2);
         let first = turns.take("a", LONG).await.unwrap();
         let _second = turns.take("a", LONG).await.unwrap();
         let mut third = std::pin::pin!(turns.take("a", LONG));
@@ -81,7 +81,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_left_of_who_had_a_turn_or_went_away() {
-        let turns = Turns::new(1);
+        let turns = KeyedSemaphore::new(1);
         let first = turns.take("a", LONG).await.unwrap();
         let waits = Box::pin(turns.take("a", LONG));
         let waits = waits.now_or_never();

@@ -3,7 +3,7 @@
 use poem::http::StatusCode;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProblemType {
     MalformedRequest,
     Unauthenticated,
     AccountDisabled,
@@ -26,7 +26,7 @@ pub enum Kind {
     Unavailable,
 }
 
-impl Kind {
+impl ProblemType {
     pub const ALL: [Self; 20] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
@@ -210,9 +210,9 @@ mod tests {
 
     #[test]
     fn names_are_found_again() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::from_name(kind.name()), Some(kind));
+        for kind in ProblemType::ALL {
+            assert_eq!(ProblemType::from_name(kind.name()), Some(kind));
         }
-        assert_eq!(Kind::from_name("nonsense"), None);
+        assert_eq!(ProblemType::from_name("nonsense"), None);
     }
 }

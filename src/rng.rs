@@ -12,9 +12,9 @@ use crate::domain::user::UserId;
 
 /// A cryptographically secure generator, seeded once from the operating system. Clones share it.
 #[derive(Clone)]
-pub struct Entropy(Arc<Mutex<StdRng>>);
+pub struct Rng(Arc<Mutex<StdRng>>);
 
-impl Entropy {
+impl Rng {
     /// # Panics
     /// When the operating system has no randomness to give: nothing safe can be done then.
     pub fn from_system() -> Self {

@@ -1,5 +1,5 @@
 //! What registering comes to, in plain words and in any order: a model that predicts every answer of the use cases, to be
-//! played against the twins and against the real stores.
+//! played against the service and against the real stores.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::Accounts;
-use super::activate::ActivateError;
-use super::authenticate::AuthenticateError;
-use super::memory::other_than;
-use super::ports::{Codes, GrantedCode, NoCode, Users};
-use super::register::RegisterError;
-use super::resend::ResendError;
+use super::fakes::other_than;
+use crate::accounts::Accounts;
+use crate::accounts::activate::ActivateError;
+use crate::accounts::authenticate::AuthenticateError;
+use crate::accounts::ports::{Codes, GrantedCode, NoCode, Users};
+use crate::accounts::register::RegisterError;
+use crate::accounts::resend::ResendError;
 use crate::domain::code::{Code, CodeSecret, MAX_MISSES};
 use crate::domain::email::Email;
 use crate::domain::not_me::{self, NotMeHash, NotMeToken};
@@ -154,7 +154,7 @@ pub async fn play<W: World>(world: &W, secret: &CodeSecret, domain: &str, story:
                 model.now += by;
             }
             Step::Delete { who, password } => model.delete(who, password).await,
-            Step::Disown { who, latest } => model.disown(who, latest).await,
+            Step::Disown { who, latest } => model.report_not_me(who, latest).await,
             Step::Purge => model.purge().await,
         }
     }
@@ -308,7 +308,7 @@ impl<W: World> Model<'_, W> {
         }
     }
 
-    async fn disown(&mut self, who: usize, latest: bool) {
+    async fn report_not_me(&mut self, who: usize, latest: bool) {
         let address = &mut self.addresses[who];
         let link = if latest { address.links.last() } else { address.links.first() };
         let Some((token, user, mailed_at)) = link else {
@@ -318,7 +318,7 @@ impl<W: World> Model<'_, W> {
         // One that was mailed again works for a day since then.
         let since = address.links.iter().filter(|(of, ..)| of == token).map(|(.., at)| *at).max().unwrap_or(*mailed_at);
         let works = pending && self.now < since + not_me::LIFETIME;
-        assert_eq!(self.world.accounts().disown(token).await.expect("the store answers"), works);
+        assert_eq!(self.world.accounts().report_not_me(token).await.expect("the store answers"), works);
         if works {
             address.pending = None;
             let history = address.history.as_mut().expect("it was registered");
@@ -346,16 +346,16 @@ fn about(expected: Duration, answered: Duration) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::memory::{MemoryCodes, MemoryUsers, Twins};
+    use super::super::fakes::{InMemoryCodes, InMemoryService, InMemoryUsers};
     use super::*;
 
-    impl World for Twins {
-        type Users = MemoryUsers;
-        type Codes = MemoryCodes;
-        fn accounts(&self) -> &Accounts<MemoryUsers, MemoryCodes> {
+    impl World for InMemoryService {
+        type Users = InMemoryUsers;
+        type Codes = InMemoryCodes;
+        fn accounts(&self) -> &Accounts<InMemoryUsers, InMemoryCodes> {
             &self.accounts
         }
-        fn codes(&self) -> &MemoryCodes {
+        fn codes(&self) -> &InMemoryCodes {
             &self.codes
         }
         async fn advance(&self, by: Duration) {
@@ -375,7 +375,7 @@ mod tests {
             let story: Vec<Step> = story.into_iter().map(Step::from_number).collect();
             let secret = CodeSecret::new(vec![60; 32]).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(play(&Twins::new(), &secret, "example.com", &story));
+            runtime.block_on(play(&InMemoryService::new(), &secret, "example.com", &story));
         }
     }
 }

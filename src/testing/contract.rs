@@ -1,19 +1,19 @@
-//! What every implementation of the ports must do. The twins run this in milliseconds, the real stores in `tests/api`;
+//! What every implementation of the ports must do. The service run this in milliseconds, the real stores in `tests/api`;
 //! a rule that only one of them keeps is a defect here.
 
 use std::future::Future;
 use std::time::Duration;
 
-use super::memory::other_than;
-use super::ports::*;
+use super::fakes::other_than;
+use crate::accounts::ports::*;
 use crate::domain::code::{Code, CodeLength, Grant};
 use crate::domain::email::Email;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
 use crate::domain::user::{Role, Status, User, UserId};
-use crate::entropy::Entropy;
-use crate::passwords::{HashCost, Hasher, PasswordHash, Recipe, Salt};
+use crate::passwords::{HashCost, HashParams, Hasher, PasswordHash, Salt};
+use crate::rng::Rng;
 
 /// A store of users under test, empty, with [`Pacing::default`].
 pub trait UsersUnderTest {
@@ -38,26 +38,26 @@ pub trait CodesUnderTest {
 
 struct Hand<'a, T> {
     store: &'a T,
-    entropy: Entropy,
+    rng: Rng,
     hasher: Hasher,
 }
 
 impl<T: UsersUnderTest> Hand<'_, T> {
-    async fn hash(&self, recipe: Recipe) -> PasswordHash {
+    async fn hash(&self, params: HashParams) -> PasswordHash {
         let password = Password::present("correct horse").expect("a password");
-        self.hasher.hash(password, recipe).await.expect("one at a time")
+        self.hasher.hash(password, params).await.expect("one at a time")
     }
 
-    async fn register_by(&self, email: &str, recipe: Recipe) -> Registration {
-        let (email, hash) = (Email::parse(email).expect("an address"), self.hash(recipe).await);
-        let new = NewUser { id: self.entropy.user_id(), email: &email, hash: &hash, nonce: self.entropy.nonce() };
+    async fn register_by(&self, email: &str, params: HashParams) -> Registration {
+        let (email, hash) = (Email::parse(email).expect("an address"), self.hash(params).await);
+        let new = NewUser { id: self.rng.user_id(), email: &email, hash: &hash, nonce: self.rng.nonce() };
         self.store.users().register(&new).await.expect("the store answers")
     }
 
     async fn register(&self, email: &str) -> Registration {
-        let standing = self.standing(email).await;
-        let recipe = standing.recipe.unwrap_or_else(|| self.hasher.recipe(Salt(self.entropy.bytes())));
-        self.register_by(email, recipe).await
+        let standing = self.address_state(email).await;
+        let params = standing.params.unwrap_or_else(|| self.hasher.params(Salt(self.rng.bytes())));
+        self.register_by(email, params).await
     }
 
     async fn registered(&self, email: &str) -> User {
@@ -67,18 +67,18 @@ impl<T: UsersUnderTest> Hand<'_, T> {
         }
     }
 
-    async fn standing(&self, email: &str) -> Standing {
+    async fn address_state(&self, email: &str) -> AddressState {
         let email = Email::parse(email).expect("an address");
-        self.store.users().standing(email.address()).await.expect("the store answers")
+        self.store.users().address_state(email.address()).await.expect("the store answers")
     }
 
-    async fn rows(&self, email: &str) -> Vec<Row> {
+    async fn rows(&self, email: &str) -> Vec<StoredUser> {
         let email = Email::parse(email).expect("an address");
-        self.store.users().rows(email.address()).await.expect("the store answers")
+        self.store.users().find_by_address(email.address()).await.expect("the store answers")
     }
 
     async fn grant_again(&self, user: &User) -> Regrant {
-        self.store.users().grant_again(user.id, self.entropy.nonce()).await.expect("the store answers")
+        self.store.users().grant_again(user.id, self.rng.nonce()).await.expect("the store answers")
     }
 
     async fn activate(&self, user: &User) -> Option<User> {
@@ -95,13 +95,13 @@ impl<T: UsersUnderTest> Hand<'_, T> {
 
     /// Notes a link for the user.
     async fn link(&self, user: &User) -> NotMeHash {
-        let link = NotMeHash(self.entropy.bytes());
+        let link = NotMeHash(self.rng.bytes());
         assert!(self.store.link(user.id, link).await, "the user is pending");
         link
     }
 
-    async fn disown(&self, link: NotMeHash) -> Option<UserId> {
-        self.store.users().disown(&link).await.expect("the store answers")
+    async fn report_not_me(&self, link: NotMeHash) -> Option<UserId> {
+        self.store.users().report_not_me(&link).await.expect("the store answers")
     }
 
     async fn mails_of(&self, user: &User) -> Vec<GrantedCode> {
@@ -114,7 +114,7 @@ impl<T: UsersUnderTest> Hand<'_, T> {
 pub async fn users(store: &impl UsersUnderTest) {
     let cheap = HashCost::new(8, 1, 1).expect("argon2's least");
     let hasher = Hasher::start(cheap, 1, Duration::from_secs(10));
-    let hand = Hand { store, entropy: Entropy::from_system(), hasher };
+    let hand = Hand { store, rng: Rng::from_system(), hasher };
     a_registration_is_pending_and_queues_one_mail(&hand).await;
     inside_the_wait_nothing_changes(&hand).await;
     registering_again_replaces_row_and_mail(&hand).await;
@@ -137,7 +137,7 @@ pub async fn users(store: &impl UsersUnderTest) {
 }
 
 async fn a_registration_is_pending_and_queues_one_mail<T: UsersUnderTest>(hand: &Hand<'_, T>) {
-    assert_eq!(hand.standing("one@example.com").await, Standing { recipe: None, wait: None });
+    assert_eq!(hand.address_state("one@example.com").await, AddressState { params: None, wait: None });
     let user = hand.registered("One@Example.com").await;
     assert_eq!((user.email.as_str(), user.status), ("One@Example.com", Status::Pending));
     assert_eq!(user.activated_at, None);
@@ -146,7 +146,7 @@ async fn a_registration_is_pending_and_queues_one_mail<T: UsersUnderTest>(hand: 
     assert_eq!(rows.iter().map(|row| row.user.id).collect::<Vec<_>>(), [user.id]);
     let mails = hand.mails_of(&user).await;
     assert_eq!(mails.iter().map(|mail| mail.length).collect::<Vec<_>>(), [CodeLength::FOUR]);
-    assert_eq!(hand.store.users().find(hand.entropy.user_id()).await.expect("an answer"), None);
+    assert_eq!(hand.store.users().find(hand.rng.user_id()).await.expect("an answer"), None);
 }
 
 async fn inside_the_wait_nothing_changes<T: UsersUnderTest>(hand: &Hand<'_, T>) {
@@ -163,7 +163,7 @@ async fn inside_the_wait_nothing_changes<T: UsersUnderTest>(hand: &Hand<'_, T>) 
         let resend = hand.grant_again(&user).await;
         assert!(matches!(resend, Regrant::TooSoon { left } if left <= minute), "{resend:?}");
     }
-    let wait = hand.standing("wait@example.com").await.wait.expect("inside the wait");
+    let wait = hand.address_state("wait@example.com").await.wait.expect("inside the wait");
     assert!(wait <= Duration::from_secs(10), "refused requests do not lengthen it: {wait:?}");
     assert_eq!(hand.mails_of(&user).await, mails);
     assert_eq!(hand.rows("wait@example.com").await.len(), 1);
@@ -202,40 +202,40 @@ async fn waits_double_and_short_codes_run_out<T: UsersUnderTest>(hand: &Hand<'_,
 }
 
 async fn a_recipe_is_kept_for_good<T: UsersUnderTest>(hand: &Hand<'_, T>) {
-    let first = hand.hasher.recipe(Salt([1; 16]));
+    let first = hand.hasher.params(Salt([1; 16]));
     let dearer = HashCost::new(8, 2, 1).expect("above argon2's least");
-    assert!(matches!(hand.register_by("recipe@example.com", first).await, Registration::Registered(_)));
+    assert!(matches!(hand.register_by("params@example.com", first).await, Registration::Registered(_)));
     hand.store.advance(Duration::from_secs(60)).await;
-    for other in [Recipe { salt: Salt([2; 16]), ..first }, Recipe { cost: dearer, ..first }] {
-        let stale = hand.register_by("recipe@example.com", other).await;
-        assert!(matches!(stale, Registration::TooSoon { .. }), "a hash by another recipe is not written: {stale:?}");
+    for other in [HashParams { salt: Salt([2; 16]), ..first }, HashParams { cost: dearer, ..first }] {
+        let stale = hand.register_by("params@example.com", other).await;
+        assert!(matches!(stale, Registration::TooSoon { .. }), "a hash by another params is not written: {stale:?}");
     }
-    assert_eq!(hand.standing("recipe@example.com").await, Standing { recipe: Some(first), wait: None });
+    assert_eq!(hand.address_state("params@example.com").await, AddressState { params: Some(first), wait: None });
 }
 
 async fn an_accounts_hash_is_made_anew_if_it_is_alone_and_still_the_old_one<T: UsersUnderTest>(hand: &Hand<'_, T>) {
     let dearer = HashCost::new(8, 2, 1).expect("above argon2's least");
     let user = hand.registered("rehash@example.com").await;
     let old = hand.rows("rehash@example.com").await[0].hash.clone();
-    let new = hand.hash(Recipe { cost: dearer, ..old.recipe }).await;
+    let new = hand.hash(HashParams { cost: dearer, ..old.params }).await;
     let rehash = async |old, new| hand.store.users().rehash(user.id, old, new).await.expect("the store answers");
     assert!(!rehash(&old, &new).await, "a pending row may shadow an account, and must not tell");
     hand.activate(&user).await.expect("pending till now");
     hand.store.advance(Duration::from_secs(60)).await;
     let shadow = hand.registered("rehash@example.com").await;
-    assert!(!rehash(&old, &new).await, "the shadow's hash would no longer fit the recipe");
-    assert_eq!(hand.standing("rehash@example.com").await.recipe, Some(old.recipe));
+    assert!(!rehash(&old, &new).await, "the shadow's hash would no longer fit the params");
+    assert_eq!(hand.address_state("rehash@example.com").await.params, Some(old.params));
 
     let user = hand.registered("rehash2@example.com").await;
     let old = hand.rows("rehash2@example.com").await[0].hash.clone();
-    let new = hand.hash(Recipe { cost: dearer, ..old.recipe }).await;
+    let new = hand.hash(HashParams { cost: dearer, ..old.params }).await;
     let rehash = async |old, new| hand.store.users().rehash(user.id, old, new).await.expect("the store answers");
     hand.activate(&user).await.expect("pending till now");
     assert!(!rehash(&new, &old).await, "the password was changed meanwhile");
     assert!(rehash(&old, &new).await);
     assert!(!rehash(&old, &new).await, "somebody else was faster");
     assert_eq!(hand.rows("rehash2@example.com").await[0].hash.to_phc(), new.to_phc());
-    assert_eq!(hand.standing("rehash2@example.com").await.recipe, Some(new.recipe));
+    assert_eq!(hand.address_state("rehash2@example.com").await.params, Some(new.params));
     hand.store.advance(Duration::from_secs(60)).await;
     hand.registered("rehash2@example.com").await;
     let shadowed = hand.store.users().rehash(shadow.id, &old, &new).await.expect("the store answers");
@@ -246,7 +246,7 @@ async fn a_password_is_changed_if_it_is_still_the_old_one_of_an_active_account<T
     let user = hand.registered("change@example.com").await;
     let old = hand.rows("change@example.com").await[0].hash.clone();
     let password = Password::present("battery staple").expect("a password");
-    let new = hand.hasher.hash(password, old.recipe).await.expect("one at a time");
+    let new = hand.hasher.hash(password, old.params).await.expect("one at a time");
     let change = async |old, new| hand.store.users().change_password(user.id, old, new).await.expect("an answer");
     assert!(!change(&old, &new).await, "it is pending");
     hand.activate(&user).await.expect("pending till now");
@@ -290,7 +290,7 @@ async fn an_account_and_a_pending_row_stand_side_by_side<T: UsersUnderTest>(hand
     let shadow = hand.registered("shadow@example.com").await;
     let rows = hand.rows("shadow@example.com").await;
     assert_eq!(rows.len(), 2);
-    assert_eq!(rows[0].hash.recipe, rows[1].hash.recipe);
+    assert_eq!(rows[0].hash.params, rows[1].hash.params);
     assert_eq!(hand.activate(&shadow).await, None, "an address has one account");
     assert_eq!(
         hand.store.users().find(account.id).await.expect("an answer").map(|user| user.status),
@@ -311,8 +311,8 @@ async fn a_deleted_row_takes_its_mail_along_and_nothing_else<T: UsersUnderTest>(
     assert_eq!(left.iter().map(|row| row.user.id).collect::<Vec<_>>(), [account.id]);
     assert!(delete(&account).await);
     assert!(hand.rows("leaves@example.com").await.is_empty());
-    let standing = hand.standing("leaves@example.com").await;
-    assert!(standing.recipe.is_some() && standing.wait.is_some(), "what it was granted is remembered");
+    let standing = hand.address_state("leaves@example.com").await;
+    assert!(standing.params.is_some() && standing.wait.is_some(), "what it was granted is remembered");
 }
 
 async fn a_disabled_account_stays<T: UsersUnderTest>(hand: &Hand<'_, T>) {
@@ -412,16 +412,16 @@ async fn a_link_deletes_its_registration_once_and_ends_the_wait<T: UsersUnderTes
     hand.store.advance(Duration::from_secs(60)).await;
     let shadow = hand.registered("stranger@example.com").await;
     let link = hand.link(&shadow).await;
-    assert_eq!(hand.disown(link).await, Some(shadow.id));
+    assert_eq!(hand.report_not_me(link).await, Some(shadow.id));
     assert!(hand.mails_of(&shadow).await.is_empty());
     let left = hand.rows("stranger@example.com").await;
     assert_eq!(left.iter().map(|row| row.user.id).collect::<Vec<_>>(), [account.id]);
-    assert_eq!(hand.standing("stranger@example.com").await.wait, None);
+    assert_eq!(hand.address_state("stranger@example.com").await.wait, None);
     let next = hand.registered("stranger@example.com").await;
-    let wait = hand.standing("stranger@example.com").await.wait.expect("a wait");
+    let wait = hand.address_state("stranger@example.com").await.wait.expect("a wait");
     assert!(wait > Duration::from_secs(120), "it doubles all the same: {wait:?}");
-    assert_eq!(hand.disown(link).await, None, "it works once");
-    assert!(hand.standing("stranger@example.com").await.wait > Some(Duration::from_secs(120)));
+    assert_eq!(hand.report_not_me(link).await, None, "it works once");
+    assert!(hand.address_state("stranger@example.com").await.wait > Some(Duration::from_secs(120)));
     assert!(!hand.store.link(shadow.id, link).await, "there is nobody for whom it could work");
 
     // A mail that is sent again carries the same link; and each mail's works.
@@ -431,12 +431,12 @@ async fn a_link_deletes_its_registration_once_and_ends_the_wait<T: UsersUnderTes
     hand.grant_again(&next).await;
     let second = hand.link(&next).await;
     hand.store.advance(Duration::from_secs(600)).await;
-    assert_eq!(hand.disown(first).await, Some(next.id));
-    assert_eq!(hand.disown(second).await, None);
+    assert_eq!(hand.report_not_me(first).await, Some(next.id));
+    assert_eq!(hand.report_not_me(second).await, None);
     let quiet = Pacing::default().quiet - Duration::from_secs(600);
     hand.store.advance(quiet).await;
     hand.registered("stranger@example.com").await;
-    let wait = hand.standing("stranger@example.com").await.wait.expect("a wait");
+    let wait = hand.address_state("stranger@example.com").await.wait.expect("a wait");
     assert!(wait <= Duration::from_secs(60), "a wait that was over began long ago: {wait:?}");
 }
 
@@ -447,33 +447,33 @@ async fn a_link_gives_no_short_code_back<T: UsersUnderTest>(hand: &Hand<'_, T>) 
         let length = if n < short_codes { CodeLength::FOUR } else { CodeLength::TEN };
         assert_eq!(hand.mails_of(&user).await[0].length, length, "grant {n}");
         let link = hand.link(&user).await;
-        assert_eq!(hand.disown(link).await, Some(user.id));
+        assert_eq!(hand.report_not_me(link).await, Some(user.id));
     }
 }
 
 async fn a_link_that_is_over_changes_nothing<T: UsersUnderTest>(hand: &Hand<'_, T>) {
-    assert_eq!(hand.disown(NotMeHash(hand.entropy.bytes())).await, None);
+    assert_eq!(hand.report_not_me(NotMeHash(hand.rng.bytes())).await, None);
 
     let active = hand.registered("mine@example.com").await;
     let link = hand.link(&active).await;
     hand.activate(&active).await.expect("pending till now");
-    assert!(!hand.store.link(active.id, NotMeHash(hand.entropy.bytes())).await, "an account needs none");
-    assert_eq!(hand.disown(link).await, None);
+    assert!(!hand.store.link(active.id, NotMeHash(hand.rng.bytes())).await, "an account needs none");
+    assert_eq!(hand.report_not_me(link).await, None);
     hand.store.disable(active.id).await;
-    assert_eq!(hand.disown(link).await, None);
+    assert_eq!(hand.report_not_me(link).await, None);
     assert!(hand.store.users().find(active.id).await.expect("an answer").is_some());
-    assert!(hand.standing("mine@example.com").await.wait.is_some());
+    assert!(hand.address_state("mine@example.com").await.wait.is_some());
 
     let replaced = hand.registered("mine-again@example.com").await;
     let link = hand.link(&replaced).await;
     hand.store.advance(Duration::from_secs(60)).await;
     let later = hand.registered("mine-again@example.com").await;
-    assert_eq!(hand.disown(link).await, None);
-    assert!(hand.standing("mine-again@example.com").await.wait.is_some());
+    assert_eq!(hand.report_not_me(link).await, None);
+    assert!(hand.address_state("mine-again@example.com").await.wait.is_some());
 
     let link = hand.link(&later).await;
     hand.store.advance(not_me::LIFETIME).await;
-    assert_eq!(hand.disown(link).await, None);
+    assert_eq!(hand.report_not_me(link).await, None);
     assert_eq!(hand.store.users().find(later.id).await.expect("an answer"), Some(later));
 }
 
@@ -497,20 +497,20 @@ async fn the_purge_takes_what_was_granted_nothing_for_long<T: UsersUnderTest>(ha
     assert!(hand.mails_of(&shadow).await.is_empty());
     let left = hand.rows("purged@example.com").await;
     assert_eq!(left.iter().map(|row| row.user.id).collect::<Vec<_>>(), [account.id]);
-    assert!(hand.standing("purged@example.com").await.recipe.is_some(), "an address is not forgotten");
+    assert!(hand.address_state("purged@example.com").await.params.is_some(), "an address is not forgotten");
     assert_eq!(hand.store.users().find(patient.id).await.expect("an answer"), Some(patient));
 }
 
 /// All that [`Codes`] promises.
 pub async fn codes(store: &impl CodesUnderTest) {
-    let entropy = Entropy::from_system();
+    let rng = Rng::from_system();
     let code = Code::parse("0042").expect("digits");
     let (codes, wrong) = (store.codes(), other_than(&code));
     let redeem = async |user, code: &Code| codes.redeem(user, code).await.expect("the store answers");
     let put = async |user, n, code: Option<&Code>| codes.put(user, Grant(n), code).await.expect("the store answers");
 
     // Nothing there.
-    let user = entropy.user_id();
+    let user = rng.user_id();
     assert_eq!(redeem(user, &code).await, Redeemed::NoCode(NoCode::NotMailed));
     codes.discard(user).await.expect("discarding nothing is no error");
 
@@ -518,7 +518,7 @@ pub async fn codes(store: &impl CodesUnderTest) {
     assert_eq!(put(user, 1, Some(&code)).await, Put::Armed);
     assert_eq!(redeem(user, &code).await, Redeemed::Match);
     assert_eq!(redeem(user, &code).await, Redeemed::Match);
-    assert_eq!(redeem(entropy.user_id(), &code).await, Redeemed::NoCode(NoCode::NotMailed));
+    assert_eq!(redeem(rng.user_id(), &code).await, Redeemed::NoCode(NoCode::NotMailed));
 
     // Misses count down to nothing, whatever is put again.
     assert_eq!(redeem(user, &wrong).await, Redeemed::Miss { remaining: 2 });
@@ -537,7 +537,7 @@ pub async fn codes(store: &impl CodesUnderTest) {
     assert_eq!(redeem(user, &wrong).await, Redeemed::Miss { remaining: 2 });
 
     // The minute, and its new beginning when put again.
-    let user = entropy.user_id();
+    let user = rng.user_id();
     put(user, 1, Some(&code)).await;
     store.advance(Duration::from_secs(40)).await;
     put(user, 1, Some(&code)).await;
@@ -559,7 +559,7 @@ pub async fn codes(store: &impl CodesUnderTest) {
     assert_eq!(put(user, 1, Some(&code)).await, Put::Spent);
 
     // A code whose mail was not sent is no code, until it is put again; misses stay.
-    let user = entropy.user_id();
+    let user = rng.user_id();
     put(user, 2, Some(&code)).await;
     redeem(user, &wrong).await;
     codes.withdraw(user, Grant(1)).await.expect("the store answers");
@@ -568,10 +568,10 @@ pub async fn codes(store: &impl CodesUnderTest) {
     assert_eq!(redeem(user, &code).await, Redeemed::NoCode(NoCode::NotMailed));
     assert_eq!(put(user, 2, Some(&code)).await, Put::Armed);
     assert_eq!(redeem(user, &wrong).await, Redeemed::Miss { remaining: 1 });
-    codes.withdraw(entropy.user_id(), Grant(1)).await.expect("withdrawing nothing is no error");
+    codes.withdraw(rng.user_id(), Grant(1)).await.expect("withdrawing nothing is no error");
 
     // A decoy matches nothing and counts like a code.
-    let user = entropy.user_id();
+    let user = rng.user_id();
     assert_eq!(put(user, 1, None).await, Put::Armed);
     for remaining in [2, 1, 0] {
         assert_eq!(redeem(user, &code).await, Redeemed::Miss { remaining });
@@ -581,15 +581,15 @@ pub async fn codes(store: &impl CodesUnderTest) {
 }
 
 #[cfg(test)]
-mod twins {
-    use super::super::memory::{ManualClock, MemoryCodes, MemoryUsers};
+mod service {
+    use super::super::fakes::{InMemoryCodes, InMemoryUsers, ManualClock};
     use super::*;
 
-    struct Users(ManualClock, MemoryUsers);
+    struct Users(ManualClock, InMemoryUsers);
 
     impl UsersUnderTest for Users {
-        type Users = MemoryUsers;
-        fn users(&self) -> &MemoryUsers {
+        type Users = InMemoryUsers;
+        fn users(&self) -> &InMemoryUsers {
             &self.1
         }
         async fn advance(&self, by: Duration) {
@@ -606,11 +606,11 @@ mod twins {
         }
     }
 
-    struct Codes(ManualClock, MemoryCodes);
+    struct Codes(ManualClock, InMemoryCodes);
 
     impl CodesUnderTest for Codes {
-        type Codes = MemoryCodes;
-        fn codes(&self) -> &MemoryCodes {
+        type Codes = InMemoryCodes;
+        fn codes(&self) -> &InMemoryCodes {
             &self.1
         }
         async fn advance(&self, by: Duration) {
@@ -621,12 +621,12 @@ mod twins {
     #[tokio::test]
     async fn the_twin_of_postgresql_keeps_the_contract() {
         let clock = ManualClock::default();
-        users(&Users(clock.clone(), MemoryUsers::new(clock, Pacing::default()))).await;
+        users(&Users(clock.clone(), InMemoryUsers::new(clock, Pacing::default()))).await;
     }
 
     #[tokio::test]
     async fn the_twin_of_redis_keeps_the_contract() {
         let clock = ManualClock::default();
-        codes(&Codes(clock.clone(), MemoryCodes::new(clock, Duration::from_secs(60)))).await;
+        codes(&Codes(clock.clone(), InMemoryCodes::new(clock, Duration::from_secs(60)))).await;
     }
 }

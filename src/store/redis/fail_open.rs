@@ -17,13 +17,13 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// A Redis whose failure is no error: the answer is missing, and the service goes on. So it must not wait for it either;
 /// it does so once, not with every request.
 #[derive(Clone)]
-pub(super) struct Dispensable {
+pub(super) struct FailOpen {
     redis: Redis,
     /// When to try again; none while Redis answers.
     paused: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Dispensable {
+impl FailOpen {
     pub(super) fn new(redis: Redis) -> Self {
         // What can be done without is waited for less long.
         let timeout = redis.timeout / 2;
@@ -96,7 +96,7 @@ mod tests {
             timeout: Duration::from_millis(200),
             prefix: String::new(),
         };
-        let redis = Dispensable::new(Redis::new(&config).unwrap());
+        let redis = FailOpen::new(Redis::new(&config).unwrap());
         let ask = async || redis.ask(async |mut redis| redis::cmd("PING").query_async::<()>(&mut redis).await).await;
         let connections = async {
             let mut connections = vec![];
