@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, PASSWORD, Service, at_once};
+use crate::support::{Answer, PASSWORD, Service, concurrently};
 
 const ADMIN: &str = "admin@example.com";
 const ADA: &str = "ada@example.com";
@@ -14,7 +14,7 @@ const NOBODY: &str = "01a1fb31-109f-7fd3-a969-470eb5982bb2";
 impl Service {
     /// An account with the role admin. Returns its id.
     async fn admin(&self, email: &str) -> String {
-        let id = self.account(email).await;
+        let id = self.register_active(email).await;
         let promote = sqlx::query("UPDATE users SET role = 'admin' WHERE id = $1::uuid").bind(&id);
         promote.execute(&self.db).await.unwrap();
         id
@@ -51,8 +51,8 @@ fn ids(page: &Answer) -> Vec<&str> {
 async fn others_are_forbidden_everything_and_told_nothing() {
     let service = Service::start().await;
     let admin = service.admin(ADMIN).await;
-    let ada = service.account(ADA).await;
-    service.registered("bob@example.com").await;
+    let ada = service.register_active(ADA).await;
+    service.register_pending("bob@example.com").await;
     let paths = ["/v1/users?limit=0", &format!("/v1/users/{admin}"), &format!("/v1/users/{ada}"), "/v1/users/x"];
     for (n, path) in paths.iter().enumerate() {
         for method in [Method::GET, Method::PATCH, Method::DELETE] {
@@ -82,7 +82,7 @@ async fn a_list_is_newest_first_and_its_pages_hold_everybody_once() {
     let service = Service::start().await;
     let mut expected = vec![service.admin(ADMIN).await];
     for n in 0..6 {
-        expected.push(service.registered(&format!("{n}@example.com")).await);
+        expected.push(service.register_pending(&format!("{n}@example.com")).await);
     }
     expected.reverse();
     let whole = service.get("/v1/users").await;
@@ -111,10 +111,10 @@ async fn a_list_is_newest_first_and_its_pages_hold_everybody_once() {
 async fn a_list_holds_those_of_a_status_or_an_address() {
     let service = Service::start().await;
     let admin = service.admin(ADMIN).await;
-    let ada = service.account("Ada@B\u{fc}cher.example").await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
-    let shadow = service.registered("ada@b\u{fc}cher.example").await;
-    let bob = service.account("bob@example.com").await;
+    let ada = service.register_active("Ada@B\u{fc}cher.example").await;
+    service.age_grants(Duration::from_secs(60)).await;
+    let shadow = service.register_pending("ada@b\u{fc}cher.example").await;
+    let bob = service.register_active("bob@example.com").await;
     assert_eq!(service.patch(&bob, json!({ "status": "disabled" })).await.body["status"], "disabled");
     for (query, expected) in [
         ("status=pending", vec![&shadow]),
@@ -172,7 +172,7 @@ async fn every_bad_parameter_is_named_and_none_repeated() {
 async fn an_admin_looks_at_a_user_and_one_that_is_not_there_is_404() {
     let service = Service::start().await;
     service.admin(ADMIN).await;
-    let ada = service.registered(ADA).await;
+    let ada = service.register_pending(ADA).await;
     let found = service.get(&format!("/v1/users/{ada}")).await;
     assert_eq!((found.status.as_u16(), &found.body), (200, &service.me(ADA, PASSWORD).await.body));
     let braced = format!("%7B{ada}%7D");
@@ -199,7 +199,7 @@ async fn an_admin_looks_at_a_user_and_one_that_is_not_there_is_404() {
 async fn an_account_is_closed_and_opened_and_promoted() {
     let service = Service::start().await;
     service.admin(ADMIN).await;
-    let ada = service.account(ADA).await;
+    let ada = service.register_active(ADA).await;
     let before = service.me(ADA, PASSWORD).await.body;
     let closed = service.patch(&ada, json!({ "status": "disabled" })).await;
     assert_eq!((&closed.body["status"], &closed.body["activated_at"]), (&json!("disabled"), &before["activated_at"]));
@@ -229,19 +229,19 @@ async fn an_account_is_closed_and_opened_and_promoted() {
 async fn a_pending_registration_is_nobodys_to_change_but_can_be_deleted_with_its_code() {
     let service = Service::start().await;
     service.admin(ADMIN).await;
-    let ada = service.registered(ADA).await;
-    let code = service.code(ADA, 1).await;
+    let ada = service.register_pending(ADA).await;
+    let code = service.wait_for_code(ADA, 1).await;
     for change in [json!({ "status": "active" }), json!({ "status": "disabled" }), json!({ "role": "admin" })] {
         assert_eq!(service.patch(&ada, change).await.outcome(), (409, "not-active"));
     }
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     assert_eq!(service.remove(&ada).await.status, 204);
     assert_eq!(service.remove(&ada).await.outcome(), (404, "user-not-found"));
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.outcome(), (401, "unauthenticated"));
-    let live: bool = service.redis(&["EXISTS", &service.key("code", &ada)]).await;
+    let live: bool = service.redis(&["EXISTS", &service.redis_key("code", &ada)]).await;
     assert!(!live);
 
-    let bob = service.account("bob@example.com").await;
+    let bob = service.register_active("bob@example.com").await;
     assert_eq!(service.patch(&bob, json!({ "status": "disabled" })).await.status, 200);
     assert_eq!(service.remove(&bob).await.status, 204, "disabled ones, too");
 }
@@ -272,7 +272,7 @@ async fn of_admins_who_remove_each_other_at_once_one_stays() {
     }
     for change in [json!({ "role": "user" }), json!({ "status": "disabled" }), Value::Null] {
         // Each removes the next one; DELETE is the third way.
-        let removals = at_once(4, |n| {
+        let removals = concurrently(4, |n| {
             let path = format!("/v1/users/{}", admins[(n + 1) % 4]);
             let method = if change.is_null() { Method::DELETE } else { Method::PATCH };
             let request = service.request(method, &path).basic_auth(&emails[n], Some(PASSWORD));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, PASSWORD, Service, code_in, eventually, wrong};
+use crate::support::{Answer, PASSWORD, Service, code_in, eventually, wrong_code};
 
 const MINE: &str = "another password";
 const NOBODYS: &str = "nobody's password";
@@ -67,10 +67,10 @@ async fn attempt(service: &Service, email: &str) -> Vec<Seen> {
     see("register inside the wait", too_soon);
     see("resend inside the wait", service.resend(email, MINE).await);
     for round in [1, 2] {
-        let text = service.mail(email, mails + round).await;
-        service.outbox_is_empty().await;
+        let text = service.wait_for_mail(email, mails + round).await;
+        service.wait_for_empty_outbox().await;
         // To whom no code was mailed, any guess is as good.
-        let guess = code_in(&text).map_or_else(|| "0000".to_owned(), |code| wrong(&code));
+        let guess = code_in(&text).map_or_else(|| "0000".to_owned(), |code| wrong_code(&code));
         assert_eq!(kept(service, &id).await, json!({ "code": ["grant", "mac"], "tries": ["grant", "misses"] }));
         see("look", service.me(email, MINE).await);
         see("look, wrongly", service.me(email, NOBODYS).await);
@@ -80,7 +80,7 @@ async fn attempt(service: &Service, email: &str) -> Vec<Seen> {
             see("guess", service.activate(email, MINE, &guess).await);
         }
         see("resend, wrongly", service.resend(email, NOBODYS).await);
-        service.let_waits_pass(Duration::from_secs(120)).await;
+        service.age_grants(Duration::from_secs(120)).await;
         if round == 1 {
             let again = service.resend(email, MINE).await;
             assert_eq!(again.body["retry_after"], 120);
@@ -98,7 +98,7 @@ async fn attempt(service: &Service, email: &str) -> Vec<Seen> {
 async fn kept(service: &Service, id: &str) -> Value {
     let mut kept = json!({});
     for kind in ["code", "tries"] {
-        let fields: HashMap<String, String> = service.redis(&["HGETALL", &service.key(kind, id)]).await;
+        let fields: HashMap<String, String> = service.redis(&["HGETALL", &service.redis_key(kind, id)]).await;
         let mut names: Vec<_> = fields.keys().collect();
         names.sort();
         kept[kind] = json!(names);
@@ -109,14 +109,14 @@ async fn kept(service: &Service, id: &str) -> Value {
 /// Addresses of every kind, that of nobody first.
 async fn of_every_kind(service: &Service) -> [&'static str; 4] {
     let [new, pending, active, disabled] = ["new@example.com", "two@example.com", "six@example.com", "ten@example.com"];
-    service.registered(pending).await;
-    service.account(active).await;
-    let id = service.account(disabled).await;
+    service.register_pending(pending).await;
+    service.register_active(active).await;
+    let id = service.register_active(disabled).await;
     let disable = sqlx::query("UPDATE users SET status = 'disabled' WHERE id = $1::uuid").bind(id);
     disable.execute(&service.db).await.unwrap();
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     // What was asked for on the last day shows, whoever asked.
-    service.let_waits_pass(Duration::from_secs(24 * 60 * 60)).await;
+    service.age_grants(Duration::from_secs(24 * 60 * 60)).await;
     [new, pending, active, disabled]
 }
 
@@ -145,9 +145,9 @@ async fn every_address_is_answered_like_one_that_nobody_has() {
 async fn a_decoy_is_put_taken_back_and_put_anew_when_a_code_is() {
     let service = Service::start().await;
     for email in of_every_kind(&service).await {
-        service.faults(json!({ "fail_rate": 1, "status": 503 })).await;
+        service.set_mail_faults(json!({ "fail_rate": 1, "status": 503 })).await;
         let id = service.register(email, MINE).await.body["id"].as_str().unwrap().to_owned();
-        let code = service.key("code", &id);
+        let code = service.redis_key("code", &id);
         eventually("a mail that was refused", async || {
             let withdrawn = json!({ "code": [], "tries": ["grant", "misses", "withdrawn"] });
             (kept(&service, &id).await == withdrawn).then_some(())
@@ -160,11 +160,11 @@ async fn a_decoy_is_put_taken_back_and_put_anew_when_a_code_is() {
         })
         .await;
 
-        service.faults(json!({ "latency_ms": 2_000 })).await;
+        service.set_mail_faults(json!({ "latency_ms": 2_000 })).await;
         eventually("a mail under way", async || service.redis::<bool>(&["EXISTS", &code]).await.then_some(())).await;
         // Much less than is left of its minute, so that the new beginning shows.
         let () = service.redis(&["PEXPIRE", &code, "30000"]).await;
-        service.outbox_is_empty().await;
+        service.wait_for_empty_outbox().await;
         let left: i64 = service.redis(&["PTTL", &code]).await;
         assert!(left > 30_000, "{email}: {left}");
         assert_eq!(kept(&service, &id).await, json!({ "code": ["grant", "mac"], "tries": ["grant", "misses"] }));

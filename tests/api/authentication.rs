@@ -5,13 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
-use crate::support::{Answer, PASSWORD, Service, at_once};
+use crate::support::{Answer, PASSWORD, Service, concurrently};
 
 #[tokio::test]
 async fn a_wrong_user_and_a_wrong_password_are_the_same() {
     let service = Service::start().await;
-    service.registered("ada@example.com").await;
-    service.account("active@example.com").await;
+    service.register_pending("ada@example.com").await;
+    service.register_active("active@example.com").await;
     let wrong = service.me("ada@example.com", "wrong password").await;
     assert_eq!(wrong.outcome(), (401, "unauthenticated"));
     for (name, password) in [("active@example.com", "wrong password"), ("eve@example.com", PASSWORD), ("eve", PASSWORD)]
@@ -26,7 +26,7 @@ async fn a_wrong_user_and_a_wrong_password_are_the_same() {
 #[tokio::test]
 async fn fields_that_are_not_basic_are_refused() {
     let service = Service::start().await;
-    service.registered("ada@example.com").await;
+    service.register_pending("ada@example.com").await;
     let basic = |pair: &[u8]| format!("Basic {}", STANDARD.encode(pair)).into_bytes();
     let fields: [Vec<u8>; 9] = [
         b"".to_vec(),
@@ -52,7 +52,7 @@ async fn fields_that_are_not_basic_are_refused() {
 #[tokio::test]
 async fn a_hash_is_made_anew_at_the_first_login_after_its_cost_was_raised() {
     let service = Service::start().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     let hash = async || -> String {
         sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&service.db).await.unwrap()
     };
@@ -63,7 +63,7 @@ async fn a_hash_is_made_anew_at_the_first_login_after_its_cost_was_raised() {
     assert_eq!(raised.me("ada@example.com", "wrong password").await.status, 401);
     assert_eq!(hash().await, before);
     // Two at once: one of them is later than the other, and finds the hash made anew.
-    let logins = at_once(2, |_| {
+    let logins = concurrently(2, |_| {
         let request = raised.request(Method::GET, "/v1/users/me").basic_auth("ada@example.com", Some(PASSWORD));
         Answer::of(request)
     });
@@ -80,7 +80,7 @@ async fn a_hash_is_made_anew_at_the_first_login_after_its_cost_was_raised() {
 #[tokio::test]
 async fn a_disabled_account_is_told_so_with_the_right_password_only() {
     let service = Service::start().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
     assert_eq!(service.me("ada@example.com", PASSWORD).await.outcome(), (403, "account-disabled"));
     assert_eq!(service.me("ada@example.com", "wrong password").await.outcome(), (401, "unauthenticated"));

@@ -11,36 +11,36 @@ const ADA: &str = "ada@example.com";
 #[tokio::test]
 async fn a_pending_user_goes_with_its_mail_and_its_code() {
     let service = Service::start().await;
-    let id = service.registered(ADA).await;
-    service.code(ADA, 1).await;
-    service.outbox_is_empty().await;
+    let id = service.register_pending(ADA).await;
+    service.wait_for_code(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
     let gone = service.delete(ADA, PASSWORD).await;
     assert_eq!((gone.status.as_u16(), &gone.body), (204, &Value::Null));
     assert_eq!(service.me(ADA, PASSWORD).await.outcome(), (401, "unauthenticated"));
     assert_eq!(service.delete(ADA, PASSWORD).await.outcome(), (401, "unauthenticated"));
-    let live: bool = service.redis(&["EXISTS", &service.key("code", &id)]).await;
+    let live: bool = service.redis(&["EXISTS", &service.redis_key("code", &id)]).await;
     assert!(!live);
     assert_eq!(service.register(ADA, PASSWORD).await.outcome(), (429, "too-many-codes"), "the wait outlives the user");
 
-    service.let_waits_pass(Duration::from_secs(60)).await;
-    service.faults(json!({ "fail_rate": 1 })).await;
-    service.registered(ADA).await;
+    service.age_grants(Duration::from_secs(60)).await;
+    service.set_mail_faults(json!({ "fail_rate": 1 })).await;
+    service.register_pending(ADA).await;
     assert_eq!(service.delete(ADA, PASSWORD).await.status, 204);
-    assert_eq!(service.unfinished().await, 0, "a mail that nobody waits for");
+    assert_eq!(service.outbox_len().await, 0, "a mail that nobody waits for");
 }
 
 #[tokio::test]
 async fn an_account_and_its_shadow_each_delete_only_themselves() {
     let service = Service::start().await;
-    let account = service.account(ADA).await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    let account = service.register_active(ADA).await;
+    service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.register(ADA, "another password").await.status, 201);
     assert_eq!(service.delete(ADA, "wrong password").await.outcome(), (401, "unauthenticated"));
     assert_eq!(service.delete(ADA, "another password").await.status, 204);
     assert_eq!(service.me(ADA, "another password").await.status, 401);
     assert_eq!(service.me(ADA, PASSWORD).await.body["id"], account.as_str());
 
-    service.let_waits_pass(Duration::from_secs(120)).await;
+    service.age_grants(Duration::from_secs(120)).await;
     assert_eq!(service.register(ADA, "another password").await.status, 201);
     assert_eq!(service.delete(ADA, PASSWORD).await.status, 204);
     assert_eq!(service.me(ADA, PASSWORD).await.status, 401);
@@ -50,7 +50,7 @@ async fn an_account_and_its_shadow_each_delete_only_themselves() {
 #[tokio::test]
 async fn a_disabled_account_cannot_leave() {
     let service = Service::start().await;
-    service.account(ADA).await;
+    service.register_active(ADA).await;
     sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
     assert_eq!(service.delete(ADA, PASSWORD).await.outcome(), (403, "account-disabled"));
     assert_eq!(service.delete(ADA, "wrong password").await.outcome(), (401, "unauthenticated"));

@@ -58,7 +58,7 @@ impl Dev {
     /// Its API, or another one over the same stores and the same provider.
     async fn service(&self, api: &str) -> Service {
         let [mail, database, prefix] = ["MAIL_URL", "DATABASE_URL", "REDIS_PREFIX"].map(|name| &*self.env[name]);
-        Service::reach(api.to_owned(), mail, database, prefix, CancellationToken::new()).await
+        Service::connect(api.to_owned(), mail, database, prefix, CancellationToken::new()).await
     }
 
     pub async fn own_service(&self) -> Service {
@@ -94,7 +94,7 @@ async fn one_command_leads_to_an_account_and_ctrl_c_ends_everything() {
     let steps = ["Starting PostgreSQL ", "Making an empty database", "Applying the migrations"];
     assert!(told.lines().zip(steps).all(|(line, step)| line.starts_with(step)) && !told.contains('\x1b'), "{told}");
     let service = dev.own_service().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     assert_is_active(&service, "ada@example.com").await;
     let metrics = service.http.get(format!("{}/metrics", dev.env["OPS_URL"])).send().await.unwrap();
     assert!(metrics.text().await.unwrap().contains("sixty_codes_verified_total 1"));
@@ -140,10 +140,10 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
     let (mut second, api) = Running::serve(sixty(&["serve"]).envs(&dev.env)).await;
     let (here, there) = (dev.own_service().await, dev.service(&api).await);
     for (registers, activates, email) in [(&here, &there, "ada@example.com"), (&there, &here, "grace@example.com")] {
-        registers.registered(email).await;
-        let code = registers.code(email, 1).await;
+        registers.register_pending(email).await;
+        let code = registers.wait_for_code(email, 1).await;
         // Whoever sent it.
-        here.not_me_link(email, 1).await;
+        here.wait_for_not_me_link(email, 1).await;
         assert_eq!(activates.activate(email, PASSWORD, &code).await.status, 200);
         assert_is_active(registers, email).await;
         assert_eq!(activates.register(email, PASSWORD).await.outcome(), (409, "email-taken"), "both reveal it");
@@ -159,7 +159,7 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
 async fn killed_it_leaves_no_process_and_what_was_registered_is_there_at_the_next_start() {
     let folder = Folder::new("dev-killed");
     let mut dev = Dev::start(&folder).await;
-    dev.own_service().await.account("ada@example.com").await;
+    dev.own_service().await.register_active("ada@example.com").await;
     let family = dev.family();
     dev.running.end(Signal::SIGKILL).await;
     all_end(&family).await;
@@ -196,7 +196,7 @@ async fn two_folders_hold_two_and_one_folder_only_one() {
 
     assert_eq!(source(&one.env_file).await, one.env, "the rival left it alone");
     for dev in [&one, &two] {
-        dev.own_service().await.registered("ada@example.com").await;
+        dev.own_service().await.register_pending("ada@example.com").await;
     }
     one.stop().await;
     two.stop().await;
@@ -232,7 +232,7 @@ async fn without_any_setting_it_finds_a_folder_and_free_ports_and_shows_the_way(
         let registered = output(&mut shell(tour[0])).await;
         assert!(registered.stdout.starts_with(b"HTTP/1.1 201 "));
         let email = tour[0].split('"').find(|part| part.contains('@')).unwrap();
-        dev.own_service().await.code(email, 1).await;
+        dev.own_service().await.wait_for_code(email, 1).await;
         let activated = output(&mut shell(&tour[1..].join("\n"))).await;
         assert!(activated.stdout.starts_with(b"HTTP/1.1 200 "));
     }

@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use crate::own::{Frozen, slow_way};
 use crate::process::{Running, output, sixty};
-use crate::support::{Answer, CODE_SECRET, PASSWORD, Service, at_once, database, eventually, stack, unique};
+use crate::support::{
+    Answer, CODE_SECRET, PASSWORD, Service, concurrently, create_database, eventually, stack, unique_name,
+};
 
 const ADA: &str = "ada@example.com";
 const NEW: &str = "staple battery horse";
@@ -82,10 +84,10 @@ async fn terminal(service: &Service, arguments: &[&str], typed: Option<&str>) ->
 #[tokio::test]
 async fn an_accounts_whole_life_is_told_in_order() {
     let service = Service::start().await;
-    let root = service.account("root@example.com").await;
+    let root = service.register_active("root@example.com").await;
     sqlx::query("UPDATE users SET role = 'admin'").execute(&service.db).await.unwrap();
-    let ada = service.registered(" Ada@example.com").await;
-    let code = service.code(ADA, 1).await;
+    let ada = service.register_pending(" Ada@example.com").await;
+    let code = service.wait_for_code(ADA, 1).await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
     let change = service.request(Method::PUT, "/v1/users/me/password").json(&json!({ "password": NEW }));
     assert_eq!(Answer::of(change.basic_auth(ADA, Some(PASSWORD))).await.status, 204);
@@ -136,17 +138,17 @@ async fn an_accounts_whole_life_is_told_in_order() {
 #[tokio::test]
 async fn a_registration_that_ends_without_an_account_is_told_as_deleted() {
     let service = Service::start().await;
-    let replaced = service.registered(ADA).await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
-    let disowned = service.registered(ADA).await;
-    let text = service.mail(ADA, 2).await;
+    let replaced = service.register_pending(ADA).await;
+    service.age_grants(Duration::from_secs(60)).await;
+    let disowned = service.register_pending(ADA).await;
+    let text = service.wait_for_mail(ADA, 2).await;
     let link = text.lines().last().unwrap();
     assert!(NotMeToken::parse(link.rsplit_once('/').unwrap().1).is_some());
     assert_eq!(service.http.post(link).send().await.unwrap().status(), 200);
-    let left = service.registered(ADA).await;
+    let left = service.register_pending(ADA).await;
     assert_eq!(service.delete(ADA, PASSWORD).await.status, 204);
-    let purged = service.registered("eve@example.com").await;
-    service.let_waits_pass(Duration::from_secs(8 * 24 * 60 * 60)).await;
+    let purged = service.register_pending("eve@example.com").await;
+    service.age_grants(Duration::from_secs(8 * 24 * 60 * 60)).await;
     let _purges_at_its_start = service.replica(&[]).await;
     eventually("the purge", async || {
         let left: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&service.db).await.unwrap();
@@ -168,7 +170,7 @@ async fn what_is_done_from_a_terminal_is_told_and_fixtures_are_not() {
     let service = Service::start().await;
     let root = terminal(&service, &["create", "root@example.com", "--role", "admin"], Some(PASSWORD)).await;
     let root = root["id"].as_str().unwrap();
-    let ada = service.account(ADA).await;
+    let ada = service.register_active(ADA).await;
     terminal(&service, &["set-password", ADA], Some(NEW)).await;
     terminal(&service, &["disable", ADA], None).await;
     terminal(&service, &["disable", ADA], None).await;
@@ -186,7 +188,7 @@ async fn what_is_done_from_a_terminal_is_told_and_fixtures_are_not() {
 #[tokio::test]
 async fn a_higher_cost_is_no_change_of_the_password() {
     let service = Service::start().await;
-    let ada = service.account(ADA).await;
+    let ada = service.register_active(ADA).await;
     let raised = service.replica(&["--argon2-memory-kib=16"]).await;
     let hash = async || -> String {
         sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&service.db).await.unwrap()
@@ -201,8 +203,8 @@ async fn a_higher_cost_is_no_change_of_the_password() {
 async fn while_redis_takes_no_events_they_wait_and_nobody_is_refused() {
     let service = Service::start().await;
     let _: String = service.redis(&["SET", &service.stream(), "no stream"]).await;
-    let ada = service.account(ADA).await;
-    service.registered("eve@example.com").await;
+    let ada = service.register_active(ADA).await;
+    service.register_pending("eve@example.com").await;
     // Some rounds, each of which fails.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(service.waiting().await, 3);
@@ -241,7 +243,7 @@ async fn an_event_that_is_committed_after_younger_ones_is_not_skipped() {
         .execute(&mut *late)
         .await
         .unwrap();
-    let ada = service.registered(ADA).await;
+    let ada = service.register_pending(ADA).await;
     assert_eq!(types_of(&service.events().await, &ada), ["user.registered"]);
     late.commit().await.unwrap();
     let events = service.events().await;
@@ -270,7 +272,11 @@ struct Relays {
 
 impl Relays {
     async fn new() -> Self {
-        Self { database_url: database().await, prefix: format!("t{}", unique()), mock: Service::start().await }
+        Self {
+            database_url: create_database().await,
+            prefix: format!("t{}", unique_name()),
+            mock: Service::start().await,
+        }
     }
 
     async fn start(&self) -> (Running, Service) {
@@ -279,7 +285,7 @@ impl Relays {
         serve.args(["--redis-prefix", &self.prefix, "--mail-url", &self.mock.mail_url]);
         let (running, api) = Running::serve(&mut serve).await;
         let stop = CancellationToken::new();
-        let service = Service::reach(api, &self.mock.mail_url, &self.database_url, &self.prefix, stop).await;
+        let service = Service::connect(api, &self.mock.mail_url, &self.database_url, &self.prefix, stop).await;
         (running, service)
     }
 }
@@ -306,11 +312,11 @@ async fn of_two_processes_one_relays_and_the_other_takes_over_when_it_is_killed_
     for signal in [Signal::SIGKILL, Signal::SIGSTOP] {
         let relays = Relays::new().await;
         let (mut first, service) = relays.start().await;
-        service.registered(ADA).await;
+        service.register_pending(ADA).await;
         assert_eq!(service.events().await.len(), 1);
         let before = service.holder().await;
         let (mut second, service) = relays.start().await;
-        service.registered("bob@example.com").await;
+        service.register_pending("bob@example.com").await;
         assert_eq!(service.events().await.len(), 2);
         assert_eq!((relayed(&first).await, relayed(&second).await), (2, 0));
 
@@ -318,13 +324,13 @@ async fn of_two_processes_one_relays_and_the_other_takes_over_when_it_is_killed_
         if frozen.is_none() {
             first.end(signal).await;
         }
-        let eve = service.registered("eve@example.com").await;
+        let eve = service.register_pending("eve@example.com").await;
         assert_eq!(types_of(&service.events().await, &eve), ["user.registered"]);
         assert_ne!(service.holder().await, before);
         assert_eq!((service.stream_now().await.len(), relayed(&second).await), (3, 1));
         // Who comes back finds that it has lost the lock, and appends nothing.
         drop(frozen);
-        service.registered("mia@example.com").await;
+        service.register_pending("mia@example.com").await;
         assert_eq!(service.events().await.len(), 4);
         assert!(second.end(Signal::SIGTERM).await.success());
     }
@@ -336,7 +342,7 @@ async fn who_dies_in_the_middle_leaves_events_to_be_appended_again_under_their_i
     let relays = Relays::new().await;
     let (mut killed, service) = relays.start().await;
     let _: String = service.redis(&["SET", &service.stream(), "no stream"]).await;
-    let ada = service.registered(ADA).await;
+    let ada = service.register_pending(ADA).await;
     assert_eq!(service.delete(ADA, PASSWORD).await.status, 204);
     let mut held = service.db.begin().await.unwrap();
     sqlx::query("SELECT FROM events FOR UPDATE").execute(&mut *held).await.unwrap();
@@ -358,10 +364,10 @@ async fn who_dies_in_the_middle_leaves_events_to_be_appended_again_under_their_i
 async fn each_users_events_are_in_order_whatever_happens_at_once() {
     let service = Service::start().await;
     let _replica = service.replica(&[]).await;
-    let root = service.account("root@example.com").await;
+    let root = service.register_active("root@example.com").await;
     sqlx::query("UPDATE users SET role = 'admin'").execute(&service.db).await.unwrap();
-    let ada = service.account(ADA).await;
-    let answers = at_once(40, |n| {
+    let ada = service.register_active(ADA).await;
+    let answers = concurrently(40, |n| {
         let status = if n % 2 == 0 { "disabled" } else { "active" };
         let request = service.request(Method::PATCH, &format!("/v1/users/{ada}"));
         Answer::of(request.basic_auth("root@example.com", Some(PASSWORD)).json(&json!({ "status": status })))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use crate::support::{Answer, PASSWORD, Service, at_once};
+use crate::support::{Answer, PASSWORD, Service, concurrently};
 
 const WRONG: &str = "wrong password";
 
@@ -63,7 +63,7 @@ impl Service {
 #[tokio::test]
 async fn after_five_failures_the_wait_doubles_up_to_a_quarter_of_an_hour() {
     let service = throttled().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     for _ in 0..5 {
         let answer = service.login_from("192.0.2.1", "ada@example.com", WRONG).await;
         assert_eq!(answer.outcome(), (401, "unauthenticated"));
@@ -88,20 +88,20 @@ async fn after_five_failures_the_wait_doubles_up_to_a_quarter_of_an_hour() {
 #[tokio::test]
 async fn a_stranger_elsewhere_locks_nobody_out() {
     let service = throttled().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     service.fail("192.0.2.1", "ada@example.com", 12).await;
     let stranger = service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await;
     assert_eq!(stranger.outcome(), (429, "too-many-requests"));
     assert_eq!(service.login_from("192.0.2.2", "ada@example.com", PASSWORD).await.status, 200);
     // Nor another's account from the same network.
-    service.account("bob@example.com").await;
+    service.register_active("bob@example.com").await;
     assert_eq!(service.login_from("192.0.2.1", "bob@example.com", PASSWORD).await.status, 200);
 }
 
 #[tokio::test]
 async fn unknown_addresses_are_treated_like_known_ones_and_none_is_written_down() {
     let service = throttled().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     let mut stories = vec![];
     for (client, email) in [("192.0.2.1", "ada@example.com"), ("192.0.2.2", "eve@example.com"), ("192.0.2.3", "eve")] {
         service.fail(client, email, 14).await;
@@ -123,10 +123,10 @@ async fn unknown_addresses_are_treated_like_known_ones_and_none_is_written_down(
 #[tokio::test]
 async fn who_is_suspected_tries_one_after_the_other() {
     let service = throttled().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     service.fail("192.0.2.1", "ada@example.com", 12).await;
     service.let_attempts_wait_pass().await;
-    let answers = at_once(20, |_| Answer::of(service.login("192.0.2.1", "ada@example.com", WRONG))).await;
+    let answers = concurrently(20, |_| Answer::of(service.login("192.0.2.1", "ada@example.com", WRONG))).await;
     let tried = answers.iter().filter(|answer| answer.status == 401).count();
     let refused = answers.iter().filter(|answer| answer.status == 429).count();
     assert_eq!((tried, refused), (1, 19));
@@ -135,9 +135,9 @@ async fn who_is_suspected_tries_one_after_the_other() {
 #[tokio::test]
 async fn of_many_wrong_ones_at_once_a_few_are_looked_at() {
     let service = throttled().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     for email in ["ada@example.com", "eve@example.com"] {
-        let answers = at_once(80, |_| Answer::of(service.login("192.0.2.1", email, WRONG))).await;
+        let answers = concurrently(80, |_| Answer::of(service.login("192.0.2.1", email, WRONG))).await;
         let tried = answers.iter().filter(|answer| answer.status == 401).count();
         let refused = answers.iter().filter(|answer| answer.outcome() == (429, "too-many-requests")).count();
         assert!((5..=9).contains(&tried) && tried + refused == 80, "{tried} {refused}");
@@ -147,8 +147,8 @@ async fn of_many_wrong_ones_at_once_a_few_are_looked_at() {
 #[tokio::test]
 async fn right_credentials_may_come_many_at_once() {
     let service = throttled().await;
-    service.account("ada@example.com").await;
-    let answers = at_once(50, |_| Answer::of(service.login("192.0.2.1", "ada@example.com", PASSWORD))).await;
+    service.register_active("ada@example.com").await;
+    let answers = concurrently(50, |_| Answer::of(service.login("192.0.2.1", "ada@example.com", PASSWORD))).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
     assert_eq!(service.failures(true).await.len() + service.failures(false).await.len(), 0);
 }
@@ -156,14 +156,14 @@ async fn right_credentials_may_come_many_at_once() {
 #[tokio::test]
 async fn an_accounts_password_forgives_and_a_pending_rows_does_not() {
     let service = throttled().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     service.fail("192.0.2.1", "ada@example.com", 4).await;
     assert_eq!(service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await.status, 200);
     assert_eq!(service.failures(true).await.len(), 0);
     assert_eq!(service.failures(false).await.len(), 1, "the network's are not forgotten");
 
     // A stranger registers the address anew, to have a password that fits in between guesses at the owner's.
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.register("ada@example.com", "a password of my own").await.status, 201);
     service.fail("192.0.2.1", "ada@example.com", 12).await;
     for _ in 0..2 {
@@ -181,7 +181,7 @@ async fn an_accounts_password_forgives_and_a_pending_rows_does_not() {
 #[tokio::test]
 async fn a_network_that_fails_at_many_addresses_waits_too() {
     let service = throttled().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     let mut tried = 0;
     while service.login_from("192.0.2.1", &format!("a{tried}@example.com"), WRONG).await.status == 401 {
         tried += 1;
@@ -194,7 +194,7 @@ async fn a_network_that_fails_at_many_addresses_waits_too() {
 #[tokio::test]
 async fn a_disabled_accounts_credentials_are_no_failure() {
     let service = throttled().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
     for _ in 0..7 {
         let answer = service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await;

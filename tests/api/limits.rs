@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(target_os = "linux")]
 use crate::own::OwnRedis;
-use crate::support::{self, Answer, PASSWORD, Service, at_once, eventually, wrong};
+use crate::support::{self, Answer, PASSWORD, Service, concurrently, eventually, wrong_code};
 
 /// Limits on. Calls to Redis have all the time that a busy machine needs: one that is late limits nothing.
 const LIMITED: [&str; 4] =
@@ -63,7 +63,7 @@ fn remaining(answer: &Answer) -> u32 {
 async fn of_a_hundred_registrations_at_once_exactly_the_allowed_number_passes() {
     let one = limited(&["--client-codes-per-hour=30"]).await;
     let two = one.replica(&[&LIMITED[..], &["--client-codes-per-hour=30"]].concat()).await;
-    let answers = at_once(100, |n| {
+    let answers = concurrently(100, |n| {
         let service = if n % 2 == 0 { &one } else { &two };
         Answer::of(service.registration("192.0.2.1", &format!("a{n}@example.com")))
     })
@@ -105,8 +105,8 @@ async fn without_trusted_proxies_forwarded_fields_are_nothing() {
 #[tokio::test]
 async fn known_and_unknown_addresses_are_counted_alike() {
     let service = limited(&[]).await;
-    service.account("ada@example.com").await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.register_active("ada@example.com").await;
+    service.age_grants(Duration::from_secs(60)).await;
     for (client, email) in [("192.0.2.1", "ada@example.com"), ("192.0.2.2", "eve@example.com")] {
         // Now, and inside the wait.
         for (status, left) in [(201, 99), (429, 98)] {
@@ -123,20 +123,20 @@ async fn asking_for_another_code_is_counted_as_registering_is() {
     let resend = || service.from("192.0.2.1", Method::POST, "/v1/users/me/verification-code");
     let resend = async || Answer::of(resend().basic_auth("ada@example.com", Some(PASSWORD))).await;
     service.registered_from("192.0.2.1", "ada@example.com").await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.age_grants(Duration::from_secs(60)).await;
     assert_eq!((resend().await.status.as_u16(), resend().await.outcome()), (202, (429, "too-many-requests")));
 }
 
 #[tokio::test]
 async fn what_fails_by_our_fault_is_not_counted() {
     let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
-    let prefix = format!("t{}", support::unique());
+    let prefix = format!("t{}", support::unique_name());
     let stores = ["--database-url=postgres://x@127.0.0.1:1/x", "--database-timeout=300ms", "--redis-url"];
     let flags =
         [&LIMITED[..], &stores, &[stack.redis_url(), "--redis-prefix", &prefix, "--mail-url=http://127.0.0.1:1"]];
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    let url = support::run(&flags.concat(), stop).await;
+    let url = support::run_service(&flags.concat(), stop).await;
     let request = reqwest::Client::new().post(format!("{url}/v1/users"));
     let answer = Answer::of(request.json(&json!({ "email": "ada@example.com", "password": PASSWORD }))).await;
     assert_eq!((answer.outcome(), remaining(&answer)), ((503, "unavailable"), 100));
@@ -148,10 +148,10 @@ async fn five(service: &Service) -> Vec<(String, String)> {
     for n in 0..5 {
         let email = format!("p{n}@example.com");
         assert_eq!(service.registered_from("198.51.100.1", &email).await.status, 201);
-        let code = service.code(&email, 1).await;
+        let code = service.wait_for_code(&email, 1).await;
         people.push((email, code));
     }
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     people
 }
 
@@ -159,9 +159,9 @@ async fn five(service: &Service) -> Vec<(String, String)> {
 async fn wrong_codes_are_counted_exactly_however_many_come_at_once() {
     let service = limited(&["--client-misses-per-hour=7"]).await;
     let people = five(&service).await;
-    let answers = at_once(15, |n| {
+    let answers = concurrently(15, |n| {
         let (email, code) = &people[n % 5];
-        Answer::of(service.guess("192.0.2.1", email, &wrong(code)))
+        Answer::of(service.guess("192.0.2.1", email, &wrong_code(code)))
     })
     .await;
     let misses = answers.iter().filter(|answer| answer.outcome() == (422, "incorrect-code")).count();
@@ -183,7 +183,7 @@ async fn wrong_codes_are_counted_exactly_however_many_come_at_once() {
 /// Seven misses cannot have destroyed five codes.
 async fn eventually_live(service: &Service, people: &[(String, String)]) -> (String, String) {
     for (email, code) in people {
-        let key = service.key("code", &service.id(email).await);
+        let key = service.redis_key("code", &service.id(email).await);
         if service.redis::<bool>(&["EXISTS", &key]).await {
             return (email.clone(), code.clone());
         }
@@ -201,16 +201,16 @@ impl Service {
 async fn what_is_no_miss_costs_nothing() {
     let service = limited(&["--client-misses-per-hour=2"]).await;
     service.registered_from("192.0.2.1", "ada@example.com").await;
-    let code = service.code("ada@example.com", 1).await;
-    service.outbox_is_empty().await;
+    let code = service.wait_for_code("ada@example.com", 1).await;
+    service.wait_for_empty_outbox().await;
     for _ in 0..3 {
         let answer = service.guessed_from("192.0.2.1", "ada@example.com", &code).await;
         assert!(answer.status == 200 || answer.outcome() == (409, "already-active"), "{answer:?}");
         assert_eq!(remaining(&answer), 2);
     }
     service.registered_from("192.0.2.1", "eve@example.com").await;
-    let key = service.key("code", &service.id("eve@example.com").await);
-    service.outbox_is_empty().await;
+    let key = service.redis_key("code", &service.id("eve@example.com").await);
+    service.wait_for_empty_outbox().await;
     let _: i64 = service.redis(&["DEL", &key]).await;
     for _ in 0..3 {
         let answer = service.guessed_from("192.0.2.1", "eve@example.com", "0000").await;
@@ -228,7 +228,7 @@ async fn a_flood_of_wrong_codes_raises_an_alarm_and_slows_those_who_contribute()
     let flooded = || rendered.render().contains("sixty_wrong_code_flood 1");
     let miss = async |client: &str, n: usize| {
         let (email, code) = &people[n];
-        let answer = service.guessed_from(client, email, &wrong(code)).await;
+        let answer = service.guessed_from(client, email, &wrong_code(code)).await;
         assert_eq!(answer.outcome(), (422, "incorrect-code"));
         remaining(&answer)
     };
@@ -258,7 +258,7 @@ async fn a_flood_ends() {
         url: stack.redis_url().into(),
         max_connections: 2,
         timeout: Duration::from_secs(20),
-        prefix: format!("t{}", support::unique()),
+        prefix: format!("t{}", support::unique_name()),
     };
     let flood = Quota { units: 3, window: Duration::from_millis(300) };
     let config_of_limits =
@@ -292,7 +292,7 @@ async fn without_redis_nothing_is_limited_and_with_it_everything_is_again() {
     let own = format!("--redis-url={}", redis.url);
     let service = limited(&[&own, "--redis-timeout=1s", "--client-codes-per-hour=1"]).await;
     eventually("a limit", async || {
-        let answer = service.registered_from("192.0.2.1", &format!("{}@example.com", support::unique())).await;
+        let answer = service.registered_from("192.0.2.1", &format!("{}@example.com", support::unique_name())).await;
         (answer.outcome() == (429, "too-many-requests")).then_some(())
     })
     .await;
@@ -304,7 +304,7 @@ async fn without_redis_nothing_is_limited_and_with_it_everything_is_again() {
     }
     redis.signal(Signal::SIGCONT);
     eventually("a limit", async || {
-        let answer = service.registered_from("192.0.2.1", &format!("{}@example.com", support::unique())).await;
+        let answer = service.registered_from("192.0.2.1", &format!("{}@example.com", support::unique_name())).await;
         (answer.outcome() == (429, "too-many-requests")).then_some(())
     })
     .await;

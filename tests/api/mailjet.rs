@@ -23,9 +23,9 @@ async fn service(secret: &str) -> (Service, DropGuard) {
 #[tokio::test]
 async fn a_mail_goes_out_and_its_code_works() {
     let (service, _mock) = service("secret").await;
-    service.registered(ADA).await;
-    let code = service.code(ADA, 1).await;
-    let mail = service.whole(&service.mails(ADA).await[0]).await;
+    service.register_pending(ADA).await;
+    let code = service.wait_for_code(ADA, 1).await;
+    let mail = service.mail_json(&service.mails(ADA).await[0]).await;
     assert_eq!(mail["From"], json!({ "Name": "Sixty", "Address": "no-reply@sixty.example" }));
     assert_eq!(mail["To"], json!([{ "Name": "", "Address": ADA }]));
     assert_eq!(mail["Subject"], "Your Sixty code");
@@ -38,12 +38,12 @@ async fn a_mail_goes_out_and_its_code_works() {
 async fn a_provider_that_fails_gets_the_mail_again() {
     let (service, _mock) = service("secret").await;
     for faults in [json!({ "fail_rate": 1, "status": 429 }), json!({ "drop_rate": 1 })] {
-        service.faults(faults.clone()).await;
+        service.set_mail_faults(faults.clone()).await;
         let email = format!("{}@example.com", faults.as_object().unwrap().keys().next().unwrap());
-        service.registered(&email).await;
-        service.attempted().await;
-        service.faults(json!({})).await;
-        service.outbox_is_empty().await;
+        service.register_pending(&email).await;
+        service.wait_for_mail_attempt().await;
+        service.set_mail_faults(json!({})).await;
+        service.wait_for_empty_outbox().await;
         let mails: Vec<Value> = service.mails(&email).await;
         assert_eq!(mails.len(), 1, "{faults}");
     }
@@ -52,7 +52,7 @@ async fn a_provider_that_fails_gets_the_mail_again() {
 #[tokio::test]
 async fn who_is_not_let_in_gives_up() {
     let (service, _mock) = service("wrong").await;
-    service.registered(ADA).await;
-    service.outbox_is_empty().await;
+    service.register_pending(ADA).await;
+    service.wait_for_empty_outbox().await;
     assert!(service.mails(ADA).await.is_empty());
 }

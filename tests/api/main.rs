@@ -1,5 +1,5 @@
-//! Everything that is tested from outside, in one binary: it links once.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
+//! Tests of the service from outside, over HTTP and its command line. One binary, because each binary costs a link.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, in helpers too")]
 
 mod activation;
 mod admin;

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::process::Command;
 
 use super::process::{Running, complaint, output, sixty};
-use super::support::{CODE_SECRET, database, stack};
+use super::support::{CODE_SECRET, create_database, stack};
 
 fn migrate(url: &str, action: &str) -> Command {
     let mut command = sixty(&["migrate", action]);
@@ -47,7 +47,7 @@ async fn execute(url: &str, sql: &str) {
 
 #[tokio::test]
 async fn migrations_go_up_and_down_and_up_again() {
-    let url = database().await;
+    let url = create_database().await;
     assert_eq!(states(&url, "status").await, all("pending"));
     assert_eq!(states(&url, "up").await, all("applied"));
     assert_eq!(states(&url, "status").await, all("applied"));
@@ -64,7 +64,7 @@ async fn migrations_go_up_and_down_and_up_again() {
 
 #[tokio::test]
 async fn settings_are_taken_before_the_action_and_after_it() {
-    let url = database().await;
+    let url = create_database().await;
     for arguments in [
         ["migrate", "--log-level=error", "--database-url", &url, "up"],
         ["migrate", "up", "--log-level=error", "--database-url", &url],
@@ -79,7 +79,7 @@ async fn settings_are_taken_before_the_action_and_after_it() {
 
 #[tokio::test]
 async fn eight_at_once_take_turns() {
-    let url = database().await;
+    let url = create_database().await;
     for states in join_all((0..8).map(|_| states(&url, "up"))).await {
         assert_eq!(states, all("applied"));
     }
@@ -87,7 +87,7 @@ async fn eight_at_once_take_turns() {
 
 #[tokio::test]
 async fn a_database_that_is_ahead_is_left_as_it_is() {
-    let url = database().await;
+    let url = create_database().await;
     run(&url, "up").await;
     execute(
         &url,
@@ -107,7 +107,7 @@ async fn a_database_that_is_ahead_is_left_as_it_is() {
 
 #[tokio::test]
 async fn an_edited_migration_is_refused_in_one_line() {
-    let url = database().await;
+    let url = create_database().await;
     run(&url, "up").await;
     execute(&url, r"UPDATE _sqlx_migrations SET checksum = '\x00' WHERE version = 1").await;
     let (status, line) = complaint(&mut migrate(&url, "up")).await;
@@ -120,7 +120,7 @@ async fn an_edited_migration_is_refused_in_one_line() {
 
 #[tokio::test]
 async fn a_half_applied_migration_is_refused_in_one_line() {
-    let url = database().await;
+    let url = create_database().await;
     run(&url, "up").await;
     execute(&url, "UPDATE _sqlx_migrations SET success = false WHERE version = 1").await;
     for action in ["up", "down"] {
@@ -150,7 +150,7 @@ async fn serve(url: &str) -> String {
 
 #[tokio::test]
 async fn a_database_that_refuses_is_one_line_without_the_password() {
-    database().await;
+    create_database().await;
     let (rest, _) = stack().database_url().rsplit_once('/').unwrap();
     let (_, server) = rest.rsplit_once('@').unwrap();
     for (url, reason) in [

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, PASSWORD, Service, at_once, eventually};
+use crate::support::{Answer, PASSWORD, Service, concurrently, eventually};
 
 const ADA: &str = "ada@example.com";
 const NEW: &str = "staple battery horse";
@@ -30,7 +30,7 @@ impl Service {
 #[tokio::test]
 async fn the_new_password_takes_the_place_of_the_old_one_and_a_mail_says_so() {
     let service = Service::start().await;
-    service.account(ADA).await;
+    service.register_active(ADA).await;
     let changed = service.change_password(" ADA@Example.com", PASSWORD, "cafe\u{301} noir 9").await;
     assert_eq!(
         (changed.status.as_u16(), &changed.body, changed.header("cache-control")),
@@ -41,9 +41,9 @@ async fn the_new_password_takes_the_place_of_the_old_one_and_a_mail_says_so() {
 
     eventually("the notice", async || (service.notices(ADA).await == 1).then_some(())).await;
     let newest = service.mails(ADA).await[0].clone();
-    let text = service.text(&newest).await;
+    let text = service.mail_text(&newest).await;
     assert!(text.starts_with("Your password was changed\n") && !text.contains("noir"), "{text}");
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     // A notice is no code: nothing of it lives in Redis, and the pacing of codes does not know it.
     assert_eq!(service.register(ADA, PASSWORD).await.outcome(), (429, "too-many-codes"));
 }
@@ -51,7 +51,7 @@ async fn the_new_password_takes_the_place_of_the_old_one_and_a_mail_says_so() {
 #[tokio::test]
 async fn the_policy_of_registration_holds() {
     let service = Service::start().await;
-    service.account("ada.lovelace@engine.example").await;
+    service.register_active("ada.lovelace@engine.example").await;
     for (new, detail) in [
         ("short", "must have at least 8 characters"),
         ("PassWord", "is one of the most common passwords: it would be guessed at once"),
@@ -73,25 +73,25 @@ async fn the_policy_of_registration_holds() {
 #[tokio::test]
 async fn only_an_active_account_has_a_password_to_change() {
     let service = Service::start().await;
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     assert_eq!(service.change_password(ADA, PASSWORD, NEW).await.outcome(), (409, "not-active"));
     assert_eq!(service.change_password(ADA, "wrong password", NEW).await.outcome(), (401, "unauthenticated"));
     assert_eq!(service.change_password("eve@example.com", PASSWORD, NEW).await.outcome(), (401, "unauthenticated"));
-    let code = service.code(ADA, 1).await;
+    let code = service.wait_for_code(ADA, 1).await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
     sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
     assert_eq!(service.change_password(ADA, PASSWORD, NEW).await.outcome(), (403, "account-disabled"));
     assert_eq!(service.change_password(ADA, "wrong password", NEW).await.outcome(), (401, "unauthenticated"));
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     assert_eq!(service.notices(ADA).await, 0);
 }
 
 #[tokio::test]
 async fn of_many_changes_at_once_one_counts() {
     let service = Service::start().await;
-    service.account(ADA).await;
+    service.register_active(ADA).await;
     let changes =
-        at_once(8, |n| Answer::of(service.password_change(ADA, PASSWORD, &format!("battery number {n}")))).await;
+        concurrently(8, |n| Answer::of(service.password_change(ADA, PASSWORD, &format!("battery number {n}")))).await;
     let winners: Vec<usize> = (0..8).filter(|n| changes[*n].status == 204).collect();
     assert_eq!(winners.len(), 1, "{changes:?}");
     for loser in changes.iter().filter(|change| change.status != 204) {
@@ -103,8 +103,8 @@ async fn of_many_changes_at_once_one_counts() {
 #[tokio::test]
 async fn a_registration_beside_the_account_keeps_its_password_and_its_code() {
     let service = Service::start().await;
-    let account = service.account(ADA).await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    let account = service.register_active(ADA).await;
+    service.age_grants(Duration::from_secs(60)).await;
     let shadow = service.register(ADA, "another password").await.body["id"].clone();
     assert_eq!(service.change_password(ADA, "another password", NEW).await.outcome(), (409, "not-active"));
     assert_eq!(service.change_password(ADA, PASSWORD, NEW).await.status, 204);
@@ -115,7 +115,7 @@ async fn a_registration_beside_the_account_keeps_its_password_and_its_code() {
 #[tokio::test]
 async fn it_is_changed_at_the_login_that_makes_the_hash_anew() {
     let service = Service::start().await;
-    service.account(ADA).await;
+    service.register_active(ADA).await;
     let raised = service.replica(&["--argon2-memory-kib=16"]).await;
     assert_eq!(raised.change_password(ADA, PASSWORD, NEW).await.status, 204);
     assert_eq!(service.me(ADA, NEW).await.status, 200);
@@ -125,13 +125,13 @@ async fn it_is_changed_at_the_login_that_makes_the_hash_anew() {
 #[tokio::test]
 async fn the_notice_waits_for_the_provider_and_there_is_one_at_a_time() {
     let service = Service::start().await;
-    service.account(ADA).await;
-    service.outbox_is_empty().await;
-    service.faults(json!({ "fail_rate": 1 })).await;
+    service.register_active(ADA).await;
+    service.wait_for_empty_outbox().await;
+    service.set_mail_faults(json!({ "fail_rate": 1 })).await;
     assert_eq!(service.change_password(ADA, PASSWORD, NEW).await.status, 204);
     assert_eq!(service.change_password(ADA, NEW, PASSWORD).await.status, 204);
-    assert_eq!(service.unfinished().await, 1);
-    service.faults(json!({})).await;
-    service.outbox_is_empty().await;
+    assert_eq!(service.outbox_len().await, 1);
+    service.set_mail_faults(json!({})).await;
+    service.wait_for_empty_outbox().await;
     assert_eq!(service.notices(ADA).await, 1);
 }

@@ -292,7 +292,7 @@ async fn readiness_names_what_is_missing() {
     let limits = ["--database-timeout=300ms", "--redis-timeout=300ms"];
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    let alone = support::run(&[&nowhere[..], &limits[..]].concat(), stop).await;
+    let alone = support::run_service(&[&nowhere[..], &limits[..]].concat(), stop).await;
     let answer = Answer::of(reqwest::Client::new().get(format!("{alone}/readyz"))).await;
     assert_eq!(answer.outcome(), (503, "unavailable"));
     let detail = answer.body["detail"].as_str().unwrap();

@@ -33,7 +33,7 @@ struct Store {
 
 impl Store {
     async fn new() -> Arc<Self> {
-        let url = support::database().await;
+        let url = support::create_database().await;
         let config = PostgresConfig { url: url.as_str().into(), max_connections: 8, timeout: Duration::from_secs(20) };
         let postgres = Postgres::new(&config).unwrap();
         postgres.migrate().await.unwrap();
@@ -63,7 +63,7 @@ impl Store {
     async fn replaceable(&self) -> (User, NotMeHash) {
         let (user, link) = (self.registered().await, NotMeHash(self.rng.bytes()));
         assert!(self.outbox.link(user.id, &link).await.unwrap());
-        support::age(&self.db, Duration::from_secs(60)).await;
+        support::age_grants(&self.db, Duration::from_secs(60)).await;
         (user, link)
     }
 
@@ -282,7 +282,7 @@ async fn purge_against(store: &Arc<Store>, held: PgTransaction<'static>) -> u64 
 async fn the_purge_leaves_a_row_that_was_just_activated() {
     let store = Store::new().await;
     let (ada, _) = store.replaceable().await;
-    support::age(&store.db, WEEK).await;
+    support::age_grants(&store.db, WEEK).await;
     let held = store.hold("UPDATE users SET status = 'active', activated_at = now()").await;
     assert_eq!(purge_against(&store, held).await, 0);
     assert_eq!(store.left().await, [(ada.id, Status::Active)]);
@@ -292,7 +292,7 @@ async fn the_purge_leaves_a_row_that_was_just_activated() {
 async fn the_purge_leaves_a_row_that_was_just_granted_a_mail() {
     let store = Store::new().await;
     let (ada, _) = store.replaceable().await;
-    support::age(&store.db, WEEK).await;
+    support::age_grants(&store.db, WEEK).await;
     // What a resend does before it commits: the address, then the user.
     let mut held = store.hold("UPDATE addresses SET granted_at = now()").await;
     sqlx::query("SELECT FROM users FOR NO KEY UPDATE").execute(&mut *held).await.unwrap();
@@ -304,7 +304,7 @@ async fn the_purge_leaves_a_row_that_was_just_granted_a_mail() {
 async fn a_grant_waits_for_the_purge_and_finds_nothing_left() {
     let store = Store::new().await;
     let (ada, _) = store.replaceable().await;
-    support::age(&store.db, WEEK).await;
+    support::age_grants(&store.db, WEEK).await;
     // The purge has the address by now, and waits for the user.
     let held = store.hold(THE_USER).await;
     let purge = |store: Arc<Store>| async move { store.users.purge(WEEK).await.unwrap() };

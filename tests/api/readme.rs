@@ -56,7 +56,7 @@ async fn the_tour_shows_what_happens_within_sixty_seconds_and_after() {
     let mut happened = Vec::new();
     for Step { command, .. } in &shown {
         // Mails are faster than fingers.
-        service.outbox_is_empty().await;
+        service.wait_for_empty_outbox().await;
         let output = terminal.type_in(command).await;
         happened.push(Step { command: command.clone(), output });
     }

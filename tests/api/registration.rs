@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, PASSWORD, Service, at_once};
+use crate::support::{Answer, PASSWORD, Service, concurrently};
 
 #[tokio::test]
 async fn a_registration_is_answered_with_a_pending_user() {
@@ -36,8 +36,8 @@ async fn a_registration_is_answered_with_a_pending_user() {
 #[tokio::test]
 async fn the_mail_carries_the_code_and_its_minute() {
     let service = Service::start().await;
-    service.registered("ada@example.com").await;
-    let code = service.code("ada@example.com", 1).await;
+    service.register_pending("ada@example.com").await;
+    let code = service.wait_for_code("ada@example.com", 1).await;
     assert_eq!(code.len(), 4);
     let mails = service.mails("ada@example.com").await;
     assert_eq!(mails.len(), 1);
@@ -48,7 +48,7 @@ async fn the_mail_carries_the_code_and_its_minute() {
 #[tokio::test]
 async fn spellings_of_one_address_share_its_wait() {
     let service = Service::start().await;
-    service.registered("ada@bücher.example").await;
+    service.register_pending("ada@bücher.example").await;
     let again = service.register("ADA@xn--bcher-kva.example", "another password").await;
     assert_eq!(again.outcome(), (429, "too-many-codes"));
     let wait = again.body["retry_after"].as_u64().unwrap();
@@ -61,14 +61,14 @@ async fn spellings_of_one_address_share_its_wait() {
 #[tokio::test]
 async fn after_the_wait_a_registration_replaces_the_pending_one() {
     let service = Service::start().await;
-    let first = service.registered("ada@example.com").await;
-    let old_code = service.code("ada@example.com", 1).await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    let first = service.register_pending("ada@example.com").await;
+    let old_code = service.wait_for_code("ada@example.com", 1).await;
+    service.age_grants(Duration::from_secs(60)).await;
     let second = service.register("ada@example.com", "another password").await;
     assert_eq!(second.status, 201);
     assert_ne!(second.body["id"], first.as_str());
     assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 401);
-    let code = service.code("ada@example.com", 2).await;
+    let code = service.wait_for_code("ada@example.com", 2).await;
     if old_code != code {
         let old = service.activate("ada@example.com", "another password", &old_code).await;
         assert_eq!(old.outcome(), (422, "incorrect-code"));
@@ -79,7 +79,7 @@ async fn after_the_wait_a_registration_replaces_the_pending_one() {
 #[tokio::test]
 async fn of_six_at_once_one_is_registered() {
     let service = Service::start().await;
-    let answers = at_once(6, |n| {
+    let answers = concurrently(6, |n| {
         let body = json!({ "email": "ada@example.com", "password": format!("correct horse {n}") });
         Answer::of(service.request(Method::POST, "/v1/users").json(&body))
     })
@@ -90,16 +90,16 @@ async fn of_six_at_once_one_is_registered() {
     assert!(outcomes[1..].iter().all(|outcome| *outcome == (429, "too-many-codes")), "{outcomes:?}");
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&service.db).await.unwrap();
     assert_eq!(rows, 1);
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     assert_eq!(service.mails("ada@example.com").await.len(), 1);
 }
 
 #[tokio::test]
 async fn an_account_does_not_show() {
     let service = Service::start().await;
-    let account = service.account("ada@example.com").await;
+    let account = service.register_active("ada@example.com").await;
     let new = service.register("new@example.com", "another password").await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.age_grants(Duration::from_secs(60)).await;
     let shadow = service.register("ada@example.com", "another password").await;
     assert_eq!(shadow.status, new.status);
     let keys = |answer: &Answer| answer.body.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -107,7 +107,7 @@ async fn an_account_does_not_show() {
     assert_ne!(shadow.body["id"], account.as_str());
 
     // The owner is told, and no code was made: every guess is wrong, and they count down as ever.
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     let mails = service.mails("ada@example.com").await;
     assert_eq!(mails[0]["Subject"], "You already have a Sixty account");
     for left in [2, 1, 0] {
@@ -122,7 +122,7 @@ async fn an_account_does_not_show() {
 #[tokio::test]
 async fn an_account_shows_where_it_is_configured_so() {
     let service = Service::start_with(&["--existing-account=reveal"]).await;
-    let account = service.account("ada@example.com").await;
+    let account = service.register_active("ada@example.com").await;
     let taken = async || {
         let answer = service.register("ADA@example.com", "another password").await;
         assert_eq!(answer.outcome(), (409, "email-taken"));
@@ -131,7 +131,7 @@ async fn an_account_shows_where_it_is_configured_so() {
     };
     // Inside the wait, after it, and when it was closed.
     taken().await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.age_grants(Duration::from_secs(60)).await;
     taken().await;
     sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
     taken().await;
@@ -140,8 +140,8 @@ async fn an_account_shows_where_it_is_configured_so() {
     assert_eq!(service.mails("ada@example.com").await.len(), 2, "the first code's and the activation's");
 
     // A pending registration is no account.
-    service.registered("new@example.com").await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.register_pending("new@example.com").await;
+    service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.register("new@example.com", "another password").await.status, 201);
 }
 
@@ -212,7 +212,7 @@ async fn passwords_are_any_unicode_of_8_to_128_characters() {
 #[tokio::test]
 async fn a_stricter_operator_asks_for_longer_passwords_and_codes() {
     let service = Service::start_with(&["--password-min-length=15", "--code-digits=6"]).await;
-    let document: Value = service.http.get(service.at("/openapi.json")).send().await.unwrap().json().await.unwrap();
+    let document: Value = service.http.get(service.url_of("/openapi.json")).send().await.unwrap().json().await.unwrap();
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["RegisterUser"]["properties"]["password"]["minLength"], 15);
     assert_eq!(schemas["ActivateUser"]["properties"]["code"]["pattern"], "^[0-9]{6}([0-9]{4})?$");
@@ -220,8 +220,8 @@ async fn a_stricter_operator_asks_for_longer_passwords_and_codes() {
     let short = service.register("ada@example.com", "correct horse!").await;
     assert_eq!((short.outcome(), short.pointers()), ((422, "invalid-field"), vec!["/password"]));
     assert!(short.body.to_string().contains("at least 15 characters"));
-    service.registered("ada@example.com").await;
-    let code = service.code("ada@example.com", 1).await;
+    service.register_pending("ada@example.com").await;
+    let code = service.wait_for_code("ada@example.com", 1).await;
     assert_eq!(code.len(), 6, "{code}");
     let guess = service.activate("ada@example.com", PASSWORD, &code[..4]).await;
     assert_eq!((guess.outcome(), guess.pointers()), ((422, "invalid-field"), vec!["/code"]));

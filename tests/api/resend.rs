@@ -11,46 +11,46 @@ const ADA: &str = "ada@example.com";
 #[tokio::test]
 async fn another_code_takes_the_place_of_the_first() {
     let service = Service::start().await;
-    service.registered(ADA).await;
-    let first = service.code(ADA, 1).await;
+    service.register_pending(ADA).await;
+    let first = service.wait_for_code(ADA, 1).await;
     let early = service.resend(ADA, PASSWORD).await;
     assert_eq!(early.outcome(), (429, "too-many-codes"));
     assert!(early.body["retry_after"].as_u64().unwrap() <= 60);
 
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.age_grants(Duration::from_secs(60)).await;
     let resent = service.resend(ADA, PASSWORD).await;
     assert_eq!((resent.status.as_u16(), &resent.body), (202, &json!({ "retry_after": 120 })));
-    let second = service.code(ADA, 2).await;
+    let second = service.wait_for_code(ADA, 2).await;
     if first != second {
         assert_eq!(service.activate(ADA, PASSWORD, &first).await.outcome(), (422, "incorrect-code"));
     }
     assert_eq!(service.activate(ADA, PASSWORD, &second).await.status, 200);
-    service.let_waits_pass(Duration::from_secs(120)).await;
+    service.age_grants(Duration::from_secs(120)).await;
     assert_eq!(service.resend(ADA, PASSWORD).await.outcome(), (409, "already-active"));
 }
 
 #[tokio::test]
 async fn three_wrong_guesses_are_forgiven_by_a_new_code() {
     let service = Service::start().await;
-    service.registered(ADA).await;
-    let code = service.code(ADA, 1).await;
+    service.register_pending(ADA).await;
+    let code = service.wait_for_code(ADA, 1).await;
     for _ in 0..3 {
-        service.activate(ADA, PASSWORD, &crate::support::wrong(&code)).await;
+        service.activate(ADA, PASSWORD, &crate::support::wrong_code(&code)).await;
     }
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.resend(ADA, PASSWORD).await.status, 202);
-    let code = service.code(ADA, 2).await;
+    let code = service.wait_for_code(ADA, 2).await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
 }
 
 #[tokio::test]
 async fn an_attacked_address_gets_longer_codes() {
     let service = Service::start_with(&["--short-codes-per-year=1"]).await;
-    service.registered(ADA).await;
-    assert_eq!(service.code(ADA, 1).await.len(), 4);
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.register_pending(ADA).await;
+    assert_eq!(service.wait_for_code(ADA, 1).await.len(), 4);
+    service.age_grants(Duration::from_secs(60)).await;
     service.resend(ADA, PASSWORD).await;
-    let code = service.code(ADA, 2).await;
+    let code = service.wait_for_code(ADA, 2).await;
     assert_eq!(code.len(), 10);
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
 }

@@ -97,7 +97,7 @@ async fn serve(database_url: &str, redis_url: &str, mail_url: &str) -> (Running,
     let mut serve = sixty(&["serve", "--log-level=trace"]);
     serve.env("DATABASE_URL", database_url).env("REDIS_URL", redis_url).env("MAIL_URL", mail_url);
     serve
-        .env("REDIS_PREFIX", format!("t{}", support::unique()))
+        .env("REDIS_PREFIX", format!("t{}", support::unique_name()))
         .env("CODE_SECRET", SECRET)
         .env("CLIENT_LIMITS", "false");
     if database_url.ends_with(CANARY) {
@@ -115,12 +115,12 @@ async fn no_log_metric_or_error_repeats_what_was_sent() {
     // The mail API of a service that is here only for its mock.
     let mock = Service::start().await;
     let nowhere = "127.0.0.1:1";
-    let database = support::database().await;
+    let database = support::create_database().await;
     let worlds = [
         (database.clone(), stack.redis_url().to_owned(), mock.mail_url.clone()),
-        (support::database().await, format!("redis://:{CANARY}@{nowhere}"), mock.mail_url.clone()),
+        (support::create_database().await, format!("redis://:{CANARY}@{nowhere}"), mock.mail_url.clone()),
         (
-            support::database().await,
+            support::create_database().await,
             stack.redis_url().to_owned(),
             format!("http://{CANARY}:{CANARY}@{nowhere}/{CANARY}"),
         ),
@@ -151,9 +151,9 @@ async fn no_log_metric_or_error_repeats_what_was_sent() {
             for status in [201, 400, 401, 403, 404, 405, 413, 415, 422, 429] {
                 assert!(seen.contains(&status), "{status} was not made: {seen:?}");
             }
-            let code = mock.code(&email, 1).await;
+            let code = mock.wait_for_code(&email, 1).await;
             assert_eq!(code.len(), 10);
-            let mail = mock.mail(&email, 1).await;
+            let mail = mock.wait_for_mail(&email, 1).await;
             let db = sqlx::PgPool::connect(&database).await.unwrap();
             let hash: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&db).await.unwrap();
             let activation = http.post(format!("{api}/v1/users/me/activation")).basic_auth(&email, Some(&password));
@@ -255,12 +255,12 @@ async fn a_dump_of_the_stores_yields_no_code_without_the_secret() {
     for storage in ["hmac", "plain"] {
         let service = Service::start_with(&["--code-storage", storage]).await;
         // Waits in the outbox, its code in Redis: as much as can lie anywhere at one time.
-        service.faults(json!({ "drop_rate": 1 })).await;
-        let id: Uuid = service.registered("ada@example.com").await.parse().unwrap();
-        let code = service.code("ada@example.com", 1).await;
+        service.set_mail_faults(json!({ "drop_rate": 1 })).await;
+        let id: Uuid = service.register_pending("ada@example.com").await.parse().unwrap();
+        let code = service.wait_for_code("ada@example.com", 1).await;
         let redis = eventually("the code in Redis", async || {
             let dump = dump_of_redis(&service).await;
-            dump.contains(&service.key("code", &id.to_string())).then_some(dump)
+            dump.contains(&service.redis_key("code", &id.to_string())).then_some(dump)
         })
         .await;
         let postgresql = dump_of_postgresql(&service).await;
@@ -300,25 +300,25 @@ async fn a_dump_of_the_stores_yields_no_code_without_the_secret() {
 #[tokio::test]
 async fn another_code_secret_costs_a_resend() {
     let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
-    let (mock, database_url) = (Service::start().await, support::database().await);
-    let prefix = format!("t{}", support::unique());
+    let (mock, database_url) = (Service::start().await, support::create_database().await);
+    let prefix = format!("t{}", support::unique_name());
     let start = async |secret: &str| {
         let mut serve = sixty(&["serve", "--code-secret", secret, "--redis-prefix", &prefix]);
         serve.env("DATABASE_URL", &database_url).env("REDIS_URL", stack.redis_url()).env("MAIL_URL", &mock.mail_url);
         let (running, api) = Running::serve(&mut serve).await;
         let stop = CancellationToken::new();
-        (running, Service::reach(api, &mock.mail_url, &database_url, &prefix, stop).await)
+        (running, Service::connect(api, &mock.mail_url, &database_url, &prefix, stop).await)
     };
     let (mut running, service) = start(SECRET).await;
-    service.registered("ada@example.com").await;
-    let old = service.code("ada@example.com", 1).await;
-    service.outbox_is_empty().await;
+    service.register_pending("ada@example.com").await;
+    let old = service.wait_for_code("ada@example.com", 1).await;
+    service.wait_for_empty_outbox().await;
     assert!(running.end(Signal::SIGTERM).await.success());
 
     let (_running, service) = start(OTHER_SECRET).await;
     assert_eq!(service.activate("ada@example.com", PASSWORD, &old).await.outcome(), (422, "incorrect-code"));
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.resend("ada@example.com", PASSWORD).await.status, 202);
-    let new = service.code("ada@example.com", 2).await;
+    let new = service.wait_for_code("ada@example.com", 2).await;
     assert_eq!(service.activate("ada@example.com", PASSWORD, &new).await.status, 200);
 }

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::process::{Running, sixty};
-use crate::support::{CODE_SECRET, PASSWORD, Service, database, eventually, stack, start_mail_mock, unique, wrong};
+use crate::support::{
+    CODE_SECRET, PASSWORD, Service, create_database, eventually, stack, start_mail_mock, unique_name, wrong_code,
+};
 
 const ADA: &str = "ada@example.com";
 /// The example of the specification.
@@ -29,12 +31,12 @@ impl Watched {
     async fn serve(flags: &[&str]) -> Self {
         let stop = CancellationToken::new();
         let mail_url = start_mail_mock(Options::default(), stop.clone()).await;
-        let (database_url, prefix) = (database().await, format!("t{}", unique()));
+        let (database_url, prefix) = (create_database().await, format!("t{}", unique_name()));
         let mut serve = sixty(&["serve", "--client-limits=false", "--code-secret", CODE_SECRET]);
         serve.args(["--database-url", &database_url, "--redis-url", stack().redis_url()]);
         serve.args(["--redis-prefix", &prefix, "--mail-url", &mail_url]).args(flags);
         let (running, api) = Running::serve(&mut serve).await;
-        let service = Service::reach(api, &mail_url, &database_url, &prefix, CancellationToken::new()).await;
+        let service = Service::connect(api, &mail_url, &database_url, &prefix, CancellationToken::new()).await;
         Self { running, service, _mock: stop.drop_guard() }
     }
 
@@ -60,9 +62,9 @@ impl Watched {
 
     /// The traceparent that the newest mail was sent with.
     async fn traceparent(&self, n: usize) -> String {
-        self.service.mail(ADA, n).await;
+        self.service.wait_for_mail(ADA, n).await;
         let newest = &self.service.mails(ADA).await[0];
-        self.service.whole(newest).await["Traceparent"].as_str().unwrap().to_owned()
+        self.service.mail_json(newest).await["Traceparent"].as_str().unwrap().to_owned()
     }
 }
 
@@ -90,7 +92,7 @@ async fn one_id_leads_from_a_request_to_its_mail() {
     assert!(!sent.contains("b7ad6b7169203331"), "the mail was not caused by the client, but by its request: {sent}");
 
     // In one that begins here: the answer says which.
-    watched.service.let_waits_pass(Duration::from_secs(60)).await;
+    watched.service.age_grants(Duration::from_secs(60)).await;
     let request = watched.service.request(Method::POST, "/v1/users/me/verification-code");
     let answer = request.basic_auth(ADA, Some(PASSWORD)).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
@@ -100,7 +102,7 @@ async fn one_id_leads_from_a_request_to_its_mail() {
     let sent = watched.traceparent(2).await;
     assert!(sent.starts_with(&format!("00-{id}-")), "{sent}");
 
-    let code = watched.service.code(ADA, 2).await;
+    let code = watched.service.wait_for_code(ADA, 2).await;
     let activated = watched.service.activate(ADA, PASSWORD, &code).await;
     assert_eq!(activated.status, 200);
     let sent = watched.traceparent(3).await;
@@ -115,11 +117,11 @@ async fn one_id_leads_from_a_request_to_its_mail() {
 #[tokio::test]
 async fn a_mail_that_an_earlier_release_has_queued_begins_a_trace() {
     let watched = Watched::serve(&[]).await;
-    watched.service.faults(json!({ "fail_rate": 1 })).await;
-    watched.service.registered(ADA).await;
-    watched.service.attempted().await;
+    watched.service.set_mail_faults(json!({ "fail_rate": 1 })).await;
+    watched.service.register_pending(ADA).await;
+    watched.service.wait_for_mail_attempt().await;
     sqlx::query("UPDATE outbox SET traceparent = NULL").execute(&watched.service.db).await.unwrap();
-    watched.service.faults(json!({})).await;
+    watched.service.set_mail_faults(json!({})).await;
     assert_eq!(watched.traceparent(1).await.len(), TRACEPARENT.len());
 }
 
@@ -164,16 +166,16 @@ async fn the_metrics_tell_what_happened() {
     ] {
         assert_eq!(watched.figure(counter).await, 0.0, "{counter} begins at zero");
     }
-    service.registered(ADA).await;
-    let code = service.code(ADA, 1).await;
-    service.outbox_is_empty().await;
+    service.register_pending(ADA).await;
+    let code = service.wait_for_code(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
     assert_eq!(service.register(ADA, PASSWORD).await.status, 429);
-    assert_eq!(service.activate(ADA, PASSWORD, &wrong(&code)).await.status, 422);
+    assert_eq!(service.activate(ADA, PASSWORD, &wrong_code(&code)).await.status, 422);
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
-    service.registered("bob@example.com").await;
-    let code = service.code("bob@example.com", 1).await;
+    service.register_pending("bob@example.com").await;
+    let code = service.wait_for_code("bob@example.com", 1).await;
     for _ in 0..3 {
-        assert_eq!(service.activate("bob@example.com", PASSWORD, &wrong(&code)).await.status, 422);
+        assert_eq!(service.activate("bob@example.com", PASSWORD, &wrong_code(&code)).await.status, 422);
     }
     assert_eq!(service.activate("bob@example.com", PASSWORD, &code).await.status, 410);
     // What clients make up is one label.
@@ -181,7 +183,7 @@ async fn the_metrics_tell_what_happened() {
         service.request(Method::GET, path).send().await.unwrap();
         service.request(Method::from_bytes(b"BREW").unwrap(), path).send().await.unwrap();
     }
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     let metrics = watched.running.metrics().await;
     for (metric, value) in [
         ("sixty_registrations_total", 2.0),
@@ -227,8 +229,8 @@ async fn the_metrics_tell_what_happened() {
 #[tokio::test]
 async fn the_backlog_shows_in_every_process() {
     let watched = Watched::serve(&[]).await;
-    watched.service.faults(json!({ "fail_rate": 1 })).await;
-    watched.service.registered(ADA).await;
+    watched.service.set_mail_faults(json!({ "fail_rate": 1 })).await;
+    watched.service.register_pending(ADA).await;
     let mut idle = sixty(&["serve", "--code-secret", CODE_SECRET, "--mail-url", &watched.service.mail_url]);
     idle.args(["--database-url", &watched.service.database_url, "--redis-url", stack().redis_url()]);
     let (mut replica, _) = Running::serve(&mut idle).await;
@@ -279,8 +281,8 @@ async fn each_alert_is_about_what_there_is_and_has_a_section_in_the_runbook() {
     }
 
     let watched = Watched::serve(&[]).await;
-    watched.service.registered(ADA).await;
-    watched.service.outbox_is_empty().await;
+    watched.service.register_pending(ADA).await;
+    watched.service.wait_for_empty_outbox().await;
     let metrics = watched.running.metrics().await;
     let named = Regex::new(r"\b(sixty|process)_[a-z_]+").unwrap();
     let words = |line: &&str| ["#", "summary:"].iter().any(|word| line.trim_start().starts_with(word));

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::process::{PATIENCE, Running, complaint, output, send, sixty};
-use super::support::{Answer, PASSWORD, database, stack};
+use super::support::{Answer, PASSWORD, create_database, stack};
 
 fn serve(database_url: &str, redis_url: &str) -> Command {
     let mut serve = sixty(&["serve"]);
@@ -96,7 +96,7 @@ fn addr(url: &str) -> String {
 
 #[tokio::test]
 async fn it_gets_ready_when_its_stores_do() {
-    let database_url = database().await;
+    let database_url = create_database().await;
     let redis_url = stack().redis_url();
     let (postgres, redis) = (Gate::new().await, Gate::new().await);
     let (mut running, api) =
@@ -134,7 +134,7 @@ async fn it_says_what_it_waits_for() {
 
 #[tokio::test]
 async fn who_does_not_migrate_waits_until_somebody_has() {
-    let database_url = database().await;
+    let database_url = create_database().await;
     let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).args(["--migrate=false"])).await;
     let answer = get(format!("{api}/readyz")).await;
     assert!(answer.body["detail"].as_str().unwrap().contains("migrations are not applied yet"), "{answer:?}");
@@ -154,7 +154,7 @@ async fn who_does_not_migrate_waits_until_somebody_has() {
 
 #[tokio::test]
 async fn a_database_that_is_ahead_is_served_aloud() {
-    let database_url = database().await;
+    let database_url = create_database().await;
     assert!(output(sixty(&["migrate", "up"]).env("DATABASE_URL", &database_url)).await.status.success());
     let newer = r"INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                   VALUES (9999, 'of the next release', true, '\x00', 0)";
@@ -172,7 +172,7 @@ async fn a_database_that_is_ahead_is_served_aloud() {
 
 #[tokio::test]
 async fn told_to_stop_it_is_unready_first_and_refuses_later() {
-    let database_url = database().await;
+    let database_url = create_database().await;
     let mail = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut serve = serve(&database_url, stack().redis_url());
     serve.env("MAIL_URL", format!("http://{}", mail.local_addr().unwrap()));
@@ -214,7 +214,7 @@ pub async fn idle_connection(api: &str) -> TcpStream {
 
 #[tokio::test]
 async fn idle_it_ends_at_once_though_a_connection_is_open() {
-    let database_url = database().await;
+    let database_url = create_database().await;
     let (mut running, api) = Running::serve(&mut serve(&database_url, stack().redis_url())).await;
     ready(&mut running, &api).await;
     let _idle = idle_connection(&api).await;

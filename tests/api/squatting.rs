@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sixty::domain::code::{CodeLength, CodeSecret, Nonce};
 use sixty::domain::not_me::NotMeToken;
 
-use crate::support::{Answer, CODE_SECRET, PASSWORD, Service, at_once, code_in, eventually, wrong};
+use crate::support::{Answer, CODE_SECRET, PASSWORD, Service, code_in, concurrently, eventually, wrong_code};
 
 const ADA: &str = "ada@example.com";
 const STRANGERS: &str = "a stranger's password";
@@ -33,14 +33,14 @@ async fn is_shut_out(service: &Service, password: &str, code: &str) {
 async fn who_registered_the_address_before_its_owner_does_not_get_in() {
     let service = Service::start().await;
     assert_eq!(service.register(ADA, STRANGERS).await.status, 201);
-    let first = service.code(ADA, 1).await;
+    let first = service.wait_for_code(ADA, 1).await;
     // The owner, who takes that mail for their own, cannot activate what they have not registered.
     assert_eq!(service.activate(ADA, PASSWORD, &first).await.outcome(), (401, "unauthenticated"));
     assert_eq!(service.me(ADA, STRANGERS).await.body["status"], "pending");
 
-    service.let_waits_pass(Duration::from_secs(60)).await;
-    let id = service.registered(ADA).await;
-    let code = service.code(ADA, 2).await;
+    service.age_grants(Duration::from_secs(60)).await;
+    let id = service.register_pending(ADA).await;
+    let code = service.wait_for_code(ADA, 2).await;
     is_shut_out(&service, STRANGERS, &code).await;
     is_shut_out(&service, STRANGERS, &first).await;
     if first != code {
@@ -63,26 +63,26 @@ async fn code_of_the_grant(service: &Service) -> String {
 
 /// Registers beside an account; returns the only guess that could be right.
 async fn shadow(service: &Service) -> String {
-    service.let_waits_pass(Duration::from_secs(24 * 60 * 60)).await;
-    service.faults(json!({ "fail_rate": 1 })).await;
+    service.age_grants(Duration::from_secs(24 * 60 * 60)).await;
+    service.set_mail_faults(json!({ "fail_rate": 1 })).await;
     let sent = service.mails(ADA).await.len();
     assert_eq!(service.register(ADA, STRANGERS).await.status, 201);
     let code = code_of_the_grant(service).await;
-    service.faults(json!({})).await;
-    service.outbox_is_empty().await;
+    service.set_mail_faults(json!({})).await;
+    service.wait_for_empty_outbox().await;
     let mails = service.mails(ADA).await;
     assert_eq!((mails.len(), &mails[0]["Subject"]), (sent + 1, &json!("You already have a Sixty account")));
-    assert_eq!(code_in(&service.text(&mails[0]).await), None);
+    assert_eq!(code_in(&service.mail_text(&mails[0]).await), None);
     code
 }
 
 #[tokio::test]
 async fn who_registers_the_address_of_an_account_guesses_in_vain() {
     let service = Service::start().await;
-    service.account(ADA).await;
+    service.register_active(ADA).await;
     let account = service.me(ADA, PASSWORD).await.body;
     let right = shadow(&service).await;
-    for (guess, left) in [(&right, 2), (&wrong(&right), 1), (&right, 0)] {
+    for (guess, left) in [(&right, 2), (&wrong_code(&right), 1), (&right, 0)] {
         let answer = service.activate(ADA, STRANGERS, guess).await;
         assert_eq!((answer.outcome(), &answer.body["attempts_remaining"]), ((422, "incorrect-code"), &json!(left)));
     }
@@ -96,14 +96,14 @@ async fn who_registers_the_address_of_an_account_guesses_in_vain() {
 #[tokio::test]
 async fn a_disabled_account_does_not_escape_by_registering_again() {
     let service = Service::start().await;
-    let account = service.account(ADA).await;
+    let account = service.register_active(ADA).await;
     sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
     let right = shadow(&service).await;
     assert_eq!(service.activate(ADA, STRANGERS, &right).await.outcome(), (422, "incorrect-code"));
     assert_eq!(service.delete(ADA, STRANGERS).await.status, 204);
     // With the same password as before the account goes first.
-    service.let_waits_pass(Duration::from_secs(24 * 60 * 60)).await;
-    service.registered(ADA).await;
+    service.age_grants(Duration::from_secs(24 * 60 * 60)).await;
+    service.register_pending(ADA).await;
     assert_eq!(service.activate(ADA, PASSWORD, "0000").await.outcome(), (403, "account-disabled"));
     let closed: Vec<String> = sqlx::query_scalar("SELECT id::text FROM users WHERE status = 'disabled'")
         .fetch_all(&service.db)
@@ -118,13 +118,13 @@ async fn a_disabled_account_does_not_escape_by_registering_again() {
 #[tokio::test]
 async fn of_many_registrations_after_the_wait_one_wins_and_its_code_fits_its_password_alone() {
     let service = Service::start().await;
-    service.registered(ADA).await;
-    let first = service.code(ADA, 1).await;
-    service.outbox_is_empty().await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.register_pending(ADA).await;
+    let first = service.wait_for_code(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
+    service.age_grants(Duration::from_secs(60)).await;
     let replica = service.replica(&[]).await;
     let password = |n: usize| format!("correct horse {n}");
-    let answers = at_once(8, |n| {
+    let answers = concurrently(8, |n| {
         let to = if n % 2 == 0 { &service } else { &replica };
         let body = json!({ "email": ADA, "password": password(n) });
         Answer::of(to.request(Method::POST, "/v1/users").json(&body))
@@ -135,8 +135,8 @@ async fn of_many_registrations_after_the_wait_one_wins_and_its_code_fits_its_pas
     for answer in answers.iter().filter(|answer| answer.status != 201) {
         assert_eq!(answer.outcome(), (429, "too-many-codes"));
     }
-    let code = service.code(ADA, 2).await;
-    service.outbox_is_empty().await;
+    let code = service.wait_for_code(ADA, 2).await;
+    service.wait_for_empty_outbox().await;
     assert_eq!(service.mails(ADA).await.len(), 2);
     for n in (0..8).filter(|n| *n != winner) {
         is_shut_out(&service, &password(n), &code).await;
@@ -154,22 +154,22 @@ async fn of_many_registrations_after_the_wait_one_wins_and_its_code_fits_its_pas
 #[tokio::test]
 async fn the_mail_of_a_replaced_registration_carries_nothing_that_works() {
     let service = Service::start().await;
-    service.faults(json!({ "latency_ms": 2_000 })).await;
+    service.set_mail_faults(json!({ "latency_ms": 2_000 })).await;
     assert_eq!(service.register(ADA, STRANGERS).await.status, 201);
     eventually("the mail to be under way", async || {
         let links = "SELECT count(*) FROM not_me_links";
         (sqlx::query_scalar::<_, i64>(links).fetch_one(&service.db).await.unwrap() == 1).then_some(())
     })
     .await;
-    service.let_waits_pass(Duration::from_secs(60)).await;
-    service.registered(ADA).await;
+    service.age_grants(Duration::from_secs(60)).await;
+    service.register_pending(ADA).await;
     let mails = eventually("both mails", async || {
         let mails = service.mails(ADA).await;
         (mails.len() == 2).then_some(mails)
     })
     .await;
-    service.outbox_is_empty().await;
-    let texts = [service.text(&mails[0]).await, service.text(&mails[1]).await];
+    service.wait_for_empty_outbox().await;
+    let texts = [service.mail_text(&mails[0]).await, service.mail_text(&mails[1]).await];
     let (mut live, mut stale) = (vec![], vec![]);
     for text in &texts {
         let (_, letters) = text.trim_end().rsplit_once('/').unwrap();

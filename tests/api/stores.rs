@@ -48,7 +48,7 @@ impl RealUsers {
 
 /// An empty database with its tables.
 async fn postgres() -> Postgres {
-    let url = support::database().await;
+    let url = support::create_database().await;
     let config = PostgresConfig { url: url.as_str().into(), max_connections: 4, timeout: Duration::from_secs(5) };
     let postgres = Postgres::new(&config).unwrap();
     postgres.migrate().await.unwrap();
@@ -63,7 +63,7 @@ impl UsersUnderTest for RealUsers {
     }
 
     async fn advance(&self, by: Duration) {
-        support::age(&self.db, by).await;
+        support::age_grants(&self.db, by).await;
     }
 
     async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
@@ -100,7 +100,7 @@ async fn postgresql_keeps_the_contract() {
 #[tokio::test]
 async fn the_server_ends_what_takes_too_long() {
     let config = PostgresConfig {
-        url: support::database().await.into(),
+        url: support::create_database().await.into(),
         max_connections: 2,
         timeout: Duration::from_millis(500),
     };
@@ -150,7 +150,7 @@ struct RealCodes {
 
 impl RealCodes {
     fn new(urls: &[&str], storage: CodeStorage) -> Self {
-        let prefix = format!("t{}", support::unique());
+        let prefix = format!("t{}", support::unique_name());
         let config = RedisConfig {
             url: urls.join(",").into(),
             max_connections: 2,
@@ -253,7 +253,7 @@ fn whatever_the_order_the_stores_answer_as_the_model_says() {
     let outcome = TestRunner::new(config).run(&stories, |story| {
         let story: Vec<Step> = story.into_iter().map(Step::from_number).collect();
         // Addresses of its own for every story.
-        let domain = format!("{}.example", support::unique());
+        let domain = format!("{}.example", support::unique_name());
         runtime.block_on(model::play(&world, &secret, &domain, &story));
         Ok(())
     });
@@ -335,7 +335,7 @@ impl Node {
     async fn start(first_slot: &str, last_slot: &str) -> Self {
         let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (port, bus) = (free(), free());
-        let nodes = std::env::temp_dir().join(format!("sixty-node-{port}-{}.conf", support::unique()));
+        let nodes = std::env::temp_dir().join(format!("sixty-node-{port}-{}.conf", support::unique_name()));
         let process = std::process::Command::new("setpriv")
             .args([
                 "--pdeathsig",

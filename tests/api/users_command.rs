@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
 use crate::process::{complaint, output, sixty};
-use crate::support::{PASSWORD, Service, database};
+use crate::support::{PASSWORD, Service, create_database};
 
 const ROOT: &str = "root@example.com";
 
@@ -60,7 +60,7 @@ async fn the_first_admin_is_made_and_runs_the_others() {
         (&"active".into(), &"admin".into(), &"Root@Example.com".into())
     );
 
-    let ada = service.account("ada@example.com").await;
+    let ada = service.register_active("ada@example.com").await;
     for (arguments, member, value) in [
         (["disable", &ada].as_slice(), "status", "disabled"),
         (&["enable", " ADA@example.com"], "status", "active"),
@@ -79,7 +79,7 @@ async fn the_first_admin_is_made_and_runs_the_others() {
 
     // What was made here can be registered, like any address, and its owner is told.
     assert_eq!(service.register(ROOT, "another password").await.status, 201);
-    assert!(service.mail(ROOT, 1).await.starts_with("You already have an account"));
+    assert!(service.wait_for_mail(ROOT, 1).await.starts_with("You already have an account"));
     // Of the two users of the address, the account is meant; the other one goes by its id.
     assert_eq!(json(&service, &["show", ROOT]).await[0]["id"], root["id"]);
     let pending = json(&service, &["list", "--status", "pending"]).await[0]["id"].as_str().unwrap().to_owned();
@@ -90,21 +90,21 @@ async fn the_first_admin_is_made_and_runs_the_others() {
 #[tokio::test]
 async fn a_password_is_set_for_an_account_and_its_owner_told() {
     let service = Service::start().await;
-    service.account("ada@example.com").await;
+    service.register_active("ada@example.com").await;
     let mut command = users(&service, &["set-password", "ada@example.com"]);
     command.stdin(stdin("cafe\u{301} noir 9\r\n"));
     let table = printed(command).await;
     assert!(table.contains("ada@example.com") && !table.contains("noir"), "{table}");
     assert_eq!(service.me("ada@example.com", "caf\u{e9} noir 9").await.status, 200);
     assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 401);
-    assert!(service.mail("ada@example.com", 3).await.starts_with("Your password was changed"));
+    assert!(service.wait_for_mail("ada@example.com", 3).await.starts_with("Your password was changed"));
 }
 
 #[tokio::test]
 async fn what_cannot_be_done_is_one_line_and_changes_nothing() {
     let service = Service::start().await;
     create(&service, &[ROOT, "--role", "admin"], PASSWORD).await;
-    service.registered("ada@example.com").await;
+    service.register_pending("ada@example.com").await;
     let nobody = "01a1fb31-109f-7fd3-a969-470eb5982bb2";
     let before = json(&service, &["list"]).await;
     for (status, arguments, typed, line) in [
@@ -162,7 +162,7 @@ async fn it_says_which_setting_or_migration_is_missing() {
     assert_eq!(without, (2, "sixty: DATABASE_URL: must be set\n".to_owned()));
     let (status, line) = complaint(&mut users_of("postgres://sixty:c4n4ry@127.0.0.1:1/sixty", &["list"])).await;
     assert!(status != 0 && line.starts_with("sixty: DATABASE_URL: ") && !line.contains("c4n4ry"), "{line}");
-    let empty = complaint(&mut users_of(&database().await, &["list"])).await;
+    let empty = complaint(&mut users_of(&create_database().await, &["list"])).await;
     assert_eq!(empty, (1, "sixty: the migrations are not all applied: sixty migrate up\n".to_owned()));
     let refused =
         output(&mut users_of("postgres://127.0.0.1:1/sixty", &["create", "ada@example.com", "--password=x"])).await;

@@ -47,7 +47,7 @@ impl<'a> Operation<'a> {
 #[ignore = "needs Chromium and its chromedriver"]
 async fn the_whole_way_to_an_account_is_clicked_through() {
     let service = Service::start().await;
-    let browser = Browser::open(&service.at("/docs")).await;
+    let browser = Browser::open(&service.url_of("/docs")).await;
     browser.text(".title", |text| text.starts_with("Sixty")).await;
 
     let register = Operation::open(&browser, "Registration", "registerUser").await;
@@ -61,7 +61,7 @@ async fn the_whole_way_to_an_account_is_clicked_through() {
     browser.click(".modal-ux .btn-done").await;
 
     let activate = Operation::open(&browser, "Registration", "activateUser").await;
-    let code = service.code(ADA, 1).await;
+    let code = service.wait_for_code(ADA, 1).await;
     let (status, activated) = activate.execute(Some(json!({ "code": code }))).await;
     assert_eq!((&*status, &activated["status"]), ("200", &json!("active")));
 
@@ -77,9 +77,9 @@ async fn the_whole_way_to_an_account_is_clicked_through() {
 #[ignore = "needs Chromium and its chromedriver"]
 async fn the_documentation_fits_a_phone() {
     let service = Service::start().await;
-    let browser = Browser::open(&service.at("/docs")).await;
+    let browser = Browser::open(&service.url_of("/docs")).await;
     browser.window(PHONE).await;
-    browser.goto(&service.at("/docs")).await;
+    browser.goto(&service.url_of("/docs")).await;
     let register = Operation::open(&browser, "Registration", "registerUser").await;
     browser.see(&register.at(".responses-table")).await;
     assert_eq!(browser.width().await, 390);

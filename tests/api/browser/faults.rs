@@ -33,7 +33,7 @@ async fn each_is_ordered_told_of_and_cleared() {
     in_force(&service, json!({ "fail_rate": 1.0, "status": 429, "latency_ms": 0, "drop_rate": 0.0 })).await;
     browser.text("#armed", |text| text == "100 % refused with 429").await;
     browser.text("#fail-state", |text| text == "In force: 0 refused so far").await;
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     browser.text("#fail-state", |text| text == "In force: 1 refused so far").await;
     browser.text("#status", |text| text == "0 mails").await;
 
@@ -52,12 +52,12 @@ async fn each_is_ordered_told_of_and_cleared() {
     // A dropped answer: the mail is there, and is sent again all the same.
     browser.click("[data-fault=drop] [type=submit]").await;
     browser.text("#armed", |text| text == "100 % of answers dropped").await;
-    service.registered("grace@example.com").await;
+    service.register_pending("grace@example.com").await;
     browser.text("#status", |text| text == "2 mails").await;
     browser.text("#drop-state", |text| text.ends_with(" dropped so far") && !text.contains(": 0 ")).await;
     browser.click("[data-fault=drop] .clear").await;
     browser.text("#drop-state", |text| text == "Off").await;
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     // The status is left as it was; it matters to nobody.
     in_force(&service, json!({ "fail_rate": 0.0, "status": 429, "latency_ms": 0, "drop_rate": 0.0 })).await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
@@ -69,11 +69,11 @@ async fn what_somebody_else_orders_is_shown_and_what_is_wrong_is_not_ordered() {
     let service = Service::start().await;
     let browser = Browser::open(&service.mail_url).await;
     browser.click("#faults summary").await;
-    service.faults(json!({ "fail_rate": 0.3, "status": 502 })).await;
+    service.set_mail_faults(json!({ "fail_rate": 0.3, "status": 502 })).await;
     browser.text("#armed", |text| text == "30 % refused with 502").await;
     let field = browser.see("[data-fault=fail] [name=share]").await;
     assert_eq!(field.value().await.unwrap().as_deref(), Some("30"));
-    service.faults(json!({})).await;
+    service.set_mail_faults(json!({})).await;
     browser.text("#armed", |text| text == "none in force").await;
 
     browser.write("[data-fault=fail] [name=share]", "101").await;

@@ -45,7 +45,7 @@ async fn a_mail_comes_in_by_itself_and_its_code_activates() {
     assert!(hint.starts_with("curl http://127.0.0.1:8000/v1/users "), "{hint}");
     browser.js("window.loaded = 'once'").await;
 
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     let code = browser.text("#digits", |text| !text.is_empty()).await;
     let left = browser.seconds_left().await;
     assert!((50..=60).contains(&left), "{left}");
@@ -70,7 +70,7 @@ async fn a_mail_comes_in_by_itself_and_its_code_activates() {
 async fn a_code_counts_down_and_dies() {
     let service = Service::start_with(&["--code-ttl=4s"]).await;
     let browser = Browser::open(&service.mail_url).await;
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     let mut seen = vec![];
     eventually("the code to die", async || {
         let text = browser.see("#left").await.text().await.unwrap();
@@ -194,7 +194,7 @@ async fn nothing_in_a_mail_runs_or_tells_anybody() {
 #[ignore = "needs Chromium and its chromedriver"]
 async fn a_link_in_a_mail_opens_a_tab() {
     let service = Service::start().await;
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     let browser = Browser::open(&service.mail_url).await;
     browser.see("#html").await.enter_frame().await.unwrap();
     browser.click("main a").await;
@@ -208,11 +208,11 @@ async fn a_link_in_a_mail_opens_a_tab() {
 #[ignore = "needs Chromium and its chromedriver"]
 async fn by_keys_alone_one_reaches_a_mail_and_its_code() {
     let service = Service::start().await;
-    service.registered(ADA).await;
-    service.code(ADA, 1).await;
-    service.registered(GRACE).await;
-    let code = service.code(GRACE, 1).await;
-    service.registered("mary@example.com").await;
+    service.register_pending(ADA).await;
+    service.wait_for_code(ADA, 1).await;
+    service.register_pending(GRACE).await;
+    let code = service.wait_for_code(GRACE, 1).await;
+    service.register_pending("mary@example.com").await;
     let browser = Browser::open(&service.mail_url).await;
     browser.text("#status", |text| text == "3 mails").await;
 

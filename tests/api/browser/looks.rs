@@ -32,7 +32,7 @@ async fn a_phone_is_wide_enough_for_all_of_the_inbox() {
     browser.click("#faults summary").await;
 
     let long = format!("{}@{}.example.com", "l".repeat(64), "d".repeat(60));
-    service.registered(&long).await;
+    service.register_pending(&long).await;
     browser.see("#mails .chip").await;
     narrow("the list").await;
     assert!(!browser.is_seen("#mail").await, "the list or the mail");
@@ -54,7 +54,7 @@ async fn a_phone_is_wide_enough_for_all_of_the_inbox() {
 #[ignore = "needs Chromium and its chromedriver"]
 async fn the_inbox_and_its_mails_are_dark_for_whom_likes_it_dark() {
     let service = Service::start().await;
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     let browser = Browser::open(&service.mail_url).await;
     browser.see("#digits").await;
     for (scheme, dark) in [("light", false), ("dark", true)] {
@@ -73,14 +73,14 @@ async fn the_inbox_and_its_mails_are_dark_for_whom_likes_it_dark() {
 #[ignore = "needs Chromium and its chromedriver"]
 async fn every_mail_fits_a_phone_in_light_and_dark() {
     let service = Service::start().await;
-    service.account(ADA).await;
+    service.register_active(ADA).await;
     let changed = service.request(reqwest::Method::PUT, "/v1/users/me/password").basic_auth(ADA, Some(PASSWORD));
     let changed = changed.json(&json!({ "password": "another password" })).send().await.unwrap();
     assert_eq!(changed.status(), 204);
-    service.mail(ADA, 3).await;
-    service.let_waits_pass(std::time::Duration::from_secs(60)).await;
+    service.wait_for_mail(ADA, 3).await;
+    service.age_grants(std::time::Duration::from_secs(60)).await;
     service.register(ADA, PASSWORD).await;
-    service.mail(ADA, 4).await;
+    service.wait_for_mail(ADA, 4).await;
     let mails = service.mails(ADA).await;
     let code = regex::Regex::new(r">\d{4}</p>").unwrap();
 
@@ -88,7 +88,7 @@ async fn every_mail_fits_a_phone_in_light_and_dark() {
     browser.window(PHONE).await;
     for mail in mails {
         let subject = mail["Subject"].as_str().unwrap().to_owned();
-        let html = service.whole(&mail).await["HTML"].as_str().unwrap().to_owned();
+        let html = service.mail_json(&mail).await["HTML"].as_str().unwrap().to_owned();
         // The longest code that there is.
         let html = code.replace(&html, ">0123456789</p>");
         // As a mail program shows it: by itself.

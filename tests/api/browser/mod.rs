@@ -16,7 +16,7 @@ use thirtyfour::prelude::*;
 use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel};
 use tokio::process::{Child, Command};
 
-use crate::support::{eventually, unique};
+use crate::support::{eventually, unique_name};
 
 const MISSING: &str = "the tests of the pages need Chromium and its chromedriver: \
     apt-get install chromium chromium-driver (Debian), dnf install chromium chromedriver (Fedora), \
@@ -157,7 +157,7 @@ fn origin(url: &str) -> &str {
 /// A chromedriver, its folder and its port.
 async fn listening_chromedriver() -> (Child, PathBuf, u16) {
     for _ in 0..5 {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("browser-{}", unique()));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("browser-{}", unique_name()));
         // It chooses none itself where there is no IPv6, as in a container.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let chromedriver = chromedriver(&folder, port);

@@ -30,7 +30,7 @@ fn problems() -> BTreeSet<String> {
 #[ignore = "needs Chromium and its chromedriver"]
 async fn every_problem_has_a_page_that_says_what_happened_and_what_to_do() {
     let service = Service::start().await;
-    let browser = Browser::open(&service.at("/docs")).await;
+    let browser = Browser::open(&service.url_of("/docs")).await;
     browser.window(PHONE).await;
     browser.complaints().await;
     let names = problems();
@@ -41,7 +41,7 @@ async fn every_problem_has_a_page_that_says_what_happened_and_what_to_do() {
         assert_eq!((told.status.as_u16(), told.header("content-type")), (200, "application/json"), "{name}");
         let member = |name: &str| told.body[name].as_str().unwrap().to_owned();
 
-        browser.goto(&service.at(&path)).await;
+        browser.goto(&service.url_of(&path)).await;
         assert_eq!(browser.text("h1", |_| true).await, member("title"));
         let text = browser.see("main").await.text().await.unwrap();
         let advice = member("advice").split_whitespace().collect::<Vec<_>>().join(" ");
@@ -59,9 +59,9 @@ async fn every_problem_has_a_page_that_says_what_happened_and_what_to_do() {
 #[ignore = "needs Chromium and its chromedriver"]
 async fn only_the_button_says_that_it_was_not_me() {
     let service = Service::start().await;
-    service.registered(ADA).await;
-    let link = service.not_me_link(ADA, 1).await;
-    service.outbox_is_empty().await;
+    service.register_pending(ADA).await;
+    let link = service.wait_for_not_me_link(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
 
     let browser = Browser::open(&link).await;
     browser.text("h1", |text| text == "Was it not you?").await;

@@ -10,7 +10,7 @@ use super::scripted::Does;
 use super::world::World;
 use crate::own::OwnRedis;
 use crate::process::Running;
-use crate::support::{Service, database, eventually};
+use crate::support::{Service, create_database, eventually};
 
 const ADA: &str = "ada@example.com";
 
@@ -38,7 +38,7 @@ async fn and_started_again(world: &World, copies: usize) {
     let (_running, service) = world.serve(&[]).await;
     eventually("the mail", async || (service.mails(ADA).await.len() >= copies).then_some(())).await;
     service.gets_in(ADA).await;
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     assert_eq!(service.mailed_codes(ADA).await.len(), copies);
 }
 
@@ -103,7 +103,7 @@ async fn killed_at(event: &str) -> (World, Held) {
     let world = World::new().await;
     let (running, service) = world.serve(&[]).await;
     let held = Held::every(event, &service).await;
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     held.reached().await;
     kill(running).await;
     (world, held)
@@ -127,14 +127,14 @@ async fn after_the_claim() {
 /// Killed while the code is to be made live, for the first time or for the second.
 async fn killed_at_the_mint(does: Does) -> (World, OwnRedis) {
     let redis = OwnRedis::start().await;
-    let world = World::over(&database().await, &redis.url).await;
+    let world = World::over(&create_database().await, &redis.url).await;
     // Else the request would ask Redis, too.
     let (running, service) = world.serve(&["--client-limits=false"]).await;
     world.provider.does(does);
     if does == Does::Work {
         redis.hold_writes().await;
     }
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     if does != Does::Work {
         world.provider.attempted(1).await;
         redis.hold_writes().await;
@@ -157,7 +157,7 @@ async fn killed_at_the_provider(does: Does) -> World {
     let world = World::new().await;
     let (running, service) = world.serve(&[]).await;
     world.provider.does(does);
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     world.provider.attempted(1).await;
     kill(running).await;
     world

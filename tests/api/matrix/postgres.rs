@@ -7,7 +7,7 @@ use super::scripted::Does;
 use super::world::{World, recovers, told};
 use crate::own::{Frozen, OwnPostgres};
 use crate::process::Running;
-use crate::support::{PASSWORD, Service, eventually, unique};
+use crate::support::{PASSWORD, Service, eventually, unique_name};
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";
@@ -22,11 +22,11 @@ async fn whatever_postgresql_does_nobody_is_lost() {
 async fn busy(own: &OwnPostgres) -> (World, Running, Service, String) {
     let world = World::over(own.url(), own.redis_url()).await;
     let (running, service) = world.serve(&[]).await;
-    service.registered(ADA).await;
-    let code = service.code(ADA, 1).await;
-    service.outbox_is_empty().await;
+    service.register_pending(ADA).await;
+    let code = service.wait_for_code(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
     world.provider.does(Does::TakeAndHold);
-    service.registered(BOB).await;
+    service.register_pending(BOB).await;
     world.provider.attempted(2).await;
     (world, running, service, code)
 }
@@ -66,7 +66,7 @@ async fn all_get_in(service: &Service, code: &str) {
         service.gets_in(CAROL).await;
     };
     tokio::join!(ada, carol, service.gets_in(BOB));
-    recovers("the end of all mails", async || (service.unfinished().await == 0).then_some(())).await;
+    recovers("the end of all mails", async || (service.outbox_len().await == 0).then_some(())).await;
 }
 
 async fn it_is_stopped_and_started() {
@@ -121,7 +121,7 @@ async fn its_connections_are_cut() {
     assert!(cuts >= 10, "{cuts}");
     // Each connection that was cut is noticed by its next use.
     futures_util::future::join_all(people.iter().map(|person| service.gets_in_in_the_end(person))).await;
-    recovers("the end of all mails", async || (service.unfinished().await == 0).then_some(())).await;
+    recovers("the end of all mails", async || (service.outbox_len().await == 0).then_some(())).await;
 }
 
 /// The disk of its tables. Were it that of its log, it would stop, which is another case.
@@ -143,7 +143,7 @@ async fn its_disk_is_full() {
     assert!(size > 16 << 20, "{size}");
     own.limit_files(&(size + 4096).to_string());
     eventually("a full disk", async || {
-        let answer = service.register(&format!("{}@example.com", unique()), PASSWORD).await;
+        let answer = service.register(&format!("{}@example.com", unique_name()), PASSWORD).await;
         (answer.outcome() == (503, "unavailable")).then_some(())
     })
     .await;

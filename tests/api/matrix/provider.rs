@@ -30,7 +30,7 @@ async fn registered_while(does: Does) -> (World, Running, Service) {
     let world = World::new().await;
     let (running, service) = world.serve(&[]).await;
     world.provider.does(does);
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     world.provider.attempted(1).await;
     (world, running, service)
 }
@@ -48,7 +48,7 @@ async fn it_refuses_connections() {
     let mut world = World::new().await;
     world.provider = provider;
     let (running, service) = world.serve(&[]).await;
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     let retries = async || counted(&running, "sixty_mail_attempts_total{outcome=\"retry\"}").await;
     eventually("attempts", async || (retries().await >= 3).then_some(())).await;
     told(&running, "refused the connection").await;
@@ -98,7 +98,7 @@ async fn it_cuts_the_connection_after_taking_the_mail() {
     assert!(copies >= 3);
     // Who is in needs no further one.
     world.provider.does(Does::Work);
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     assert_eq!(service.mailed_codes(ADA).await.len(), copies);
 }
 
@@ -109,7 +109,7 @@ async fn it_takes_ten_seconds() {
     let begun = Instant::now();
     service.gets_in(ADA).await;
     assert!(begun.elapsed() > ten / 2);
-    service.outbox_is_empty().await;
+    service.wait_for_empty_outbox().await;
     // The code, and what tells of the activation.
     assert_eq!((world.provider.attempts().len(), service.mailed_codes(ADA).await.len()), (2, 1));
     assert_eq!(counted(&running, "sixty_mail_attempts_total{outcome=\"sent\"}").await, 2);
@@ -127,14 +127,14 @@ async fn a_provider_that_fails_gets_one_mail_at_a_time_until_it_accepts_one() {
     let world = World::new().await;
     let (running, service) = world.serve(&[]).await;
     assert!(running.metrics().await.contains("sixty_mail_probing 0"));
-    service.faults(json!({ "fail_rate": 1 })).await;
+    service.set_mail_faults(json!({ "fail_rate": 1 })).await;
     let people: Vec<String> = (0..12).map(|n| format!("person{n}@example.com")).collect();
     for person in &people {
-        service.registered(person).await;
+        service.register_pending(person).await;
     }
     eventually("probing", async || running.metrics().await.contains("sixty_mail_probing 1").then_some(())).await;
 
-    service.faults(json!({ "fail_rate": 1, "latency_ms": 100 })).await;
+    service.set_mail_faults(json!({ "fail_rate": 1, "latency_ms": 100 })).await;
     let look = async || -> (i64, i64) {
         let look = "SELECT count(lease), sum(attempts) FROM outbox";
         sqlx::query_as(look).fetch_one(&service.db).await.unwrap()
@@ -153,8 +153,8 @@ async fn a_provider_that_fails_gets_one_mail_at_a_time_until_it_accepts_one() {
     .await;
     assert_eq!(most, 1);
 
-    service.faults(json!({})).await;
-    service.outbox_is_empty().await;
+    service.set_mail_faults(json!({})).await;
+    service.wait_for_empty_outbox().await;
     for person in &people {
         assert_eq!(service.mails(person).await.len(), 1, "{person}");
     }

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use super::world::{World, counted, recovers, told};
 use crate::own::OwnRedis;
 use crate::process::Running;
-use crate::support::{PASSWORD, Service, database, eventually, wrong};
+use crate::support::{PASSWORD, Service, create_database, eventually, wrong_code};
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";
@@ -26,20 +26,20 @@ async fn whatever_redis_does_registering_goes_on_and_no_code_is_lost() {
 /// A service in which Ada has a mail, and the code that is in it.
 async fn mailed() -> (World, OwnRedis, Running, Service, String) {
     let redis = OwnRedis::start().await;
-    let world = World::over(&database().await, &redis.url).await;
+    let world = World::over(&create_database().await, &redis.url).await;
     let (running, service) = world.serve(&[]).await;
-    service.registered(ADA).await;
-    let code = service.code(ADA, 1).await;
-    service.outbox_is_empty().await;
+    service.register_pending(ADA).await;
+    let code = service.wait_for_code(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
     (world, redis, running, service, code)
 }
 
 /// While the fault lasts: nobody learns whether a code is right, and Bob registers all the same.
 async fn only_activating_fails(running: &Running, service: &Service, code: &str) {
-    for guess in [&wrong(code), code] {
+    for guess in [&wrong_code(code), code] {
         assert_eq!(service.activate(ADA, PASSWORD, guess).await.outcome(), (503, "unavailable"), "{guess}");
     }
-    service.registered(BOB).await;
+    service.register_pending(BOB).await;
     assert_eq!(service.me(ADA, PASSWORD).await.body["status"], "pending");
     let retries = async || counted(running, "sixty_mail_attempts_total{outcome=\"retry\"}").await;
     eventually("an attempt", async || (retries().await > 0).then_some(())).await;
@@ -77,9 +77,9 @@ async fn it_is_killed_and_comes_back_empty() {
     redis.start_again().await;
     bob_gets_in(&running, &service).await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.outcome(), (410, "code-expired"));
-    service.let_waits_pass(Duration::from_secs(60)).await;
+    service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.resend(ADA, PASSWORD).await.status, 202);
-    let code = service.code(ADA, 2).await;
+    let code = service.wait_for_code(ADA, 2).await;
     ada_gets_in_with(&service, &code).await;
 }
 

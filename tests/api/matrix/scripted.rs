@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::{code_in, within};
+use crate::support::{code_in, eventually_within};
 
 /// What becomes of a mail that is handed over.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -121,7 +121,7 @@ impl Provider {
     /// Waits until so many attempts were made.
     pub async fn attempted(&self, n: usize) {
         let enough = async || (self.attempts().len() >= n).then_some(());
-        within(Duration::from_secs(60), "attempts to send a mail", enough).await;
+        eventually_within(Duration::from_secs(60), "attempts to send a mail", enough).await;
     }
 }
 

@@ -60,7 +60,7 @@ async fn it_answers_what_it_was_asked_and_accepts_no_more() {
         .await;
         send(running.pid(), Signal::SIGTERM);
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        eventually("nobody listens", async || http.get(service.at("/livez")).send().await.err().map(drop)).await;
+        eventually("nobody listens", async || http.get(service.url_of("/livez")).send().await.err().map(drop)).await;
         held.rollback().await.unwrap();
     };
     let (answer, ()) = tokio::join!(asked, told_and_let_go);
@@ -73,14 +73,14 @@ async fn it_finishes_the_mail_under_way_and_begins_none() {
     let world = World::new().await;
     let (mut running, service) = world.serve(&["--mail-concurrency=1"]).await;
     world.provider.does(Does::WorkSlowly(Duration::from_secs(2)));
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     world.provider.attempted(1).await;
-    service.registered(BOB).await;
+    service.register_pending(BOB).await;
     ends(&mut running).await;
     assert_eq!(service.mails(ADA).await.len(), 1);
     let left = "SELECT email FROM outbox JOIN users ON users.id = user_id WHERE attempts = 0";
     let left: Vec<String> = sqlx::query_scalar(left).fetch_all(&service.db).await.unwrap();
-    assert_eq!((service.unfinished().await, left.as_slice()), (1, &[BOB.to_owned()][..]));
+    assert_eq!((service.outbox_len().await, left.as_slice()), (1, &[BOB.to_owned()][..]));
 }
 
 /// Who waited for the lease to end would not get it in time.
@@ -88,7 +88,7 @@ async fn it_leaves_others_what_it_cannot_finish() {
     let world = World::new().await;
     let (mut running, service) = world.serve(&["--mail-lease=10m"]).await;
     world.provider.does(Does::Hang);
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     world.provider.attempted(1).await;
     let took = ends(&mut running).await;
     assert!(took > GRACE / 2, "{took:?}");
@@ -100,13 +100,13 @@ async fn it_leaves_others_what_it_cannot_finish() {
 #[cfg(target_os = "linux")]
 async fn redis_hangs() {
     let redis = crate::own::OwnRedis::start().await;
-    let world = World::over(&crate::support::database().await, &redis.url).await;
+    let world = World::over(&crate::support::create_database().await, &redis.url).await;
     let (mut running, service) = world.serve(&["--mail-lease=10m"]).await;
-    service.registered(ADA).await;
-    service.outbox_is_empty().await;
+    service.register_pending(ADA).await;
+    service.wait_for_empty_outbox().await;
     redis.signal(Signal::SIGSTOP);
-    service.registered(BOB).await;
-    service.attempted().await;
+    service.register_pending(BOB).await;
+    service.wait_for_mail_attempt().await;
     assert_eq!(service.activate(ADA, PASSWORD, "0000").await.status, 503);
     let took = ends(&mut running).await;
     assert!(took < GRACE, "{took:?}");
@@ -133,7 +133,7 @@ async fn postgresql_hangs_or_everything_does() {
 
     let (mut running, service) = world.serve(&[]).await;
     world.provider.does(Does::Hang);
-    service.registered(ADA).await;
+    service.register_pending(ADA).await;
     world.provider.attempted(1).await;
     let frozen = [Frozen::new(own.pid()), Frozen::new(own.redis_pid())];
     ends(&mut running).await;

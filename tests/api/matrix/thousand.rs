@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::world::World;
-use crate::support::{PASSWORD, Service, within};
+use crate::support::{PASSWORD, Service, eventually_within};
 
 const PEOPLE: usize = 1000;
 /// How many of them ask for something at the same time.
@@ -28,7 +28,7 @@ impl Sixty {
     /// the name of its problem.
     async fn ask(&self, first: usize, request: impl Fn(&Service) -> RequestBuilder) -> (u16, String) {
         let mut replicas = self.replicas.iter().cycle().skip(first);
-        within(PATIENCE, "an answer", async || {
+        eventually_within(PATIENCE, "an answer", async || {
             let _permit = self.at_once.acquire().await.unwrap();
             let answer = request(replicas.next().unwrap()).send().await.ok()?;
             let status = answer.status().as_u16();
@@ -49,7 +49,7 @@ async fn person(n: usize, sixty: &Sixty, world: &World, registered: &AtomicUsize
     // Who got no answer may have been registered all the same, and is told to wait for the next code.
     assert!(status == 201 || problem == "/problems/too-many-codes", "{status} {problem}");
     registered.fetch_add(1, Ordering::Relaxed);
-    let (at, code) = within(PATIENCE, "a mail", async || world.provider.first_to(&email)).await;
+    let (at, code) = eventually_within(PATIENCE, "a mail", async || world.provider.first_to(&email)).await;
     let activate = |service: &Service| {
         let request = service.request(Method::POST, "/v1/users/me/activation");
         request.basic_auth(&email, Some(PASSWORD)).json(&json!({ "code": code }))
@@ -66,7 +66,7 @@ async fn of_a_thousand_people_none_is_lost() {
     let (mut killed, one) = world.serve(&["--client-limits=false"]).await;
     let (_survivor, other) = world.serve(&["--client-limits=false"]).await;
     // A fifth of all is two sevenths of what does not fail.
-    one.faults(json!({ "fail_rate": 0.3, "drop_rate": 2.0 / 7.0 })).await;
+    one.set_mail_faults(json!({ "fail_rate": 0.3, "drop_rate": 2.0 / 7.0 })).await;
     let sixty = Sixty { replicas: vec![one, other], at_once: Semaphore::new(AT_ONCE) };
     let registered = AtomicUsize::new(0);
 
@@ -74,7 +74,7 @@ async fn of_a_thousand_people_none_is_lost() {
     let people = (0..PEOPLE).map(|n| person(n, &sixty, &world, &registered));
     let kill = async {
         let half = async || (registered.load(Ordering::Relaxed) >= PEOPLE / 2).then_some(());
-        within(PATIENCE, "half of them", half).await;
+        eventually_within(PATIENCE, "half of them", half).await;
         killed.end(Signal::SIGKILL).await;
     };
     let (people, ()) = tokio::join!(futures_util::future::join_all(people), kill);
@@ -82,8 +82,9 @@ async fn of_a_thousand_people_none_is_lost() {
     let attempts = world.provider.attempts().len();
     let survivor = &sixty.replicas[1];
     // What is left tells of activations.
-    survivor.faults(json!({})).await;
-    within(PATIENCE, "the end of all mails", async || (survivor.unfinished().await == 0).then_some(())).await;
+    survivor.set_mail_faults(json!({})).await;
+    eventually_within(PATIENCE, "the end of all mails", async || (survivor.outbox_len().await == 0).then_some(()))
+        .await;
     let active = "SELECT count(*) FROM users WHERE status = 'active'";
     let active: i64 = sqlx::query_scalar(active).fetch_one(&survivor.db).await.unwrap();
     let lost = people.iter().filter(|(_, in_time)| !in_time).count() + PEOPLE - active as usize;

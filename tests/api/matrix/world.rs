@@ -6,7 +6,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::scripted::Provider;
 use crate::process::{Running, sixty};
-use crate::support::{Answer, CODE_SECRET, PASSWORD, Service, code_in, database, eventually, stack, unique, within};
+use crate::support::{
+    Answer, CODE_SECRET, PASSWORD, Service, code_in, create_database, eventually, eventually_within, stack, unique_name,
+};
 
 /// How long a person is waited for. Much longer than any case should take, because other tests run at the same time.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -23,14 +25,14 @@ pub struct World {
 impl World {
     /// With the stores that all tests of the run share.
     pub async fn new() -> World {
-        let database_url = database().await;
+        let database_url = create_database().await;
         Self::over(&database_url, stack().redis_url()).await
     }
 
     /// With stores that a test may do anything to.
     pub async fn over(database_url: &str, redis_url: &str) -> World {
         let (database_url, redis_url) = (database_url.to_owned(), redis_url.to_owned());
-        World { database_url, redis_url, prefix: format!("t{}", unique()), provider: Provider::start().await }
+        World { database_url, redis_url, prefix: format!("t{}", unique_name()), provider: Provider::start().await }
     }
 
     /// A process of its own, with the defaults of production but for cheap hashes and for these flags.
@@ -42,7 +44,7 @@ impl World {
             .args(flags);
         let (running, api) = Running::serve(&mut serve).await;
         let stop = CancellationToken::new();
-        let service = Service::reach(api, &self.provider.url, &self.database_url, &self.prefix, stop).await;
+        let service = Service::connect(api, &self.provider.url, &self.database_url, &self.prefix, stop).await;
         (running, service)
     }
 }
@@ -59,7 +61,7 @@ impl Service {
     /// The same, but tries again when answered 503.
     pub async fn gets_in_in_the_end(&self, email: &str) {
         let code = self.mailed_code(email).await;
-        let answer = within(RECOVERY, "an activation", async || {
+        let answer = eventually_within(RECOVERY, "an activation", async || {
             Some(self.activate(email, PASSWORD, &code).await).filter(|answer| answer.status != 503)
         })
         .await;
@@ -70,9 +72,11 @@ impl Service {
     }
 
     async fn mailed_code(&self, email: &str) -> String {
-        let mails =
-            within(PATIENCE, "a mail", async || Some(self.mails(email).await).filter(|mails| !mails.is_empty())).await;
-        code_in(&self.text(&mails[0]).await).unwrap()
+        let mails = eventually_within(PATIENCE, "a mail", async || {
+            Some(self.mails(email).await).filter(|mails| !mails.is_empty())
+        })
+        .await;
+        code_in(&self.mail_text(&mails[0]).await).unwrap()
     }
 
     async fn all_copies_carry(&self, code: &str, email: &str) {
@@ -85,14 +89,14 @@ impl Service {
     pub async fn mailed_codes(&self, email: &str) -> Vec<String> {
         let mut codes = vec![];
         for mail in self.mails(email).await {
-            codes.extend(code_in(&self.text(&mail).await));
+            codes.extend(code_in(&self.mail_text(&mail).await));
         }
         codes
     }
 
     /// Does what a person does who is answered 503: tries again. The answer to the first request that was not.
     pub async fn registers_in_the_end(&self, email: &str) -> Answer {
-        within(PATIENCE, "a registration", async || {
+        eventually_within(PATIENCE, "a registration", async || {
             Some(self.register(email, PASSWORD).await).filter(|answer| answer.status != 503)
         })
         .await
@@ -102,7 +106,7 @@ impl Service {
 /// Waits for what works again after a fault, and says how long it took.
 pub async fn recovers<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
     let over = Instant::now();
-    let value = within(RECOVERY, what, condition).await;
+    let value = eventually_within(RECOVERY, what, condition).await;
     println!("{what}: {:.1} s after the fault", over.elapsed().as_secs_f64());
     value
 }
