@@ -1,0 +1,13 @@
+//! Password hashing with argon2id (RFC 9106).
+//!
+//! - `params.rs`: the salt and the cost of a hash.
+//! - `phc.rs`: hashes and their PHC strings, the format in which PostgreSQL stores them.
+//! - `hasher.rs`: the threads that compute hashes.
+
+mod hasher;
+mod params;
+mod phc;
+
+pub use hasher::{Hasher, Overloaded};
+pub use params::{HashCost, HashCostError, HashParams, Salt};
+pub use phc::{Digest, PasswordHash, PhcError};
