@@ -1,4 +1,4 @@
-// Names what of a changed OpenAPI document breaks the clients of the one before.
+// Lists the changes between two OpenAPI documents that break clients of the older one.
 
 import { readFileSync } from "node:fs";
 import { argv, exit } from "node:process";
@@ -6,20 +6,20 @@ import { fileURLToPath } from "node:url";
 
 import { apiDiff } from "api-smart-diff";
 
-/** What api-smart-diff lets pass, and generated clients do not. */
+/** Changes that api-smart-diff accepts and that break generated clients. */
 function breaksClients({ action, path }) {
   const [last, parent] = [path.at(-1), path.at(-2)];
-  // A method of the client has another name.
+  // The generated client's method gets another name.
   if (last === "operationId" || parent === "tags") return true;
-  // A member has another type, or may be null now.
+  // A member gets another type or becomes nullable.
   if (action !== "remove" && (last === "type" || last === "nullable") && parent !== "properties") return true;
-  // Our requests are closed: a member that is no longer named is refused.
+  // The service refuses unknown members in a request, so it refuses the removed member, too.
   return action === "remove" && parent === "properties" && path.includes("requestBody");
 }
 
-/** Lines such as `POST /v1/users: remove responses/201`. */
+/** Returns lines such as `POST /v1/users: remove responses/201`. */
 export function breaking(before, after) {
-  // What is in components counts where it is used.
+  // apiDiff reports a change of a component also at each path that uses the component.
   const changes = apiDiff(before, after).filter(({ path }) => path[0] === "paths");
   const broken = changes.filter((change) => change.type === "breaking" || breaksClients(change));
   const lines = broken.map(({ action, path: [, path, method, ...rest] }) =>

@@ -1,4 +1,4 @@
-// Drives the whole flow by the client that openapi-generator generates for Go.
+// Runs the whole registration flow with the client that openapi-generator generates for Go.
 package main
 
 import (
@@ -46,10 +46,10 @@ func credentials(email, password string) context.Context {
 func read(url string, into any) {
 	response := must(http.Get(url))
 	defer response.Body.Close()
-	check(json.NewDecoder(response.Body).Decode(into) == nil, "the mock's answer is not JSON")
+	check(json.NewDecoder(response.Body).Decode(into) == nil, "the mock provider's response is not JSON")
 }
 
-// Reads the mock provider's inbox, as a person would.
+// Waits for a mail to the address at the mock provider, and returns the code in the newest.
 func code(email string) string {
 	mail := os.Getenv("MAIL_URL") + "/api/v1/"
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
@@ -61,10 +61,10 @@ func code(email string) string {
 			return regexp.MustCompile(`\b\d{4}\b`).FindString(message.Text)
 		}
 	}
-	panic("no mail came")
+	panic("no mail arrived within 30 seconds")
 }
 
-// The error's model is the schema that the document names for its status.
+// Returns the problem in an error: the generated client decodes each status into the schema that the document declares.
 func problem(response *http.Response, err error, status int, name string) client.Problem {
 	var failed *client.GenericOpenAPIError
 	check(errors.As(err, &failed), err)
@@ -86,11 +86,11 @@ func main() {
 	configuration := client.NewConfiguration()
 	configuration.Servers = client.ServerConfigurations{{URL: os.Getenv("API_URL")}}
 	api := client.NewAPIClient(configuration)
-	anybody := context.Background()
+	anonymous := context.Background()
 	late, ada := address("late"), address("ada")
 	register := func(email, password string) (*client.User, *http.Response, error) {
 		user := client.RegisterUser{Email: email, Password: password}
-		return api.RegistrationAPI.RegisterUser(anybody).RegisterUser(user).Execute()
+		return api.RegistrationAPI.RegisterUser(anonymous).RegisterUser(user).Execute()
 	}
 	activate := func(email, code string) (*client.User, *http.Response, error) {
 		request := api.RegistrationAPI.ActivateUser(credentials(email, password))
@@ -130,8 +130,8 @@ func main() {
 	invalid := problem(response, err, 422, "invalid-field")
 	check(slices.Equal(pointers(invalid), []string{"/email", "/password"}), invalid)
 	_, response, err = register(late, password)
-	hurry := problem(response, err, 429, "too-many-codes")
-	check(strconv.FormatInt(hurry.GetRetryAfter(), 10) == response.Header.Get("Retry-After"), hurry)
+	tooSoon := problem(response, err, 429, "too-many-codes")
+	check(strconv.FormatInt(tooSoon.GetRetryAfter(), 10) == response.Header.Get("Retry-After"), tooSoon)
 	_, response, err = api.RegistrationAPI.ResendCode(credentials(late, password)).Execute()
 	problem(response, err, 429, "too-many-codes")
 

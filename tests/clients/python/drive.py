@@ -1,4 +1,4 @@
-"""Drives the whole flow by the client that openapi-python-client generates."""
+"""Runs the whole registration flow with the client that openapi-python-client generates."""
 
 import base64
 import os
@@ -31,7 +31,7 @@ def credentials(email: str, password: str = PASSWORD) -> AuthenticatedClient:
 
 
 def code(email: str) -> str:
-    """Reads the mock provider's inbox, as a person would."""
+    """Waits for a mail to the address at the mock provider, and returns the code in the newest."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         found = httpx.get(f"{MAIL}/api/v1/search", params={"query": f"to:{email}"}).json()["messages"]
@@ -41,7 +41,7 @@ def code(email: str) -> str:
             assert match, text
             return match.group()
         time.sleep(0.1)
-    raise AssertionError("no mail came")
+    raise AssertionError("no mail arrived within 30 seconds")
 
 
 T = TypeVar("T")
@@ -60,36 +60,36 @@ def pointers(problem: Problem) -> list[str | Unset]:
 
 
 def main() -> None:
-    anybody = Client(base_url=API)
+    anonymous = Client(base_url=API)
     late, ada = address("late"), address("ada")
 
-    registered = register_user.sync(client=anybody, body=RegisterUser(email=late, password=PASSWORD))
+    registered = register_user.sync(client=anonymous, body=RegisterUser(email=late, password=PASSWORD))
     assert isinstance(registered, User) and registered.status == Status.PENDING, registered
     late_code, late_since = code(late), time.monotonic()
 
-    answer = register_user.sync_detailed(client=anybody, body=RegisterUser(email=ada, password=PASSWORD))
+    answer = register_user.sync_detailed(client=anonymous, body=RegisterUser(email=ada, password=PASSWORD))
     assert answer.status_code == 201 and answer.headers["Location"] == "/v1/users/me", answer
     right = code(ada)
     wrong = "".join("1" if digit == "0" else "0" for digit in right)
 
     incorrect = activate_user.sync_detailed(client=credentials(ada), body=ActivateUser(code=wrong))
-    said = problem(incorrect, 422, "incorrect-code")
-    assert (said.attempts_remaining, pointers(said)) == (2, ["/code"]), said
+    refusal = problem(incorrect, 422, "incorrect-code")
+    assert (refusal.attempts_remaining, pointers(refusal)) == (2, ["/code"]), refusal
     activated = activate_user.sync(client=credentials(ada), body=ActivateUser(code=right))
     assert isinstance(activated, User) and activated.status == Status.ACTIVE, activated
     assert activated.activated_at is not None and activated.activated_at >= activated.created_at
     again = activate_user.sync_detailed(client=credentials(ada), body=ActivateUser(code=right))
     problem(again, 409, "already-active")
 
-    stranger = get_current_user.sync_detailed(client=credentials(ada, "not her password"))
-    problem(stranger, 401, "unauthenticated")
-    assert stranger.headers["WWW-Authenticate"].startswith("Basic"), stranger
+    wrong_password = get_current_user.sync_detailed(client=credentials(ada, "not her password"))
+    problem(wrong_password, 401, "unauthenticated")
+    assert wrong_password.headers["WWW-Authenticate"].startswith("Basic"), wrong_password
     problem(list_users.sync_detailed(client=credentials(ada), limit=2), 403, "forbidden")
-    invalid = register_user.sync_detailed(client=anybody, body=RegisterUser(email="ada", password="short"))
+    invalid = register_user.sync_detailed(client=anonymous, body=RegisterUser(email="ada", password="short"))
     assert pointers(problem(invalid, 422, "invalid-field")) == ["/email", "/password"], invalid
-    hurry = register_user.sync_detailed(client=anybody, body=RegisterUser(email=late, password=PASSWORD))
-    said = problem(hurry, 429, "too-many-codes")
-    assert said.retry_after == int(hurry.headers["Retry-After"]) > 0, said
+    too_soon = register_user.sync_detailed(client=anonymous, body=RegisterUser(email=late, password=PASSWORD))
+    throttled = problem(too_soon, 429, "too-many-codes")
+    assert throttled.retry_after == int(too_soon.headers["Retry-After"]) > 0, throttled
     resent = resend_code.sync_detailed(client=credentials(late))
     assert not isinstance(resent.parsed, CodeQueued)
     problem(resent, 429, "too-many-codes")

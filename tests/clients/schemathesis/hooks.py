@@ -1,7 +1,7 @@
-"""Who asks: an admin for administration, an active user for an account, a pending one for a registration.
+"""Authenticates each request: as an admin, an active user or a pending user, by the operation's tag.
 
-The tests change passwords, and close, demote and delete accounts. So whoever is refused without a reason in the request is
-replaced by another, made by `sixty users` or by registering.
+The tests change passwords, and close, demote and delete accounts. So this file replaces an account whose credentials no
+longer work with a new one, which `sixty users create` or a registration makes.
 """
 
 import os
@@ -16,7 +16,7 @@ PASSWORD = "correct horse battery"
 ROLES = {"Registration": "pending", "Account": "user", "Administration": "admin"}
 
 
-def new(role: str) -> tuple[str, str]:
+def new_account(role: str) -> tuple[str, str]:
     email = f"{role}-{uuid.uuid4().hex}@example.com"
     if role == "pending":
         body = {"email": email, "password": PASSWORD}
@@ -27,7 +27,7 @@ def new(role: str) -> tuple[str, str]:
     return email, PASSWORD
 
 
-accounts = {role: new(role) for role in ROLES.values()}
+accounts = {role: new_account(role) for role in ROLES.values()}
 
 
 def role(operation: schemathesis.APIOperation) -> str:
@@ -45,9 +45,9 @@ class Credentials:
 
 @schemathesis.hook
 def after_call(context, case, response):
-    """Notices that an account is no longer what it was made to be."""
+    """Replaces an account after its password has changed or its credentials have been refused."""
     for name, (email, password) in accounts.items():
         sent = response.request.headers.get("Authorization") == requests.auth._basic_auth_str(email, password)
         changed = case.operation.label == "PUT /v1/users/me/password" and response.status_code == 204
         if sent and (response.status_code in (401, 403) or changed):
-            accounts[name] = new(name)
+            accounts[name] = new_account(name)

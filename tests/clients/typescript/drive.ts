@@ -1,4 +1,4 @@
-// Drives the whole flow by openapi-fetch over the types that openapi-typescript generates.
+// Runs the whole registration flow with openapi-fetch and the types that openapi-typescript generates.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -16,14 +16,14 @@ const { API_URL, MAIL_URL, CODE_TTL_SECONDS } = env;
 assert(API_URL && MAIL_URL && CODE_TTL_SECONDS);
 const PASSWORD = "päss:wörd of Ada";
 const address = (name: string) => `${name}-${randomUUID()}@example.com`;
-const anybody = createClient<paths>({ baseUrl: API_URL });
+const anonymous = createClient<paths>({ baseUrl: API_URL });
 
 function credentials(email: string, password = PASSWORD) {
   const pair = Buffer.from(`${email}:${password}`).toString("base64");
   return createClient<paths>({ baseUrl: API_URL as string, headers: { Authorization: `Basic ${pair}` } });
 }
 
-/** Reads the mock provider's inbox, as a person would. */
+/** Waits for a mail to the address at the mock provider, and returns the code in the newest. */
 async function code(email: string): Promise<string> {
   const search = `${MAIL_URL}/api/v1/search?query=${encodeURIComponent(`to:${email}`)}`;
   for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(100)) {
@@ -35,7 +35,7 @@ async function code(email: string): Promise<string> {
     assert(digits, Text);
     return digits[0];
   }
-  assert.fail("no mail came");
+  assert.fail("no mail arrived within 30 seconds");
 }
 
 function problem<T>({ data, error, response }: Answer<T>, status: number, name: string): Problem {
@@ -47,12 +47,12 @@ function problem<T>({ data, error, response }: Answer<T>, status: number, name: 
 const pointers = (problem: Problem) => problem.errors?.map((error) => error.pointer);
 
 const [late, ada] = [address("late"), address("ada")];
-const registered = await anybody.POST("/v1/users", { body: { email: late, password: PASSWORD } });
+const registered = await anonymous.POST("/v1/users", { body: { email: late, password: PASSWORD } });
 assert.equal(registered.data?.status, "pending");
 const lateCode = await code(late);
 const lateSince = Date.now();
 
-const answer = await anybody.POST("/v1/users", { body: { email: ada, password: PASSWORD } });
+const answer = await anonymous.POST("/v1/users", { body: { email: ada, password: PASSWORD } });
 assert.deepEqual([answer.response.status, answer.response.headers.get("Location")], [201, "/v1/users/me"]);
 const right = await code(ada);
 const wrong = right.replace(/./g, (digit) => (digit === "0" ? "1" : "0"));
@@ -66,15 +66,15 @@ assert(activated?.status === "active" && activated.activated_at !== null);
 assert(Date.parse(activated.activated_at) >= Date.parse(activated.created_at));
 problem(await activate(ada, right), 409, "already-active");
 
-const stranger = await credentials(ada, "not her password").GET("/v1/users/me");
-problem(stranger, 401, "unauthenticated");
-assert.match(stranger.response.headers.get("WWW-Authenticate") ?? "", /^Basic /);
+const wrongPassword = await credentials(ada, "not her password").GET("/v1/users/me");
+problem(wrongPassword, 401, "unauthenticated");
+assert.match(wrongPassword.response.headers.get("WWW-Authenticate") ?? "", /^Basic /);
 problem(await credentials(ada).GET("/v1/users", { params: { query: { limit: 2 } } }), 403, "forbidden");
-const invalid = await anybody.POST("/v1/users", { body: { email: "ada", password: "short" } });
+const invalid = await anonymous.POST("/v1/users", { body: { email: "ada", password: "short" } });
 assert.deepEqual(pointers(problem(invalid, 422, "invalid-field")), ["/email", "/password"]);
-const hurry = await anybody.POST("/v1/users", { body: { email: late, password: PASSWORD } });
-const { retry_after } = problem(hurry, 429, "too-many-codes");
-assert.equal(String(retry_after), hurry.response.headers.get("Retry-After"));
+const tooSoon = await anonymous.POST("/v1/users", { body: { email: late, password: PASSWORD } });
+const { retry_after } = problem(tooSoon, 429, "too-many-codes");
+assert.equal(String(retry_after), tooSoon.response.headers.get("Retry-After"));
 problem(await credentials(late).POST("/v1/users/me/verification-code"), 429, "too-many-codes");
 
 await sleep(lateSince + (Number(CODE_TTL_SECONDS) + 1) * 1000 - Date.now());

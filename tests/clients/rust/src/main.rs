@@ -1,4 +1,4 @@
-//! Drives the whole flow by the client that openapi-generator generates for Rust.
+//! Runs the whole registration flow with the client that openapi-generator generates for Rust.
 #![deny(warnings)]
 
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use sixty_client::models::{ActivateUser, Problem, RegisterUser, Status};
 
 const PASSWORD: &str = "päss:wörd of Ada";
 
-/// The problem of an operation's error type. All its variants hold one, and the type is untagged: it is always the first.
+/// Returns the problem in an operation's error. Every variant of the error type holds a `Problem`; serde tries the
+/// variants in order, so the first variant always matches.
 macro_rules! problem {
     ($answer:expr, $error:ident, $status:literal, $name:literal) => {
         match $answer {
@@ -24,7 +25,7 @@ macro_rules! problem {
                 assert_eq!(problem.r#type, concat!("/problems/", $name), "{problem:?}");
                 problem
             }
-            other => panic!("no problem: {other:?}"),
+            other => panic!("expected a problem, found {other:?}"),
         }
     };
 }
@@ -37,12 +38,12 @@ fn address(name: &str) -> String {
     format!("{name}-{}@example.com", uuid::Uuid::new_v4().simple())
 }
 
-fn anybody() -> Configuration {
+fn anonymous() -> Configuration {
     Configuration { base_path: env("API_URL"), ..Configuration::default() }
 }
 
 fn credentials(email: &str, password: &str) -> Configuration {
-    Configuration { basic_auth: Some((email.to_owned(), Some(password.to_owned()))), ..anybody() }
+    Configuration { basic_auth: Some((email.to_owned(), Some(password.to_owned()))), ..anonymous() }
 }
 
 async fn read(path: &str, query: &[(&str, String)]) -> Value {
@@ -50,7 +51,7 @@ async fn read(path: &str, query: &[(&str, String)]) -> Value {
     reqwest::Client::new().get(url).query(query).send().await.unwrap().json().await.unwrap()
 }
 
-/// Reads the mock provider's inbox, as a person would.
+/// Waits for a mail to the address at the mock provider, and returns the code in the newest.
 async fn code(email: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {
@@ -63,7 +64,7 @@ async fn code(email: &str) -> String {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("no mail came");
+    panic!("no mail arrived within 30 seconds");
 }
 
 fn pointers(problem: &Problem) -> Vec<&str> {
@@ -71,7 +72,7 @@ fn pointers(problem: &Problem) -> Vec<&str> {
 }
 
 async fn register(email: &str, password: &str) -> Result<sixty_client::models::User, Error<RegisterUserError>> {
-    register_user(&anybody(), RegisterUser::new(email.to_owned(), password.to_owned())).await
+    register_user(&anonymous(), RegisterUser::new(email.to_owned(), password.to_owned())).await
 }
 
 async fn activate(email: &str, code: &str) -> Result<sixty_client::models::User, Error<ActivateUserError>> {
@@ -95,14 +96,14 @@ async fn main() {
     assert!(activated.activated_at.is_some_and(|at| at >= activated.created_at));
     problem!(activate(&ada, &right).await, ActivateUserError, 409, "already-active");
 
-    let stranger = get_current_user(&credentials(&ada, "not her password")).await;
-    problem!(stranger, GetCurrentUserError, 401, "unauthenticated");
+    let wrong_password = get_current_user(&credentials(&ada, "not her password")).await;
+    problem!(wrong_password, GetCurrentUserError, 401, "unauthenticated");
     let users = list_users(&credentials(&ada, PASSWORD), None, None, Some(2), None).await;
     problem!(users, ListUsersError, 403, "forbidden");
     let invalid = problem!(register("ada", "short").await, RegisterUserError, 422, "invalid-field");
     assert_eq!(pointers(&invalid), ["/email", "/password"]);
-    let hurry = problem!(register(&late, PASSWORD).await, RegisterUserError, 429, "too-many-codes");
-    assert!(hurry.retry_after.is_some_and(|seconds| seconds > 0));
+    let too_soon = problem!(register(&late, PASSWORD).await, RegisterUserError, 429, "too-many-codes");
+    assert!(too_soon.retry_after.is_some_and(|seconds| seconds > 0));
     let resent = resend_code(&credentials(&late, PASSWORD)).await;
     problem!(resent, ResendCodeError, 429, "too-many-codes");
 
