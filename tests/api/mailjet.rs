@@ -1,4 +1,4 @@
-//! A provider that speaks Mailjet's dialect.
+//! Sending mails through Mailjet's Send API v3.1, with `--mail-dialect=mailjet`.
 
 use mail_mock::{Credentials, Options};
 use serde_json::{Value, json};
@@ -8,21 +8,21 @@ use crate::support::{PASSWORD, Service, start_mail_mock};
 
 const ADA: &str = "ada@example.com";
 
-/// A service whose provider wants this key and secret, and that sends the key with `secret`.
-async fn service(secret: &str) -> (Service, DropGuard) {
+/// Starts a service that authenticates to Mailjet with the given API secret. The mock provider accepts only `secret`.
+async fn service_with_mailjet_secret(api_secret: &str) -> (Service, DropGuard) {
     let stop = CancellationToken::new();
-    let credentials = Credentials { key: "key".into(), secret: "secret".into() };
-    let mail_url = start_mail_mock(Options { mailjet: Some(credentials), ..Options::default() }, stop.clone()).await;
-    let secret = format!("--mailjet-api-secret={secret}");
-    let flags = ["--mail-url", &mail_url, "--mail-dialect=mailjet", "--mailjet-api-key=key", &secret];
+    let accepted = Credentials { key: "key".into(), secret: "secret".into() };
+    let mail_url = start_mail_mock(Options { mailjet: Some(accepted), ..Options::default() }, stop.clone()).await;
+    let api_secret = format!("--mailjet-api-secret={api_secret}");
+    let flags = ["--mail-url", &mail_url, "--mail-dialect=mailjet", "--mailjet-api-key=key", &api_secret];
     let mut service = Service::start_with(&flags).await;
     service.mail_url = mail_url;
     (service, stop.drop_guard())
 }
 
 #[tokio::test]
-async fn a_mail_goes_out_and_its_code_works() {
-    let (service, _mock) = service("secret").await;
+async fn a_mail_sent_through_mailjet_carries_a_valid_code() {
+    let (service, _mock) = service_with_mailjet_secret("secret").await;
     service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
     let mail = service.mail_json(&service.mails(ADA).await[0]).await;
@@ -35,8 +35,8 @@ async fn a_mail_goes_out_and_its_code_works() {
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_gets_the_mail_again() {
-    let (service, _mock) = service("secret").await;
+async fn a_mail_that_mailjet_failed_to_accept_is_retried() {
+    let (service, _mock) = service_with_mailjet_secret("secret").await;
     for faults in [json!({ "fail_rate": 1, "status": 429 }), json!({ "drop_rate": 1 })] {
         service.set_mail_faults(faults.clone()).await;
         let email = format!("{}@example.com", faults.as_object().unwrap().keys().next().unwrap());
@@ -50,8 +50,8 @@ async fn a_provider_that_fails_gets_the_mail_again() {
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_gives_up() {
-    let (service, _mock) = service("wrong").await;
+async fn a_mail_is_given_up_if_mailjet_rejects_the_api_secret() {
+    let (service, _mock) = service_with_mailjet_secret("wrong").await;
     service.register_pending(ADA).await;
     service.wait_for_empty_outbox().await;
     assert!(service.mails(ADA).await.is_empty());

@@ -1,4 +1,4 @@
-//! The link "this was not me": a page, a button, and what the button does.
+//! The "not me" link of a mail: a GET shows a page with a button, and the button deletes the pending registration.
 
 use std::time::Duration;
 
@@ -10,101 +10,109 @@ use crate::support::{self, Answer, PASSWORD, Service};
 
 const ADA: &str = "ada@example.com";
 
-async fn ask(service: &Service, method: Method, link: &str) -> Response {
+async fn request_link(service: &Service, method: Method, link: &str) -> Response {
     let response = service.http.request(method, link).send().await.unwrap();
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert_eq!(response.headers()["referrer-policy"], "no-referrer");
     response
 }
 
-/// The page's status and headline.
-async fn page(response: Response) -> (u16, String) {
+/// Returns the status and the headline of an HTML page.
+async fn read_page(response: Response) -> (u16, String) {
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
     let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
-    assert!(!text.contains("src=") && !text.contains("href="), "the page needs nothing from elsewhere");
+    assert!(!text.contains("src=") && !text.contains("href="), "the page loads a resource or has a link: {text}");
     let (_, headline) = text.split_once("<h1>").unwrap();
     (status, headline.split_once("</h1>").unwrap().0.to_owned())
 }
 
-async fn press(service: &Service, link: &str) -> (u16, String) {
-    page(ask(service, Method::POST, link).await).await
+async fn press_button(service: &Service, link: &str) -> (u16, String) {
+    read_page(request_link(service, Method::POST, link).await).await
 }
 
-fn deleted() -> (u16, String) {
+/// The page after a press that deleted the registration.
+fn deletion_page() -> (u16, String) {
     (200, "The registration is deleted".to_owned())
 }
 
-fn over() -> (u16, String) {
+/// The page for a link that is used, expired or unknown.
+fn expired_page() -> (u16, String) {
     (410, "This link works no more".to_owned())
 }
 
-async fn short_codes(service: &Service) -> i32 {
-    let short = "SELECT cardinality(short_granted_at) FROM addresses";
-    sqlx::query_scalar(short).fetch_one(&service.db).await.unwrap()
+/// Returns how many short codes were granted to the only address.
+async fn short_code_grants(service: &Service) -> i32 {
+    let count = "SELECT cardinality(short_granted_at) FROM addresses";
+    sqlx::query_scalar(count).fetch_one(&service.db).await.unwrap()
 }
 
 #[tokio::test]
-async fn the_button_deletes_the_registration_and_the_owner_registers_at_once() {
+async fn the_button_deletes_the_registration_and_the_owner_can_register_at_once() {
     let service = Service::start().await;
-    let stranger = service.register_pending(ADA).await;
+    let strangers_id = service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
     let link = service.wait_for_not_me_link(ADA, 1).await;
     service.wait_for_empty_outbox().await;
 
-    // Whoever looks at mails before people do may follow the link as often as they like.
+    // Link scanners request the link before the owner does. GET and HEAD change nothing.
     for method in [Method::GET, Method::HEAD, Method::GET] {
-        let shown = ask(&service, method, &link).await;
-        assert_eq!(shown.status(), 200);
+        let response = request_link(&service, method, &link).await;
+        assert_eq!(response.status(), 200);
     }
-    let (status, headline) = page(ask(&service, Method::GET, &link).await).await;
+    let (status, headline) = read_page(request_link(&service, Method::GET, &link).await).await;
     assert_eq!((status, headline.as_str()), (200, "Was it not you?"));
-    assert_eq!(service.me(ADA, PASSWORD).await.body["id"], stranger.as_str());
+    assert_eq!(service.me(ADA, PASSWORD).await.body["id"], strangers_id.as_str());
     assert_eq!(service.register(ADA, "the owner's password").await.outcome(), (429, "too-many-codes"));
 
-    assert_eq!(press(&service, &link).await, deleted());
+    assert_eq!(press_button(&service, &link).await, deletion_page());
     assert_eq!(service.me(ADA, PASSWORD).await.status, 401);
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 401);
-    let live: bool = service.redis(&["EXISTS", &service.redis_key("code", &stranger)]).await;
-    assert!(!live);
+    let has_code: bool = service.redis(&["EXISTS", &service.redis_key("code", &strangers_id)]).await;
+    assert!(!has_code);
 
-    // At once, with a wait that doubles all the same and no short code given back.
+    // The owner registers without a wait. The next wait still doubles, and the deleted short code still counts.
     assert_eq!(service.register(ADA, "the owner's password").await.status, 201);
     let wait = service.register(ADA, "the owner's password").await.body["retry_after"].as_u64().unwrap();
     assert!((110..=120).contains(&wait), "{wait}");
-    assert_eq!(short_codes(&service).await, 2);
+    assert_eq!(short_code_grants(&service).await, 2);
 
-    // It worked once: what the owner has registered since is not theirs to delete who have the old mail.
-    assert_eq!(press(&service, &link).await, over());
+    // The used link does not delete the owner's new registration.
+    assert_eq!(press_button(&service, &link).await, expired_page());
     let code = service.wait_for_code(ADA, 2).await;
     assert_eq!(service.activate(ADA, "the owner's password", &code).await.status, 200);
 }
 
 #[tokio::test]
-async fn an_owner_who_has_an_account_deletes_only_what_shadows_it() {
+async fn the_link_never_deletes_an_account_only_a_later_registration_of_its_address() {
     let service = Service::start().await;
     let account = service.register_pending(ADA).await;
-    let own = service.wait_for_not_me_link(ADA, 1).await;
+    let accounts_link = service.wait_for_not_me_link(ADA, 1).await;
     let code = service.wait_for_code(ADA, 1).await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
     service.wait_for_mail(ADA, 2).await;
-    assert_eq!(press(&service, &own).await, over(), "an account is never deleted so");
+    assert_eq!(
+        press_button(&service, &accounts_link).await,
+        expired_page(),
+        "the link must not delete an active account"
+    );
     sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
-    assert_eq!(press(&service, &own).await, over());
+    assert_eq!(press_button(&service, &accounts_link).await, expired_page());
     sqlx::query("UPDATE users SET status = 'active'").execute(&service.db).await.unwrap();
 
     service.age_grants(Duration::from_secs(60)).await;
-    let shadow = service.register(ADA, "another password").await.body["id"].as_str().unwrap().to_owned();
+    let second = service.register(ADA, "another password").await;
+    let second_id = second.body["id"].as_str().unwrap();
     let link = service.wait_for_not_me_link(ADA, 3).await;
     service.wait_for_empty_outbox().await;
-    assert_eq!(press(&service, &link).await, deleted());
-    let decoy: bool = service.redis(&["EXISTS", &service.redis_key("code", &shadow)]).await;
-    assert!(!decoy);
+    assert_eq!(press_button(&service, &link).await, deletion_page());
+    let has_decoy: bool = service.redis(&["EXISTS", &service.redis_key("code", second_id)]).await;
+    assert!(!has_decoy);
     assert_eq!(service.me(ADA, "another password").await.status, 401);
     assert_eq!(service.me(ADA, PASSWORD).await.body["id"], account.as_str());
 }
 
 #[tokio::test]
-async fn a_link_ends_with_its_registration_and_after_a_day() {
+async fn a_link_expires_after_a_day_or_when_its_registration_is_replaced() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let replaced = service.wait_for_not_me_link(ADA, 1).await;
@@ -112,14 +120,18 @@ async fn a_link_ends_with_its_registration_and_after_a_day() {
     let id = service.register_pending(ADA).await;
     let link = service.wait_for_not_me_link(ADA, 2).await;
     assert_ne!(link, replaced);
-    assert_eq!(press(&service, &replaced).await, over());
+    assert_eq!(press_button(&service, &replaced).await, expired_page());
     service.age_grants(Duration::from_secs(24 * 60 * 60)).await;
-    assert_eq!(press(&service, &link).await, over());
-    assert_eq!(service.me(ADA, PASSWORD).await.body["id"], id.as_str(), "nothing has changed");
+    assert_eq!(press_button(&service, &link).await, expired_page());
+    assert_eq!(
+        service.me(ADA, PASSWORD).await.body["id"],
+        id.as_str(),
+        "the expired link must not delete the registration"
+    );
 }
 
 #[tokio::test]
-async fn every_mail_of_a_registration_has_a_link_that_works_and_a_retry_has_the_same() {
+async fn every_mail_of_a_registration_has_a_valid_link_and_a_retry_repeats_the_link() {
     let service = Service::start().await;
     service.set_mail_faults(json!({ "drop_rate": 1 })).await;
     service.register_pending(ADA).await;
@@ -131,21 +143,21 @@ async fn every_mail_of_a_registration_has_a_link_that_works_and_a_retry_has_the_
     service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.resend(ADA, PASSWORD).await.status, 202);
     let second = service.wait_for_not_me_link(ADA, 2).await;
-    assert_eq!(press(&service, &first).await, deleted());
-    assert_eq!(press(&service, &second).await, over());
+    assert_eq!(press_button(&service, &first).await, deletion_page());
+    assert_eq!(press_button(&service, &second).await, expired_page());
 }
 
 #[tokio::test]
-async fn links_that_are_none_and_other_methods_change_nothing() {
+async fn malformed_links_and_other_methods_change_nothing() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let link = service.wait_for_not_me_link(ADA, 1).await;
     for (path, status) in [("a".repeat(32), 410), ("a".repeat(31), 404), ("z".repeat(32), 404), ("%00".to_owned(), 404)]
     {
         let link = service.url_of(&format!("/not-me/{path}"));
-        assert_eq!(press(&service, &link).await.0, status, "{path}");
-        let shown = if status == 410 { 200 } else { 404 };
-        assert_eq!(page(ask(&service, Method::GET, &link).await).await.0, shown, "{path}");
+        assert_eq!(press_button(&service, &link).await.0, status, "{path}");
+        let get_status = if status == 410 { 200 } else { 404 };
+        assert_eq!(read_page(request_link(&service, Method::GET, &link).await).await.0, get_status, "{path}");
     }
     for method in [Method::DELETE, Method::PUT, Method::TRACE] {
         let answer = Answer::of(service.http.request(method, &link)).await;
@@ -159,33 +171,38 @@ async fn links_that_are_none_and_other_methods_change_nothing() {
 }
 
 #[tokio::test]
-async fn of_eight_presses_at_once_one_deletes() {
+async fn one_of_eight_concurrent_presses_deletes_the_registration() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let link = service.wait_for_not_me_link(ADA, 1).await;
-    let presses = futures_util::future::join_all((0..8).map(|_| press(&service, &link))).await;
-    assert_eq!(presses.iter().filter(|outcome| **outcome == deleted()).count(), 1, "{presses:?}");
-    assert_eq!(presses.iter().filter(|outcome| **outcome == over()).count(), 7, "{presses:?}");
+    let presses = futures_util::future::join_all((0..8).map(|_| press_button(&service, &link))).await;
+    assert_eq!(presses.iter().filter(|outcome| **outcome == deletion_page()).count(), 1, "{presses:?}");
+    assert_eq!(presses.iter().filter(|outcome| **outcome == expired_page()).count(), 7, "{presses:?}");
 }
 
 #[tokio::test]
-async fn what_is_stored_does_not_make_a_link() {
+async fn the_stored_token_hash_cannot_be_used_as_a_link() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let link = service.wait_for_not_me_link(ADA, 1).await;
-    let (_, letters) = link.rsplit_once('/').unwrap();
-    assert!(letters.len() == 32 && letters.bytes().all(|byte| byte.is_ascii_lowercase()), "{letters}");
-    let stored = "SELECT encode(token_hash, 'hex') FROM not_me_links";
-    let stored: String = sqlx::query_scalar(stored).fetch_one(&service.db).await.unwrap();
-    let octets: String =
-        letters.bytes().map(|letter| char::from_digit(u32::from(letter - b'a'), 16).unwrap()).collect();
-    assert!(!stored.contains(&octets));
-    let half = stored[..32].bytes().map(|digit| char::from(b'a' + char::from(digit).to_digit(16).unwrap() as u8));
-    assert_eq!(press(&service, &service.url_of(&format!("/not-me/{}", String::from_iter(half)))).await, over());
+    let (_, token) = link.rsplit_once('/').unwrap();
+    assert!(token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_lowercase()), "{token}");
+    let select = "SELECT encode(token_hash, 'hex') FROM not_me_links";
+    let stored_hash: String = sqlx::query_scalar(select).fetch_one(&service.db).await.unwrap();
+    // A link token writes each hexadecimal digit as a letter from `a` to `p`.
+    let token_hex: String =
+        token.bytes().map(|letter| char::from_digit(u32::from(letter - b'a'), 16).unwrap()).collect();
+    assert!(!stored_hash.contains(&token_hex));
+    let hash_as_token =
+        stored_hash[..32].bytes().map(|digit| char::from(b'a' + char::from(digit).to_digit(16).unwrap() as u8));
+    assert_eq!(
+        press_button(&service, &service.url_of(&format!("/not-me/{}", String::from_iter(hash_as_token)))).await,
+        expired_page()
+    );
 }
 
 #[tokio::test]
-async fn mails_lead_to_where_people_reach_the_api() {
+async fn links_in_mails_start_with_the_public_url() {
     let service = Service::start_with(&["--public-url=https://sixty.example/accounts/"]).await;
     service.register_pending(ADA).await;
     let mail = service.wait_for_mail(ADA, 1).await;
@@ -193,16 +210,16 @@ async fn mails_lead_to_where_people_reach_the_api() {
 }
 
 #[tokio::test]
-async fn without_postgresql_the_page_is_shown_and_the_button_asks_for_patience() {
-    let nowhere = ["--redis-url=redis://127.0.0.1:1/0", "--database-url=postgres://x@127.0.0.1:1/x"];
-    let limits = ["--mail-url=http://127.0.0.1:1", "--database-timeout=300ms"];
+async fn without_postgresql_the_page_is_served_and_the_button_answers_503() {
+    let unreachable_stores = ["--redis-url=redis://127.0.0.1:1/0", "--database-url=postgres://x@127.0.0.1:1/x"];
+    let other_flags = ["--mail-url=http://127.0.0.1:1", "--database-timeout=300ms"];
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    let alone = support::run_service(&[nowhere, limits].concat(), stop).await;
-    let link = format!("{alone}/not-me/{}", "a".repeat(32));
+    let url = support::run_service(&[unreachable_stores, other_flags].concat(), stop).await;
+    let link = format!("{url}/not-me/{}", "a".repeat(32));
     let http = reqwest::Client::new();
-    assert_eq!(page(http.get(&link).send().await.unwrap()).await.0, 200);
+    assert_eq!(read_page(http.get(&link).send().await.unwrap()).await.0, 200);
     let answer = http.post(&link).send().await.unwrap();
     assert_eq!(answer.headers()["retry-after"], "1");
-    assert_eq!(page(answer).await, (503, "That could not be done just now".to_owned()));
+    assert_eq!(read_page(answer).await, (503, "That could not be done just now".to_owned()));
 }

@@ -1,4 +1,4 @@
-//! Mail survives what becomes of the provider and of its workers.
+//! The outbox delivers each mail although providers fail and workers die.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{Answer, PASSWORD, Service, eventually};
 const ADA: &str = "ada@example.com";
 
 #[tokio::test]
-async fn a_mail_whose_acceptance_was_lost_is_sent_again_as_the_same() {
+async fn a_retry_after_a_lost_acceptance_repeats_the_idempotency_key() {
     let service = Service::start().await;
     service.set_mail_faults(json!({ "drop_rate": 1 })).await;
     service.register_pending(ADA).await;
@@ -21,13 +21,13 @@ async fn a_mail_whose_acceptance_was_lost_is_sent_again_as_the_same() {
     service.set_mail_faults(json!({})).await;
     service.wait_for_empty_outbox().await;
     let mails = service.mails(ADA).await;
-    assert_eq!(mails.len(), 1, "the provider knew it by its key");
+    assert_eq!(mails.len(), 1, "the provider must recognize the retry by its idempotency key");
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
 }
 
-/// Who has the mail can use its code, whatever becomes of the provider before it says so.
+/// The provider may have delivered the mail although its answer was lost, so the code stays valid.
 #[tokio::test]
-async fn a_code_that_may_have_been_mailed_is_not_taken_back() {
+async fn a_code_that_may_have_been_mailed_is_not_revoked() {
     let service = Service::start().await;
     service.set_mail_faults(json!({ "drop_rate": 1 })).await;
     service.register_pending(ADA).await;
@@ -36,29 +36,34 @@ async fn a_code_that_may_have_been_mailed_is_not_taken_back() {
         async || -> i32 { sqlx::query_scalar("SELECT attempts FROM outbox").fetch_one(&service.db).await.unwrap() };
     service.set_mail_faults(json!({ "fail_rate": 1, "status": 503 })).await;
     let before = attempts().await;
-    // The second of these attempts cannot have begun under the former faults; its end is noted when it is given back.
-    eventually("refused attempts", async || {
-        let noted = "SELECT lease IS NULL FROM outbox";
-        let noted: bool = sqlx::query_scalar(noted).fetch_one(&service.db).await.unwrap();
-        (attempts().await >= before + 2 && noted).then_some(())
+    // The first of these two attempts may have begun under the old faults; the second has not. A lease of NULL means
+    // that the worker has recorded the result of the latest attempt.
+    eventually("two refused attempts", async || {
+        let recorded = "SELECT lease IS NULL FROM outbox";
+        let recorded: bool = sqlx::query_scalar(recorded).fetch_one(&service.db).await.unwrap();
+        (attempts().await >= before + 2 && recorded).then_some(())
     })
     .await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_mail_that_was_refused_for_good_is_given_up() {
+async fn a_permanently_refused_mail_is_given_up() {
     let service = Service::start().await;
     service.set_mail_faults(json!({ "fail_rate": 1, "status": 422 })).await;
     service.register_pending(ADA).await;
     service.wait_for_empty_outbox().await;
     assert!(service.mails(ADA).await.is_empty());
-    assert_eq!(service.me(ADA, PASSWORD).await.body["status"], "pending", "and can ask for another");
+    assert_eq!(
+        service.me(ADA, PASSWORD).await.body["status"],
+        "pending",
+        "the registration must stay, so that the user can request another code"
+    );
 }
 
-/// As while a release is rolled out, or after it was rolled back.
+/// An outbox row with an unknown kind appears during a rolling update and after a rollback.
 #[tokio::test]
-async fn a_later_releases_mail_is_left_to_it() {
+async fn a_mail_of_unknown_kind_is_left_for_the_release_that_queued_it() {
     let service = Service::start().await;
     let ada = service.register_active(ADA).await;
     service.wait_for_empty_outbox().await;
@@ -66,10 +71,10 @@ async fn a_later_releases_mail_is_left_to_it() {
     let queue = "INSERT INTO outbox (user_id, kind, nonce, digits) SELECT $1::uuid, unnest($2::text[]), $3, 4";
     let kinds = ["of_tomorrow", "password_changed"];
     sqlx::query(queue).bind(&ada).bind(kinds).bind([0_u8; 16]).execute(&service.db).await.unwrap();
-    eventually("the other mail", async || (service.outbox_len().await == 1).then_some(())).await;
+    eventually("the mail of known kind to be sent", async || (service.outbox_len().await == 1).then_some(())).await;
     let left: (String, i32) = sqlx::query_as("SELECT kind, attempts FROM outbox").fetch_one(&service.db).await.unwrap();
     assert_eq!(left, ("of_tomorrow".to_owned(), 0));
-    // Nobody is woken for it either.
+    // The backlog does not count the mail of unknown kind, so no alert fires.
     let config = PostgresConfig {
         url: service.database_url.as_str().into(),
         max_connections: 1,
@@ -80,7 +85,7 @@ async fn a_later_releases_mail_is_left_to_it() {
 }
 
 #[tokio::test]
-async fn a_mail_too_old_is_given_up() {
+async fn a_mail_older_than_mail_give_up_is_given_up() {
     let service = Service::start_with(&["--mail-give-up=1s"]).await;
     service.set_mail_faults(json!({ "fail_rate": 1 })).await;
     service.register_pending(ADA).await;
@@ -88,15 +93,15 @@ async fn a_mail_too_old_is_given_up() {
     assert!(service.mails(ADA).await.is_empty());
 }
 
-/// As when no process ran for longer than mails are tried.
+/// No process ran for longer than `MAIL_GIVE_UP`, so the mail had no chance within its time.
 #[tokio::test]
-async fn a_mail_that_nobody_could_try_in_time_is_tried_all_the_same() {
+async fn a_mail_older_than_mail_give_up_is_tried_if_no_worker_ran_meanwhile() {
     let service = Service::start().await;
     service.set_mail_faults(json!({ "latency_ms": 60_000 })).await;
     service.register_pending(ADA).await;
     service.wait_for_mail_attempt().await;
     service.set_mail_faults(json!({})).await;
-    // Its worker died, an hour ago.
+    // Simulates that the worker with the lease died an hour ago.
     let hour_ago =
         "UPDATE outbox SET lease = gen_random_uuid(), due_at = now(), created_at = created_at - interval '1 h'";
     sqlx::query(hour_ago).execute(&service.db).await.unwrap();
@@ -105,12 +110,12 @@ async fn a_mail_that_nobody_could_try_in_time_is_tried_all_the_same() {
 }
 
 #[tokio::test]
-async fn the_mail_of_a_worker_that_died_is_taken_over() {
+async fn a_mail_is_sent_by_another_worker_after_the_lease_of_a_dead_worker_expires() {
     let service = Service::start_with(&["--mail-lease=1s", "--redis-timeout=500ms"]).await;
     service.set_mail_faults(json!({ "latency_ms": 60_000 })).await;
     service.register_pending(ADA).await;
     service.wait_for_mail_attempt().await;
-    // As if its worker had died: the lease is a stranger's, who never comes back.
+    // Simulates a dead worker: no worker holds this random lease, so no worker renews it.
     sqlx::query("UPDATE outbox SET lease = gen_random_uuid()").execute(&service.db).await.unwrap();
     service.set_mail_faults(json!({})).await;
     let code = service.wait_for_code(ADA, 1).await;
@@ -118,43 +123,45 @@ async fn the_mail_of_a_worker_that_died_is_taken_over() {
 }
 
 #[tokio::test]
-async fn a_worker_that_lives_keeps_its_mail_however_slow_the_provider_is() {
+async fn a_worker_renews_its_lease_while_the_provider_is_slow() {
     let flags = ["--mail-lease=1s", "--redis-timeout=500ms"];
     let service = Service::start_with(&flags).await;
     let _replica = service.replica(&flags).await;
     service.set_mail_faults(json!({ "latency_ms": 3_000 })).await;
     service.register_pending(ADA).await;
-    let mut most = 0;
-    eventually("the end of the mail", async || {
+    let mut max_attempts = 0;
+    eventually("the mail to leave the outbox", async || {
         let attempts = "SELECT max(attempts) FROM outbox";
         let attempts: Option<i32> = sqlx::query_scalar(attempts).fetch_one(&service.db).await.unwrap();
-        most = most.max(attempts.unwrap_or_default());
+        max_attempts = max_attempts.max(attempts.unwrap_or_default());
         attempts.is_none().then_some(())
     })
     .await;
-    assert_eq!((most, service.mails(ADA).await.len()), (1, 1));
+    assert_eq!((max_attempts, service.mails(ADA).await.len()), (1, 1));
 }
 
-/// The successor may have sent the code that the refused attempt would take back.
+/// The worker that took the lease over may have sent the same code, so the refused attempt must not revoke the code.
 #[tokio::test]
-async fn who_lost_a_mail_takes_no_code_back() {
+async fn a_worker_that_lost_its_lease_revokes_no_code() {
     let service = Service::start_with(&["--mail-lease=10m", "--mail-concurrency=1"]).await;
     service.set_mail_faults(json!({ "latency_ms": 1_000, "fail_rate": 1, "status": 503 })).await;
     let id = service.register_pending(ADA).await;
     let has_code = async || -> bool { service.redis(&["EXISTS", &service.redis_key("code", &id)]).await };
-    eventually("a code", async || has_code().await.then_some(())).await;
+    eventually("the code in Redis", async || has_code().await.then_some(())).await;
     sqlx::query("UPDATE outbox SET lease = gen_random_uuid()").execute(&service.db).await.unwrap();
     service.register_pending("bob@example.com").await;
-    eventually("the end of the attempt", async || {
-        let next: i32 = sqlx::query_scalar("SELECT min(attempts) FROM outbox").fetch_one(&service.db).await.unwrap();
-        (next > 0).then_some(())
+    // The only sending slot starts the next mail after the refused attempt has ended.
+    eventually("the end of the refused attempt", async || {
+        let min_attempts: i32 =
+            sqlx::query_scalar("SELECT min(attempts) FROM outbox").fetch_one(&service.db).await.unwrap();
+        (min_attempts > 0).then_some(())
     })
     .await;
     assert!(has_code().await);
 }
 
 #[tokio::test]
-async fn an_activation_ends_the_retries_of_its_mail() {
+async fn an_activation_deletes_the_unfinished_code_mail() {
     let service = Service::start().await;
     service.set_mail_faults(json!({ "drop_rate": 1 })).await;
     let id = service.register_pending(ADA).await;
@@ -164,23 +171,24 @@ async fn an_activation_ends_the_retries_of_its_mail() {
     assert_eq!(kinds, ["activated"]);
     service.set_mail_faults(json!({})).await;
     service.wait_for_empty_outbox().await;
-    // Whatever a worker had under way cannot bring the code back.
-    let gone: bool = service.redis(&["EXISTS", &service.redis_key("code", &id)]).await;
-    assert!(!gone);
+    // A retry that was in flight during the activation does not store the code again.
+    let has_code: bool = service.redis(&["EXISTS", &service.redis_key("code", &id)]).await;
+    assert!(!has_code);
 }
 
-/// The wait counts from the grant, the minute from the acceptance: a slow provider must not leave a code alive that
-/// somebody else may already replace, whether its acceptance arrives or is lost.
+/// The wait before the next grant starts at the grant; the lifetime of the code starts when the provider accepts the
+/// mail. So the worker starts the wait anew at the acceptance. Otherwise, with a slow provider, another registration
+/// could replace a valid code. This holds whether the acceptance arrives or is lost.
 #[tokio::test]
-async fn a_live_code_is_not_replaced_however_late_its_mail_was_taken() {
+async fn a_valid_code_is_not_replaced_after_a_slow_acceptance() {
     for drop_rate in [0, 1] {
         let service = Service::start().await;
         service.set_mail_faults(json!({ "latency_ms": 1_500, "drop_rate": drop_rate })).await;
         service.register_pending(ADA).await;
-        // As if a minute had passed while the provider was thinking.
+        // Simulates that the provider took a minute to answer.
         service.age_grants(Duration::from_secs(59)).await;
         service.wait_for_code(ADA, 1).await;
-        eventually("a new wait", async || {
+        eventually("a renewed wait", async || {
             let left = "SELECT extract(epoch FROM granted_at + wait - now())::float8 FROM addresses";
             let left: f64 = sqlx::query_scalar(left).fetch_one(&service.db).await.unwrap();
             (left > 50.0).then_some(())
@@ -191,7 +199,7 @@ async fn a_live_code_is_not_replaced_however_late_its_mail_was_taken() {
 }
 
 #[tokio::test]
-async fn two_workers_send_each_mail_once() {
+async fn two_processes_send_each_mail_once() {
     let service = Service::start().await;
     let _replica = service.replica(&[]).await;
     let people: Vec<String> = (0..40).map(|n| format!("person{n}@example.com")).collect();

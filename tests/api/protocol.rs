@@ -1,4 +1,4 @@
-//! HTTP itself: whatever is sent, the answer is a problem.
+//! HTTP behaviour of all routes: bodies, paths, methods, headers, CORS, HTML pages and health checks.
 
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
@@ -7,24 +7,31 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{self, Answer, PASSWORD, Service};
 
-async fn post(service: &Service, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+/// Sends a body to `POST /v1/users`.
+async fn post_users(service: &Service, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
     let request = service.request(Method::POST, "/v1/users").header(CONTENT_TYPE, content_type).body(body);
     Answer::of(request).await
 }
 
 #[tokio::test]
-async fn bodies_that_are_not_json_are_malformed() {
+async fn bodies_that_are_not_valid_json_are_rejected() {
     let service = Service::start().await;
-    let deep = "[".repeat(10_000);
-    let twice = r#"{"email":"a@example.com","email":"b@example.com","password":"correct horse battery"}"#;
-    for body in ["", "{", "email=a", "\u{feff}{}", r#"{"email":"\ud800"}"#, deep.as_str(), twice] {
-        assert_eq!(post(&service, "application/json", body.to_owned()).await.outcome(), (400, "malformed-request"));
+    let deeply_nested = "[".repeat(10_000);
+    let duplicate_member = r#"{"email":"a@example.com","email":"b@example.com","password":"correct horse battery"}"#;
+    for body in ["", "{", "email=a", "\u{feff}{}", r#"{"email":"\ud800"}"#, deeply_nested.as_str(), duplicate_member] {
+        assert_eq!(
+            post_users(&service, "application/json", body.to_owned()).await.outcome(),
+            (400, "malformed-request")
+        );
     }
-    assert_eq!(post(&service, "application/json", vec![b'"', 0xff, b'"']).await.outcome(), (400, "malformed-request"));
+    assert_eq!(
+        post_users(&service, "application/json", vec![b'"', 0xff, b'"']).await.outcome(),
+        (400, "malformed-request")
+    );
 }
 
 #[tokio::test]
-async fn json_of_another_shape_is_named_field_by_field() {
+async fn each_missing_mistyped_or_unknown_json_member_is_named() {
     let service = Service::start().await;
     let cases: [(Value, &[&str]); 8] = [
         (json!(null), &[""]),
@@ -37,7 +44,7 @@ async fn json_of_another_shape_is_named_field_by_field() {
         (json!({ "email": "a@example.com", "password": PASSWORD, "a/b~c": 1 }), &["/a~1b~0c"]),
     ];
     for (body, pointers) in cases {
-        let answer = post(&service, "application/json", body.to_string()).await;
+        let answer = post_users(&service, "application/json", body.to_string()).await;
         assert_eq!((answer.outcome(), answer.pointers()), ((422, "invalid-field"), pointers.to_vec()), "{body}");
         assert!(!answer.body.to_string().contains("secret"));
     }
@@ -46,7 +53,7 @@ async fn json_of_another_shape_is_named_field_by_field() {
 }
 
 #[tokio::test]
-async fn only_json_is_taken() {
+async fn content_types_other_than_json_are_rejected() {
     let service = Service::start().await;
     let body = json!({ "email": "a@example.com", "password": PASSWORD }).to_string();
     for content_type in [
@@ -56,27 +63,27 @@ async fn only_json_is_taken() {
         "application/json; charset=latin1",
         "",
     ] {
-        let answer = post(&service, content_type, body.clone()).await;
+        let answer = post_users(&service, content_type, body.clone()).await;
         assert_eq!(answer.outcome(), (415, "unsupported-media-type"), "{content_type}");
         assert_eq!((answer.header("accept"), answer.header("accept-encoding")), ("application/json", "identity"));
     }
-    let without = Answer::of(service.request(Method::POST, "/v1/users").body(body.clone())).await;
-    assert_eq!(without.outcome(), (415, "unsupported-media-type"));
-    assert_eq!(post(&service, "Application/JSON; charset=UTF-8", body).await.status, 201);
+    let untyped = Answer::of(service.request(Method::POST, "/v1/users").body(body.clone())).await;
+    assert_eq!(untyped.outcome(), (415, "unsupported-media-type"));
+    assert_eq!(post_users(&service, "Application/JSON; charset=UTF-8", body).await.status, 201);
 }
 
 #[tokio::test]
-async fn a_body_too_large_is_refused_with_or_without_a_length() {
+async fn bodies_over_the_size_limit_are_rejected_with_or_without_content_length() {
     let service = Service::start().await;
     let large = vec![b' '; 3_000_000];
-    assert_eq!(post(&service, "application/json", large.clone()).await.outcome(), (413, "payload-too-large"));
+    assert_eq!(post_users(&service, "application/json", large.clone()).await.outcome(), (413, "payload-too-large"));
     let chunks = large.chunks(65_536).map(|chunk| std::io::Result::Ok(chunk.to_vec())).collect::<Vec<_>>();
     let chunked = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
-    assert_eq!(post(&service, "application/json", chunked).await.outcome(), (413, "payload-too-large"));
+    assert_eq!(post_users(&service, "application/json", chunked).await.outcome(), (413, "payload-too-large"));
 }
 
 #[tokio::test]
-async fn wrong_paths_and_methods_are_problems_too() {
+async fn unknown_paths_answer_404_and_wrong_methods_answer_405_with_allow() {
     let service = Service::start().await;
     for path in ["/", "/v1", "/v1/users/", "/V1/users", "/v1/users/me/", "/nothing", "/problems/nonsense"] {
         assert_eq!(Answer::of(service.request(Method::GET, path)).await.outcome(), (404, "not-found"), "{path}");
@@ -96,39 +103,39 @@ async fn wrong_paths_and_methods_are_problems_too() {
 }
 
 #[tokio::test]
-async fn options_names_the_methods_and_head_is_get_without_its_body() {
+async fn options_lists_the_methods_and_head_answers_as_get_without_a_body() {
     let service = Service::start().await;
-    for (path, allow, patch) in [
+    for (path, allow, accept_patch) in [
         ("/v1/users", "GET, HEAD, OPTIONS, POST", ""),
         ("/v1/users/7", "DELETE, GET, HEAD, OPTIONS, PATCH", "application/json"),
         ("/not-me/x", "GET, HEAD, OPTIONS, POST", ""),
         ("/openapi.yaml", "GET, HEAD, OPTIONS", ""),
     ] {
         let answer = Answer::of(service.request(Method::OPTIONS, path)).await;
-        let said = (answer.status.as_u16(), answer.header("allow"), answer.header("accept-patch"));
-        assert_eq!(said, (204, allow, patch), "{path}");
+        let found = (answer.status.as_u16(), answer.header("allow"), answer.header("accept-patch"));
+        assert_eq!(found, (204, allow, accept_patch), "{path}");
     }
     assert_eq!(Answer::of(service.request(Method::OPTIONS, "/v1/nothing")).await.outcome(), (404, "not-found"));
     for path in ["/openapi.json", "/livez", "/v1/users/me"] {
-        let ask = async |method| service.request(method, path).send().await.unwrap();
-        let (get, head) = (ask(Method::GET).await, ask(Method::HEAD).await);
+        let send = async |method| service.request(method, path).send().await.unwrap();
+        let (get, head) = (send(Method::GET).await, send(Method::HEAD).await);
         assert_eq!((get.status(), &get.headers()[CONTENT_TYPE]), (head.status(), &head.headers()[CONTENT_TYPE]));
         assert_eq!((get.bytes().await.unwrap().is_empty(), head.bytes().await.unwrap().len()), (false, 0), "{path}");
     }
 }
 
 #[tokio::test]
-async fn accept_chooses_nothing_but_the_form_of_a_problems_page() {
+async fn only_problem_type_pages_negotiate_content_by_accept() {
     let service = Service::start().await;
-    let ask = async |path: &str, accept: &'static str| {
+    let get = async |path: &str, accept: &'static str| {
         let answer = service.request(Method::GET, path).header("Accept", accept).send().await.unwrap();
         let header = |name: &str| answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
         (answer.status().as_u16(), header("content-type"), header("vary"))
     };
     for accept in ["application/xml", "text/html", "application/json;q=0", "nonsense"] {
         let problem = (401, "application/problem+json".to_owned(), String::new());
-        assert_eq!(ask("/v1/users/me", accept).await, problem, "{accept}");
-        assert_eq!(ask("/livez", accept).await.1, "application/json", "{accept}");
+        assert_eq!(get("/v1/users/me", accept).await, problem, "{accept}");
+        assert_eq!(get("/livez", accept).await.1, "application/json", "{accept}");
     }
     let (html, json) = ("text/html; charset=utf-8", "application/json");
     for (accept, content_type) in [
@@ -139,12 +146,12 @@ async fn accept_chooses_nothing_but_the_form_of_a_problems_page() {
         ("text/html; q=0.000", json),
         ("*/*", json),
     ] {
-        assert_eq!(ask("/problems/internal", accept).await, (200, content_type.to_owned(), "Accept".to_owned()));
+        assert_eq!(get("/problems/internal", accept).await, (200, content_type.to_owned(), "Accept".to_owned()));
     }
 }
 
 #[tokio::test]
-async fn answers_about_accounts_are_kept_by_nobody() {
+async fn responses_under_v1_are_not_cached_and_no_response_has_an_etag() {
     let service = Service::start().await;
     for (method, path) in [
         (Method::GET, "/v1/users/me"),
@@ -158,23 +165,23 @@ async fn answers_about_accounts_are_kept_by_nobody() {
         let answer = Answer::of(service.request(method.clone(), path)).await;
         assert_eq!((answer.header("cache-control"), answer.header("etag")), ("no-store", ""), "{method} {path}");
     }
-    let without = service.request(Method::GET, "/openapi.json").send().await.unwrap();
-    let with = service.request(Method::GET, "/openapi.json").header("If-None-Match", "*").send().await.unwrap();
-    assert_eq!((without.headers().get("etag"), with.status().as_u16()), (None, 200));
+    let unconditional = service.request(Method::GET, "/openapi.json").send().await.unwrap();
+    let conditional = service.request(Method::GET, "/openapi.json").header("If-None-Match", "*").send().await.unwrap();
+    assert_eq!((unconditional.headers().get("etag"), conditional.status().as_u16()), (None, 200));
 }
 
 #[tokio::test]
-async fn every_answer_carries_an_id() {
+async fn every_response_has_a_request_id_and_an_invalid_id_is_replaced() {
     let service = Service::start().await;
-    let given = service.request(Method::GET, "/livez").header("X-Request-Id", "from-the-client.1");
-    assert_eq!(Answer::of(given).await.header("x-request-id"), "from-the-client.1");
-    let forged = service.request(Method::GET, "/livez").header("X-Request-Id", "two words=");
-    let made = Answer::of(forged).await;
-    assert_eq!(made.header("x-request-id").len(), 32, "{made:?}");
+    let valid = service.request(Method::GET, "/livez").header("X-Request-Id", "from-the-client.1");
+    assert_eq!(Answer::of(valid).await.header("x-request-id"), "from-the-client.1");
+    let invalid = service.request(Method::GET, "/livez").header("X-Request-Id", "two words=");
+    let answer = Answer::of(invalid).await;
+    assert_eq!(answer.header("x-request-id").len(), 32, "{answer:?}");
 }
 
 #[tokio::test]
-async fn pages_and_documents_are_served() {
+async fn the_docs_page_the_openapi_document_and_problem_type_pages_are_served() {
     let service = Service::start().await;
     let get = async |path: &str, accept: &str| {
         let response = service.request(Method::GET, path).header("Accept", accept).send().await.unwrap();
@@ -188,17 +195,17 @@ async fn pages_and_documents_are_served() {
     assert_eq!(serde_yaml::from_str::<Value>(&yaml).unwrap(), document);
     let (content_type, docs) = get("/docs", "text/html").await;
     assert!(content_type.starts_with("text/html") && docs.contains("registerUser"));
-    let outside = docs.match_indices("src=\"http").count() + docs.match_indices("href=\"http").count();
-    assert_eq!(outside, 0, "the page needs nothing from elsewhere");
-    for kind in sixty::http::problem_type::ProblemType::ALL {
-        let path = format!("/problems/{}", kind.name());
+    let external_links = docs.match_indices("src=\"http").count() + docs.match_indices("href=\"http").count();
+    assert_eq!(external_links, 0, "the docs page must not load or link to another origin");
+    for problem_type in sixty::http::problem_type::ProblemType::ALL {
+        let path = format!("/problems/{}", problem_type.name());
         assert!(get(&path, "text/html,*/*").await.0.starts_with("text/html"));
-        assert_eq!(serde_json::from_str::<Value>(&get(&path, "*/*").await.1).unwrap()["name"], kind.name());
+        assert_eq!(serde_json::from_str::<Value>(&get(&path, "*/*").await.1).unwrap()["name"], problem_type.name());
     }
 }
 
 #[tokio::test]
-async fn pages_may_do_what_they_must_and_nothing_else() {
+async fn html_pages_have_a_strict_content_security_policy() {
     let service = Service::start().await;
     let headers = async |path: &str, accept: &str| {
         let response = service.request(Method::GET, path).header("Accept", accept).send().await.unwrap();
@@ -211,41 +218,44 @@ async fn pages_may_do_what_they_must_and_nothing_else() {
         "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     );
     assert_eq!((&*referrer, &*opener), ("no-referrer", "same-origin"));
-    let [docs, _, _] = headers("/docs", "text/html").await;
-    let of_docs = docs.strip_prefix(&policy).unwrap();
-    assert!(of_docs.starts_with("; script-src 'sha256-") && !of_docs.contains("unsafe"), "{of_docs}");
-    assert_eq!(of_docs.matches("'sha256-").count(), 2, "{of_docs}");
+    let [docs_policy, _, _] = headers("/docs", "text/html").await;
+    let added_for_docs = docs_policy.strip_prefix(&policy).unwrap();
+    assert!(
+        added_for_docs.starts_with("; script-src 'sha256-") && !added_for_docs.contains("unsafe"),
+        "{added_for_docs}"
+    );
+    assert_eq!(added_for_docs.matches("'sha256-").count(), 2, "{added_for_docs}");
     assert_eq!(headers("/problems/internal", "*/*").await, ["", "", ""]);
 }
 
-/// What the protocol says of an answer, by header.
-fn cors(answer: &Answer) -> Vec<(&str, &str)> {
+/// Returns the CORS headers and `Vary` of an answer, as pairs of name and value.
+fn cors_headers(answer: &Answer) -> Vec<(&str, &str)> {
     let headers = answer.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
     headers.filter(|(name, _)| name.starts_with("access-control-") || *name == "vary").collect()
 }
 
 #[tokio::test]
-async fn pages_elsewhere_may_use_the_api_if_they_are_named() {
+async fn listed_cors_origins_may_call_the_api_and_read_its_responses() {
     let service = Service::start_with(&["--cors-origins=https://app.example.com,http://localhost:3000"]).await;
     let request =
         |method: Method, path: &str, origin: &'static str| service.request(method, path).header("Origin", origin);
     let preflight = |path: &str, origin| {
-        let asked = request(Method::OPTIONS, path, origin).header("Access-Control-Request-Method", "POST");
-        asked.header("Access-Control-Request-Headers", "authorization,content-type")
+        let preflight = request(Method::OPTIONS, path, origin).header("Access-Control-Request-Method", "POST");
+        preflight.header("Access-Control-Request-Headers", "authorization,content-type")
     };
-    let open = Answer::of(preflight("/v1/users/me/activation", "https://app.example.com")).await;
-    assert_eq!(open.status, 204);
+    let allowed = Answer::of(preflight("/v1/users/me/activation", "https://app.example.com")).await;
+    assert_eq!(allowed.status, 204);
     let exposed = "Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id";
-    let shared = [
+    let for_listed_origins = [
         ("vary", "Origin"),
         ("access-control-allow-origin", "https://app.example.com"),
         ("access-control-expose-headers", exposed),
     ];
-    let mut said = cors(&open);
-    assert_eq!(said.split_off(3), shared);
-    said.sort_unstable();
+    let mut preflight_only = cors_headers(&allowed);
+    assert_eq!(preflight_only.split_off(3), for_listed_origins);
+    preflight_only.sort_unstable();
     assert_eq!(
-        said,
+        preflight_only,
         [
             ("access-control-allow-headers", "Authorization, Content-Type, X-Request-Id"),
             ("access-control-allow-methods", "OPTIONS, POST"),
@@ -253,52 +263,52 @@ async fn pages_elsewhere_may_use_the_api_if_they_are_named() {
         ]
     );
 
-    // Errors can be read as well; who is not named is answered, but its page cannot read it.
+    // Pages of listed origins can read errors, too. Other origins get a response without the CORS headers.
     let me = Answer::of(request(Method::GET, "/v1/users/me", "https://app.example.com")).await;
-    assert_eq!((me.status.as_u16(), cors(&me)), (401, shared.to_vec()));
+    assert_eq!((me.status.as_u16(), cors_headers(&me)), (401, for_listed_origins.to_vec()));
     for origin in ["https://evil.example", "https://app.example.com.evil.example", "http://app.example.com", "null"] {
         let answer = Answer::of(request(Method::GET, "/v1/users/me", origin)).await;
-        assert_eq!((answer.status.as_u16(), cors(&answer)), (401, vec![("vary", "Origin")]));
+        assert_eq!((answer.status.as_u16(), cors_headers(&answer)), (401, vec![("vary", "Origin")]));
         let refused = Answer::of(preflight("/v1/users", origin)).await;
-        assert_eq!((refused.status.as_u16(), cors(&refused)), (204, vec![("vary", "Origin")]));
+        assert_eq!((refused.status.as_u16(), cors_headers(&refused)), (204, vec![("vary", "Origin")]));
     }
-    let without = Answer::of(service.request(Method::OPTIONS, "/v1/users")).await;
-    assert_eq!((without.status.as_u16(), cors(&without)), (204, vec![("vary", "Origin")]));
-    let unasked = Answer::of(request(Method::OPTIONS, "/v1/users", "https://app.example.com")).await;
-    assert_eq!((unasked.status.as_u16(), cors(&unasked)), (204, shared.to_vec()));
+    let no_origin = Answer::of(service.request(Method::OPTIONS, "/v1/users")).await;
+    assert_eq!((no_origin.status.as_u16(), cors_headers(&no_origin)), (204, vec![("vary", "Origin")]));
+    let no_preflight = Answer::of(request(Method::OPTIONS, "/v1/users", "https://app.example.com")).await;
+    assert_eq!((no_preflight.status.as_u16(), cors_headers(&no_preflight)), (204, for_listed_origins.to_vec()));
     assert_eq!(Answer::of(preflight("/v1/nothing", "https://app.example.com")).await.outcome(), (404, "not-found"));
     let page = Answer::of(request(Method::GET, "/problems/internal", "https://app.example.com")).await;
-    assert_eq!(cors(&page), [("vary", "Accept")]);
+    assert_eq!(cors_headers(&page), [("vary", "Accept")]);
 }
 
 #[tokio::test]
-async fn pages_elsewhere_may_not_use_the_api_by_default() {
+async fn responses_have_no_cors_headers_by_default() {
     let service = Service::start().await;
     let preflight = service.request(Method::OPTIONS, "/v1/users").header("Origin", "https://app.example.com");
     let preflight = Answer::of(preflight.header("Access-Control-Request-Method", "POST")).await;
-    assert_eq!((preflight.status.as_u16(), cors(&preflight)), (204, vec![]));
+    assert_eq!((preflight.status.as_u16(), cors_headers(&preflight)), (204, vec![]));
     let request = service.request(Method::GET, "/v1/users/me").header("Origin", "https://app.example.com");
-    assert!(cors(&Answer::of(request).await).is_empty());
+    assert!(cors_headers(&Answer::of(request).await).is_empty());
 }
 
 #[tokio::test]
-async fn readiness_names_what_is_missing() {
-    // Nothing listens there, and the service says so without dying of it.
-    let nowhere = [
+async fn readyz_names_unreachable_stores_while_livez_answers_200() {
+    // Nothing listens on port 1. The service must keep running and report what it cannot reach.
+    let unreachable = [
         "--redis-url=redis://127.0.0.1:1/0",
         "--database-url=postgres://x@127.0.0.1:1/x",
         "--mail-url=http://127.0.0.1:1",
     ];
-    let limits = ["--database-timeout=300ms", "--redis-timeout=300ms"];
+    let timeouts = ["--database-timeout=300ms", "--redis-timeout=300ms"];
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    let alone = support::run_service(&[&nowhere[..], &limits[..]].concat(), stop).await;
-    let answer = Answer::of(reqwest::Client::new().get(format!("{alone}/readyz"))).await;
+    let url = support::run_service(&[&unreachable[..], &timeouts[..]].concat(), stop).await;
+    let answer = Answer::of(reqwest::Client::new().get(format!("{url}/readyz"))).await;
     assert_eq!(answer.outcome(), (503, "unavailable"));
     let detail = answer.body["detail"].as_str().unwrap();
     assert!(detail.contains("postgresql") && detail.contains("redis"), "{detail}");
-    assert_eq!(Answer::of(reqwest::Client::new().get(format!("{alone}/livez"))).await.status, 200);
+    assert_eq!(Answer::of(reqwest::Client::new().get(format!("{url}/livez"))).await.status, 200);
     let body = json!({ "email": "ada@example.com", "password": PASSWORD });
-    let answer = Answer::of(reqwest::Client::new().post(format!("{alone}/v1/users")).json(&body)).await;
+    let answer = Answer::of(reqwest::Client::new().post(format!("{url}/v1/users")).json(&body)).await;
     assert_eq!(answer.outcome(), (503, "unavailable"));
 }

@@ -1,4 +1,4 @@
-//! Registering: what is answered, what is written, what is refused.
+//! `POST /v1/users`: registering an address, the responses, the stored rows and the refusals.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, PASSWORD, Service, concurrently};
 
 #[tokio::test]
-async fn a_registration_is_answered_with_a_pending_user() {
+async fn a_registration_returns_a_pending_user() {
     let service = Service::start().await;
     let answer = service.register(" Ada@Example.com ", PASSWORD).await;
     assert_eq!(answer.status, 201);
@@ -34,7 +34,7 @@ async fn a_registration_is_answered_with_a_pending_user() {
 }
 
 #[tokio::test]
-async fn the_mail_carries_the_code_and_its_minute() {
+async fn the_mail_has_the_code_in_its_text_and_says_that_it_expires_within_a_minute() {
     let service = Service::start().await;
     service.register_pending("ada@example.com").await;
     let code = service.wait_for_code("ada@example.com", 1).await;
@@ -46,20 +46,20 @@ async fn the_mail_carries_the_code_and_its_minute() {
 }
 
 #[tokio::test]
-async fn spellings_of_one_address_share_its_wait() {
+async fn all_spellings_of_an_address_share_one_wait() {
     let service = Service::start().await;
     service.register_pending("ada@bücher.example").await;
     let again = service.register("ADA@xn--bcher-kva.example", "another password").await;
     assert_eq!(again.outcome(), (429, "too-many-codes"));
     let wait = again.body["retry_after"].as_u64().unwrap();
     assert!((50..=60).contains(&wait), "{wait}");
-    // Nothing has changed: the first password counts, the second does not.
+    // The refused registration changed nothing: only the first password is accepted.
     assert_eq!(service.me("ada@bücher.example", PASSWORD).await.status, 200);
     assert_eq!(service.me("ada@bücher.example", "another password").await.status, 401);
 }
 
 #[tokio::test]
-async fn after_the_wait_a_registration_replaces_the_pending_one() {
+async fn a_registration_after_the_wait_replaces_the_pending_registration() {
     let service = Service::start().await;
     let first = service.register_pending("ada@example.com").await;
     let old_code = service.wait_for_code("ada@example.com", 1).await;
@@ -77,7 +77,7 @@ async fn after_the_wait_a_registration_replaces_the_pending_one() {
 }
 
 #[tokio::test]
-async fn of_six_at_once_one_is_registered() {
+async fn one_of_six_concurrent_registrations_of_an_address_succeeds() {
     let service = Service::start().await;
     let answers = concurrently(6, |n| {
         let body = json!({ "email": "ada@example.com", "password": format!("correct horse {n}") });
@@ -95,18 +95,18 @@ async fn of_six_at_once_one_is_registered() {
 }
 
 #[tokio::test]
-async fn an_account_does_not_show() {
+async fn registering_the_address_of_an_account_looks_like_a_new_registration() {
     let service = Service::start().await;
     let account = service.register_active("ada@example.com").await;
     let new = service.register("new@example.com", "another password").await;
     service.age_grants(Duration::from_secs(60)).await;
-    let shadow = service.register("ada@example.com", "another password").await;
-    assert_eq!(shadow.status, new.status);
+    let of_account = service.register("ada@example.com", "another password").await;
+    assert_eq!(of_account.status, new.status);
     let keys = |answer: &Answer| answer.body.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&shadow), keys(&new));
-    assert_ne!(shadow.body["id"], account.as_str());
+    assert_eq!(keys(&of_account), keys(&new));
+    assert_ne!(of_account.body["id"], account.as_str());
 
-    // The owner is told, and no code was made: every guess is wrong, and they count down as ever.
+    // The owner gets a mail without a code. Redis holds a decoy: every guess is wrong and counts as usual.
     service.wait_for_empty_outbox().await;
     let mails = service.mails("ada@example.com").await;
     assert_eq!(mails[0]["Subject"], "You already have a Sixty account");
@@ -120,33 +120,33 @@ async fn an_account_does_not_show() {
 }
 
 #[tokio::test]
-async fn an_account_shows_where_it_is_configured_so() {
+async fn with_existing_account_reveal_an_account_answers_409_email_taken() {
     let service = Service::start_with(&["--existing-account=reveal"]).await;
     let account = service.register_active("ada@example.com").await;
-    let taken = async || {
+    let assert_taken = async || {
         let answer = service.register("ADA@example.com", "another password").await;
         assert_eq!(answer.outcome(), (409, "email-taken"));
         let rows = "SELECT count(*) FROM users WHERE address = 'ada@example.com'";
         assert_eq!(sqlx::query_scalar::<_, i64>(rows).fetch_one(&service.db).await.unwrap(), 1);
     };
-    // Inside the wait, after it, and when it was closed.
-    taken().await;
+    // During the wait, after the wait, and when an admin has disabled the account.
+    assert_taken().await;
     service.age_grants(Duration::from_secs(60)).await;
-    taken().await;
+    assert_taken().await;
     sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();
-    taken().await;
+    assert_taken().await;
     sqlx::query("UPDATE users SET status = 'active'").execute(&service.db).await.unwrap();
     assert_eq!(service.me("ada@example.com", PASSWORD).await.body["id"], account.as_str());
-    assert_eq!(service.mails("ada@example.com").await.len(), 2, "the first code's and the activation's");
+    assert_eq!(service.mails("ada@example.com").await.len(), 2, "one mail with the code and one about the activation");
 
-    // A pending registration is no account.
+    // A pending registration is not revealed.
     service.register_pending("new@example.com").await;
     service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.register("new@example.com", "another password").await.status, 201);
 }
 
 #[tokio::test]
-async fn every_field_at_fault_is_named_and_none_repeated() {
+async fn the_error_names_every_invalid_field_but_no_submitted_value() {
     let service = Service::start().await;
     let answer = service.register("secret-address", "secret").await;
     assert_eq!(answer.outcome(), (422, "invalid-field"));
@@ -166,7 +166,7 @@ async fn every_field_at_fault_is_named_and_none_repeated() {
 }
 
 #[tokio::test]
-async fn addresses_that_are_none_are_refused() {
+async fn invalid_addresses_are_rejected() {
     let service = Service::start().await;
     let octets_255 = format!("{}@{}.{}.{}.example", "a".repeat(64), "b".repeat(60), "c".repeat(60), "d".repeat(60));
     assert_eq!(octets_255.len(), 255);
@@ -187,15 +187,15 @@ async fn addresses_that_are_none_are_refused() {
 }
 
 #[tokio::test]
-async fn passwords_are_any_unicode_of_8_to_128_characters() {
+async fn passwords_may_be_any_unicode_text_of_8_to_128_characters() {
     let service = Service::start().await;
-    let refused = ["k7#qZp2", &"x".repeat(129), &"🦀".repeat(7), "correct\0horse", "Password1", "ada@example.com"];
-    for password in refused {
+    let rejected = ["k7#qZp2", &"x".repeat(129), &"🦀".repeat(7), "correct\0horse", "Password1", "ada@example.com"];
+    for password in rejected {
         let answer = service.register("ada@example.com", password).await;
         assert_eq!(answer.outcome(), (422, "invalid-field"), "{password:?}");
         assert_eq!(answer.pointers(), ["/password"], "{password:?}");
     }
-    // What is registered in one Unicode form authenticates in the other.
+    // A password that was registered in Unicode form NFD is accepted in NFC.
     let accepted = [
         ("a@example.com", "k7#qZp2x".to_owned(), "k7#qZp2x".to_owned()),
         ("b@example.com", "x7".repeat(64), "x7".repeat(64)),
@@ -210,7 +210,7 @@ async fn passwords_are_any_unicode_of_8_to_128_characters() {
 }
 
 #[tokio::test]
-async fn a_stricter_operator_asks_for_longer_passwords_and_codes() {
+async fn password_and_code_lengths_follow_the_settings() {
     let service = Service::start_with(&["--password-min-length=15", "--code-digits=6"]).await;
     let document: Value = service.http.get(service.url_of("/openapi.json")).send().await.unwrap().json().await.unwrap();
     let schemas = &document["components"]["schemas"];

@@ -1,4 +1,4 @@
-//! Asking for another code.
+//! `POST /v1/users/me/verification-code`: requesting another code.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{PASSWORD, Service};
 const ADA: &str = "ada@example.com";
 
 #[tokio::test]
-async fn another_code_takes_the_place_of_the_first() {
+async fn a_resent_code_replaces_the_first_code() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let first = service.wait_for_code(ADA, 1).await;
@@ -30,7 +30,7 @@ async fn another_code_takes_the_place_of_the_first() {
 }
 
 #[tokio::test]
-async fn three_wrong_guesses_are_forgiven_by_a_new_code() {
+async fn a_new_code_can_be_activated_after_three_wrong_guesses() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
@@ -44,7 +44,7 @@ async fn three_wrong_guesses_are_forgiven_by_a_new_code() {
 }
 
 #[tokio::test]
-async fn an_attacked_address_gets_longer_codes() {
+async fn an_address_gets_10_digit_codes_once_its_short_codes_are_used_up() {
     let service = Service::start_with(&["--short-codes-per-year=1"]).await;
     service.register_pending(ADA).await;
     assert_eq!(service.wait_for_code(ADA, 1).await.len(), 4);

@@ -1,4 +1,4 @@
-//! What is told to the service in confidence reaches no log, no metrics, no error; and what is stored reveals no code.
+//! Submitted values, codes and secrets appear in no log line, metric or error. Dumps of the stores reveal no code.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,16 +18,17 @@ use crate::support::{self, Answer, PASSWORD, Service, eventually};
 
 const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const OTHER_SECRET: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=";
-/// In every field that may hold text. Codes are digits, so these are their own.
+/// Marks every submitted text, so that a leak can be found by searching for this string.
 const CANARY: &str = "c4n4ry";
+/// Marks submitted codes, which consist of digits.
 const CODE_CANARY: &str = "7391847261";
 
 fn client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
-/// Everything that can be asked of the API, with canaries wherever somebody might put something.
-fn requests(http: &Client, api: &str, email: &str, password: &str) -> Vec<RequestBuilder> {
+/// Returns requests for every operation of the OpenAPI document, with canaries in each part that a client controls.
+fn canary_requests(http: &Client, api: &str, email: &str, password: &str) -> Vec<RequestBuilder> {
     let document: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).unwrap();
     let mut requests = vec![];
     let paths = document["paths"].as_object().unwrap();
@@ -46,21 +47,21 @@ fn requests(http: &Client, api: &str, email: &str, password: &str) -> Vec<Reques
                 json!(CANARY),
             ] {
                 requests.push(request().json(&body));
-                // The user is needed to the end, and deleted then.
+                // The caller deletes the user last, because the other requests need it.
                 if method != Method::DELETE {
                     requests.push(request().json(&body).basic_auth(email, Some(password)));
                 }
                 requests.push(request().json(&body).basic_auth(email, Some(format!("{CANARY} wrong"))));
             }
-            let text = "application/json";
-            requests.push(request().header("content-type", text).body(format!("{{\"email\": \"{CANARY}")));
+            let json_type = "application/json";
+            requests.push(request().header("content-type", json_type).body(format!("{{\"email\": \"{CANARY}")));
             requests.push(request().header("content-type", format!("text/{CANARY}")).body(CANARY));
-            requests.push(request().header("content-type", text).body(CANARY.repeat(4000)));
+            requests.push(request().header("content-type", json_type).body(CANARY.repeat(4000)));
             requests.push(request().header("authorization", format!("Basic {CANARY}")));
             requests.push(request().header("authorization", format!("Bearer {CANARY}")));
-            let fields =
+            let names =
                 ["cookie", "user-agent", "referer", "traceparent", "tracestate", "idempotency-key", "if-none-match"];
-            requests.push(fields.iter().fold(request(), |request, field| request.header(*field, CANARY)));
+            requests.push(names.iter().fold(request(), |request, name| request.header(*name, CANARY)));
         }
     }
     for path in ["", "problems/", "docs/", "openapi.json?q=", "v1/users/", "readyz?q="] {
@@ -70,8 +71,8 @@ fn requests(http: &Client, api: &str, email: &str, password: &str) -> Vec<Reques
     requests
 }
 
-/// What only an admin is not refused at once, and which changes nothing all the same.
-fn requests_of_an_admin(http: &Client, api: &str, id: &str) -> Vec<RequestBuilder> {
+/// Returns invalid requests that pass authorization only for an admin, and that change nothing.
+fn admin_canary_requests(http: &Client, api: &str, id: &str) -> Vec<RequestBuilder> {
     let mut requests = vec![];
     for parameter in ["status", "email", "limit", "cursor"] {
         requests.push(http.get(format!("{api}/v1/users?{parameter}={CANARY}")));
@@ -87,12 +88,12 @@ fn requests_of_an_admin(http: &Client, api: &str, id: &str) -> Vec<RequestBuilde
     for method in [Method::GET, Method::PATCH, Method::DELETE] {
         requests.push(http.request(method, format!("{api}/v1/users/{CANARY}")).json(&json!({ "role": "user" })));
     }
-    // Of the last admin.
+    // The last admin cannot be deleted.
     requests.push(http.delete(format!("{api}/v1/users/{id}")));
     requests
 }
 
-/// `serve` as a process, with everything in its log that anybody in it can say.
+/// Starts `sixty serve` as a process that logs at level `trace`. Returns the process and the URL of its API.
 async fn serve(database_url: &str, redis_url: &str, mail_url: &str) -> (Running, String) {
     let mut serve = sixty(&["serve", "--log-level=trace"]);
     serve.env("DATABASE_URL", database_url).env("REDIS_URL", redis_url).env("MAIL_URL", mail_url);
@@ -101,55 +102,60 @@ async fn serve(database_url: &str, redis_url: &str, mail_url: &str) -> (Running,
         .env("CODE_SECRET", SECRET)
         .env("CLIENT_LIMITS", "false");
     if database_url.ends_with(CANARY) {
-        // The one that is not there is waited for by every request.
+        // The database is unreachable, so each request waits for this timeout.
         serve.env("DATABASE_TIMEOUT", "50ms");
     }
-    // Ten digits can be looked for in a log.
+    // A code of ten digits is long enough to search for in a log; four digits also occur by chance.
     serve.env("SHORT_CODES_PER_YEAR", "0");
     Running::serve(&mut serve).await
 }
 
 #[tokio::test]
-async fn no_log_metric_or_error_repeats_what_was_sent() {
+async fn no_log_line_metric_or_error_repeats_submitted_values() {
     let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
-    // The mail API of a service that is here only for its mock.
+    // Only the mock mail provider of this service is used.
     let mock = Service::start().await;
-    let nowhere = "127.0.0.1:1";
+    let unreachable = "127.0.0.1:1";
     let database = support::create_database().await;
-    let worlds = [
+    // Every store works, then Redis, the mail provider and PostgreSQL are unreachable in turn.
+    let cases = [
         (database.clone(), stack.redis_url().to_owned(), mock.mail_url.clone()),
-        (support::create_database().await, format!("redis://:{CANARY}@{nowhere}"), mock.mail_url.clone()),
+        (support::create_database().await, format!("redis://:{CANARY}@{unreachable}"), mock.mail_url.clone()),
         (
             support::create_database().await,
             stack.redis_url().to_owned(),
-            format!("http://{CANARY}:{CANARY}@{nowhere}/{CANARY}"),
+            format!("http://{CANARY}:{CANARY}@{unreachable}/{CANARY}"),
         ),
-        (format!("postgres://sixty:{CANARY}@{nowhere}/{CANARY}"), stack.redis_url().to_owned(), mock.mail_url.clone()),
+        (
+            format!("postgres://sixty:{CANARY}@{unreachable}/{CANARY}"),
+            stack.redis_url().to_owned(),
+            mock.mail_url.clone(),
+        ),
     ];
-    for (n, (database_url, redis_url, mail_url)) in worlds.into_iter().enumerate() {
+    for (n, (database_url, redis_url, mail_url)) in cases.into_iter().enumerate() {
         let (mut running, api) = serve(&database_url, &redis_url, &mail_url).await;
         let has_database = n < 3;
         let http = client();
         if has_database {
-            eventually("its tables", async || {
+            eventually("the migrations", async || {
                 let ready = Answer::of(http.get(format!("{api}/readyz"))).await;
                 (!ready.body.to_string().contains("postgresql")).then_some(())
             })
             .await;
         }
         let (email, password) = (format!("{CANARY}.{n}@example.com"), format!("{CANARY} horse battery"));
-        let mut seen = vec![];
-        for request in requests(&http, &api, &email, &password) {
+        let mut statuses = vec![];
+        for request in canary_requests(&http, &api, &email, &password) {
             let answer = Answer::of(request).await;
-            let user = answer.status.is_success() && answer.body["email"] == email.as_str();
-            assert!(user || !format!("{answer:?}").contains(CANARY), "{answer:?}");
+            let is_user = answer.status.is_success() && answer.body["email"] == email.as_str();
+            assert!(is_user || !format!("{answer:?}").contains(CANARY), "{answer:?}");
             assert!(!format!("{answer:?}").contains(CODE_CANARY), "{answer:?}");
-            seen.push(answer.status.as_u16());
+            statuses.push(answer.status.as_u16());
         }
         let mut secrets = vec![CANARY.to_owned(), CODE_CANARY.to_owned()];
         if n == 0 {
             for status in [201, 400, 401, 403, 404, 405, 413, 415, 422, 429] {
-                assert!(seen.contains(&status), "{status} was not made: {seen:?}");
+                assert!(statuses.contains(&status), "no request was answered {status}: {statuses:?}");
             }
             let code = mock.wait_for_code(&email, 1).await;
             assert_eq!(code.len(), 10);
@@ -161,15 +167,15 @@ async fn no_log_metric_or_error_repeats_what_was_sent() {
             assert_eq!(answer.status, 200, "{answer:?}");
             assert!(!format!("{answer:?}").contains(&code));
             sqlx::query("UPDATE users SET role = 'admin'").execute(&db).await.unwrap();
-            let mut refused = vec![];
-            for request in requests_of_an_admin(&http, &api, answer.body["id"].as_str().unwrap()) {
+            let mut admin_statuses = vec![];
+            for request in admin_canary_requests(&http, &api, answer.body["id"].as_str().unwrap()) {
                 let answer = Answer::of(request.basic_auth(&email, Some(&password))).await;
                 assert!(!format!("{answer:?}").contains(CANARY), "{answer:?}");
-                refused.push(answer.status.as_u16());
+                admin_statuses.push(answer.status.as_u16());
             }
-            refused.sort_unstable();
-            refused.dedup();
-            assert_eq!(refused, [404, 409, 422]);
+            admin_statuses.sort_unstable();
+            admin_statuses.dedup();
+            assert_eq!(admin_statuses, [404, 409, 422]);
             sqlx::query("UPDATE users SET role = 'user'").execute(&db).await.unwrap();
             let link = mail.lines().last().unwrap();
             assert_eq!(http.get(link).send().await.unwrap().status(), 200);
@@ -177,10 +183,11 @@ async fn no_log_metric_or_error_repeats_what_was_sent() {
             secrets.push(link.rsplit_once('/').unwrap().1.to_owned());
             secrets.extend([code, hash.rsplit_once('$').unwrap().1.to_owned(), SECRET.to_owned()]);
         } else if !has_database {
-            assert!(seen.contains(&503), "{seen:?}");
+            assert!(statuses.contains(&503), "{statuses:?}");
         }
-        let leave = http.delete(format!("{api}/v1/users/me")).json(&json!(CANARY)).basic_auth(&email, Some(&password));
-        assert_eq!(Answer::of(leave).await.status, if has_database { 204 } else { 503 });
+        let deletion =
+            http.delete(format!("{api}/v1/users/me")).json(&json!(CANARY)).basic_auth(&email, Some(&password));
+        assert_eq!(Answer::of(deletion).await.status, if has_database { 204 } else { 503 });
         let metrics = client().get(format!("{}/metrics", running.ops())).send().await.unwrap();
         let metrics = metrics.text().await.unwrap();
         assert!(metrics.contains("sixty_registrations_total"));
@@ -188,15 +195,15 @@ async fn no_log_metric_or_error_repeats_what_was_sent() {
         let log = running.stderr();
         assert!(log.contains("POST /v1/users "), "{log}");
         for secret in secrets {
-            for (what, text) in [("the metrics", &metrics), ("the log", &log)] {
+            for (place, text) in [("the metrics", &metrics), ("the log lines", &log)] {
                 let line = text.lines().find(|line| line.contains(&secret));
-                assert!(line.is_none(), "{what} of world {n}: {}", line.unwrap());
+                assert!(line.is_none(), "case {n}: {place} contain a secret: {}", line.unwrap());
             }
         }
     }
 }
 
-/// All that PostgreSQL holds, as text.
+/// Returns all rows of all tables in PostgreSQL as JSON text.
 async fn dump_of_postgresql(service: &Service) -> String {
     let tables: Vec<String> = sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
         .fetch_all(&service.db)
@@ -211,23 +218,23 @@ async fn dump_of_postgresql(service: &Service) -> String {
     dump
 }
 
-/// All that Redis holds of the service, as text.
+/// Returns all keys of the service in Redis with their values as text.
 async fn dump_of_redis(service: &Service) -> String {
     let mut dump = String::new();
     for key in service.redis::<Vec<String>>(&["KEYS", &format!("{}:*", service.prefix)]).await {
-        let kind: String = service.redis(&["TYPE", &key]).await;
-        let value = match &*kind {
+        let redis_type: String = service.redis(&["TYPE", &key]).await;
+        let value = match &*redis_type {
             "hash" => service.redis::<Vec<String>>(&["HGETALL", &key]).await.join(" "),
             "stream" => format!("{:?}", service.redis::<Vec<(String, Vec<String>)>>(&["XRANGE", &key, "-", "+"]).await),
             "string" => service.redis::<String>(&["GET", &key]).await,
-            other => panic!("{key} is a {other}: dump it here, too"),
+            other => panic!("{key} has the Redis type {other}: add this type to the dump"),
         };
         dump.push_str(&format!("{key} {value}\n"));
     }
     dump
 }
 
-/// The words of a dump: what stands between anything but letters and digits.
+/// Splits a dump into words of ASCII letters and digits.
 fn words(dump: &str) -> HashSet<&str> {
     dump.split(|c: char| !c.is_ascii_alphanumeric()).collect()
 }
@@ -236,25 +243,27 @@ fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What whoever has a dump, but no secret, can make of a guess: the guess itself, and hashes of it alone and with, or
-/// keyed by, everything that lies beside it.
-fn tries(guess: &str, beside: &[Vec<u8>]) -> Vec<String> {
-    let mut tries = vec![guess.to_owned(), hex(Sha256::digest(guess))];
-    for thing in beside {
-        tries.push(hex(Sha256::digest([thing, guess.as_bytes()].concat())));
-        tries.push(hex(Sha256::digest([guess.as_bytes(), thing].concat())));
-        let mut mac = Hmac::<Sha256>::new_from_slice(thing).unwrap();
+/// Returns the values that an attacker with a dump, but without the code secret, can derive from a guessed code.
+///
+/// The first value is the guess itself. The others are SHA-256 hashes of the guess alone, hashes of the guess with each
+/// of the `stored` values, and HMACs with each of the `stored` values as key.
+fn derived_values(guess: &str, stored: &[Vec<u8>]) -> Vec<String> {
+    let mut derived = vec![guess.to_owned(), hex(Sha256::digest(guess))];
+    for value in stored {
+        derived.push(hex(Sha256::digest([value, guess.as_bytes()].concat())));
+        derived.push(hex(Sha256::digest([guess.as_bytes(), value].concat())));
+        let mut mac = Hmac::<Sha256>::new_from_slice(value).unwrap();
         mac.update(guess.as_bytes());
-        tries.push(hex(mac.finalize().into_bytes()));
+        derived.push(hex(mac.finalize().into_bytes()));
     }
-    tries
+    derived
 }
 
 #[tokio::test]
-async fn a_dump_of_the_stores_yields_no_code_without_the_secret() {
+async fn a_dump_of_the_stores_reveals_no_code_without_the_code_secret() {
     for storage in ["hmac", "plain"] {
         let service = Service::start_with(&["--code-storage", storage]).await;
-        // Waits in the outbox, its code in Redis: as much as can lie anywhere at one time.
+        // The provider drops each answer, so the grant stays in the outbox while the code is in Redis.
         service.set_mail_faults(json!({ "drop_rate": 1 })).await;
         let id: Uuid = service.register_pending("ada@example.com").await.parse().unwrap();
         let code = service.wait_for_code("ada@example.com", 1).await;
@@ -264,41 +273,42 @@ async fn a_dump_of_the_stores_yields_no_code_without_the_secret() {
         })
         .await;
         let postgresql = dump_of_postgresql(&service).await;
-        let beside: Vec<(Vec<u8>, Vec<u8>, Uuid)> = sqlx::query_as(
+        let grants: Vec<(Vec<u8>, Vec<u8>, Uuid)> = sqlx::query_as(
             "SELECT nonce, salt, idempotency_key FROM outbox JOIN users ON users.id = user_id JOIN addresses USING (address)",
         )
         .fetch_all(&service.db)
         .await
         .unwrap();
-        let (nonce, salt, key) = beside[0].clone();
-        let beside = [nonce, salt, id.as_bytes().to_vec(), id.to_string().into_bytes(), key.as_bytes().to_vec()];
+        let (nonce, salt, key) = grants[0].clone();
+        let stored = [nonce, salt, id.as_bytes().to_vec(), id.to_string().into_bytes(), key.as_bytes().to_vec()];
 
-        // Ids and keys are words of many digits and may hold four by chance; the fields of Redis are looked at whole.
+        // Ids and keys may contain any four digits by chance. So a plain code is searched for only as a `code` field of
+        // Redis, and a hash only as a whole word.
         let (in_redis, in_postgresql) = (words(&redis), words(&postgresql));
         let found: Vec<String> = (0..10_000)
             .map(|n| format!("{n:04}"))
             .filter(|guess| {
-                let mut tries = tries(guess, &beside);
-                let hashes = tries.split_off(1);
+                let derived = derived_values(guess, &stored);
+                let hashes = &derived[1..];
                 redis.contains(&format!("code {guess}"))
                     || hashes.iter().any(|hash| in_redis.contains(&**hash) || in_postgresql.contains(&**hash))
             })
             .collect();
         let secret = CodeSecret::new(vec![0; 32]).unwrap();
-        let with_secret = |code: &str| hex(secret.verifier(UserId(id), &Code::parse(code).unwrap()));
+        let verifier = |code: &str| hex(secret.verifier(UserId(id), &Code::parse(code).unwrap()));
         match storage {
-            // What is looked for can be found.
+            // Plain storage proves that the search finds a code.
             "plain" => assert_eq!(found, [code]),
             _ => {
                 assert_eq!(found, Vec::<String>::new());
-                assert!(in_redis.contains(&*with_secret(&code)), "with the secret it can be tried");
+                assert!(in_redis.contains(&*verifier(&code)), "Redis must hold the verifier of the code");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn another_code_secret_costs_a_resend() {
+async fn a_changed_code_secret_invalidates_codes_until_a_resend() {
     let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
     let (mock, database_url) = (Service::start().await, support::create_database().await);
     let prefix = format!("t{}", support::unique_name());
