@@ -21,6 +21,7 @@
 
 pub mod accounts;
 pub mod app;
+pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod domain;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::problem::Problem;
+use crate::backoff::Backoff;
 
 type Check = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
@@ -20,9 +21,8 @@ pub struct Health {
     stopping: CancellationToken,
 }
 
-/// How soon what was missing is looked for again: at first, and after it has been missing for long.
-const SOON: Duration = Duration::from_millis(50);
-const LATER: Duration = Duration::from_secs(5);
+/// The pauses between checks at the start, while a dependency is missing.
+const CHECK_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
 /// What is missing for less long at the start is not worth a word: connecting and looking at migrations takes a moment.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -60,7 +60,7 @@ impl Health {
 
     /// Writes to the log what is still missing, whenever that changes, until nothing is for the first time.
     pub async fn announce(self) {
-        let (begun, mut told, mut pause) = (Instant::now(), String::new(), SOON);
+        let (begun, mut told, mut backoff) = (Instant::now(), String::new(), CHECK_BACKOFF);
         while let Some(missing) = listed(&self.missing().await) {
             if missing != told && begun.elapsed() > PATIENCE {
                 warn!("waiting for {missing}");
@@ -68,7 +68,7 @@ impl Health {
             }
             tokio::select! {
                 () = self.stopping.cancelled() => return,
-                () = tokio::time::sleep(pause) => pause = LATER.min(pause * 2),
+                () = tokio::time::sleep(backoff.next_pause()) => {}
             }
         }
         info!("ready");

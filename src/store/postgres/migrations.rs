@@ -9,10 +9,10 @@ use thiserror::Error;
 
 use super::{Postgres, store_error};
 use crate::accounts::ports::StoreError;
+use crate::backoff::Backoff;
 
-/// How soon a database that is not there yet, or has not got its migrations, is asked again: at first, and in the end.
-const SOON: Duration = Duration::from_millis(100);
-const LATER: Duration = Duration::from_secs(5);
+/// The pauses while PostgreSQL does not answer, or another process has not applied the migrations yet.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Those of this binary. A database that is ahead of them is tolerated, so that a release can be rolled back.
 fn migrator() -> Migrator {
@@ -92,7 +92,7 @@ impl Postgres {
     /// Applies pending migrations, under the lock by which replicas take turns. A database that does not answer is
     /// waited for.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        let (mut told, mut pause) = (false, SOON);
+        let (mut told, mut backoff) = (false, BACKOFF);
         loop {
             let error = match self.migrate_once().await {
                 Ok(()) => return Ok(()),
@@ -108,8 +108,7 @@ impl Postgres {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!(reason, "waiting for PostgreSQL");
                     }
-                    tokio::time::sleep(pause).await;
-                    pause = LATER.min(pause * 2);
+                    tokio::time::sleep(backoff.next_pause()).await;
                 }
                 broken => return Err(MigrateError::Apply(broken.to_string())),
             }
@@ -118,7 +117,7 @@ impl Postgres {
 
     /// Waits until everything that this binary needs is applied, by whomever.
     pub async fn await_migrations(&self) -> Result<Vec<Migration>, MigrateError> {
-        let mut pause = SOON;
+        let mut backoff = BACKOFF;
         loop {
             match self.migrations().await {
                 Ok(migrations) => {
@@ -130,8 +129,7 @@ impl Postgres {
                 Err(MigrateError::Silent(_)) => {}
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(pause).await;
-            pause = LATER.min(pause * 2);
+            tokio::time::sleep(backoff.next_pause()).await;
         }
     }
 
