@@ -239,22 +239,18 @@ fn words(dump: &str) -> HashSet<&str> {
     dump.split(|c: char| !c.is_ascii_alphanumeric()).collect()
 }
 
-fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Returns the values that an attacker with a dump, but without the code secret, can derive from a guessed code.
 ///
 /// The first value is the guess itself. The others are SHA-256 hashes of the guess alone, hashes of the guess with each
 /// of the `stored` values, and HMACs with each of the `stored` values as key.
 fn derived_values(guess: &str, stored: &[Vec<u8>]) -> Vec<String> {
-    let mut derived = vec![guess.to_owned(), hex(Sha256::digest(guess))];
+    let mut derived = vec![guess.to_owned(), hex::encode(Sha256::digest(guess))];
     for value in stored {
-        derived.push(hex(Sha256::digest([value, guess.as_bytes()].concat())));
-        derived.push(hex(Sha256::digest([guess.as_bytes(), value].concat())));
+        derived.push(hex::encode(Sha256::digest([value, guess.as_bytes()].concat())));
+        derived.push(hex::encode(Sha256::digest([guess.as_bytes(), value].concat())));
         let mut mac = Hmac::<Sha256>::new_from_slice(value).unwrap();
         mac.update(guess.as_bytes());
-        derived.push(hex(mac.finalize().into_bytes()));
+        derived.push(hex::encode(mac.finalize().into_bytes()));
     }
     derived
 }
@@ -295,7 +291,7 @@ async fn a_dump_of_the_stores_reveals_no_code_without_the_code_secret() {
             })
             .collect();
         let secret = CodeSecret::new(vec![0; 32]).unwrap();
-        let verifier = |code: &str| hex(secret.verifier(UserId(id), &Code::parse(code).unwrap()));
+        let verifier = |code: &str| hex::encode(secret.verifier(UserId(id), &Code::parse(code).unwrap()));
         match storage {
             // Plain storage proves that the search finds a code.
             "plain" => assert_eq!(found, [code]),

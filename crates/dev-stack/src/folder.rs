@@ -197,8 +197,7 @@ async fn sweep(root: &Path) -> Result<(), StartError> {
 /// The stand-in for a folder that the servers' account may not enter, the same every time.
 fn elsewhere(home: &Path) -> PathBuf {
     let hash = Sha256::digest(home.as_os_str().as_encoded_bytes());
-    let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Path::new("/var/tmp").join(format!("sixty-{name}"))
+    Path::new("/var/tmp").join(format!("sixty-{}", hex::encode(&hash[..8])))
 }
 
 /// Makes the stand-in, or checks that it is ours: everybody may create names in `/var/tmp`. It stays root's, so that the
@@ -244,5 +243,5 @@ pub(super) fn random_hex<const N: usize>() -> Result<String, StartError> {
     SysRng
         .try_fill_bytes(&mut bytes)
         .map_err(|error| StartError::system("draw random bytes")(io::Error::other(error)))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(bytes))
 }
