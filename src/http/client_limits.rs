@@ -10,8 +10,7 @@ use crate::accounts::ports::StoredUser;
 use crate::domain::email::Address;
 use crate::domain::user::{Status, User};
 use crate::passwords::Overloaded;
-use crate::store::redis::failures::Refused;
-use crate::store::redis::limits::{Charge, Counted, RedisLimits};
+use crate::store::redis::limits::{ConsumedUnits, NotAdmitted, QuotaName, RedisLimits};
 
 /// The limits of client networks, if they are wanted.
 #[derive(Clone)]
@@ -23,10 +22,10 @@ impl ClientLimits {
     where
         Problem: From<E>,
     {
-        let charge = self.charge(client, Counted::Codes).await?;
+        let consumed = self.consume(client, QuotaName::Codes).await?;
         let outcome = work.await.map_err(Problem::from);
         if outcome.as_ref().is_err_and(Problem::is_the_servers_fault) {
-            self.give_back(client, charge).await;
+            self.refund(client, consumed).await;
         }
         outcome
     }
@@ -38,11 +37,11 @@ impl ClientLimits {
         client: &Client,
         guess: impl Future<Output = Result<User, ActivateError>>,
     ) -> Result<User, Problem> {
-        let charge = self.charge(client, Counted::Misses).await?;
+        let consumed = self.consume(client, QuotaName::Misses).await?;
         let outcome = guess.await;
         match (&outcome, &self.0) {
-            (Err(ActivateError::Incorrect { .. }), Some(limits)) => limits.missed().await,
-            _ => self.give_back(client, charge).await,
+            (Err(ActivateError::Incorrect { .. }), Some(limits)) => limits.count_miss().await,
+            _ => self.refund(client, consumed).await,
         }
         Ok(outcome?)
     }
@@ -55,54 +54,54 @@ impl ClientLimits {
         address: Option<&Address>,
         attempt: impl Future<Output = Result<StoredUser, AuthenticateError>>,
     ) -> Result<StoredUser, Problem> {
-        let Some(RedisLimits { failures, .. }) = &self.0 else {
+        let Some(RedisLimits { auth_throttle, .. }) = &self.0 else {
             return Ok(attempt.await?);
         };
-        let admitted = failures.admit(client.network, address).await.map_err(|why| match why {
-            Refused::TooManyFailed(wait) => {
+        let admitted = auth_throttle.admit(client.network, address).await.map_err(|why| match why {
+            NotAdmitted::TooManyFailures(wait) => {
                 refused("failures");
                 Problem::too_many_requests("Too many wrong credentials came", wait)
             }
-            Refused::Busy(retry_after) => Overloaded { retry_after }.into(),
+            NotAdmitted::Busy(retry_after) => Overloaded { retry_after }.into(),
         })?;
         let outcome = attempt.await;
         if let Some(admitted) = admitted {
             match &outcome {
-                Err(AuthenticateError::WrongCredentials) => failures.failed(admitted).await,
-                Ok(row) => failures.passed(admitted, row.user.status == Status::Active).await,
-                Err(_) => failures.passed(admitted, false).await,
+                Err(AuthenticateError::WrongCredentials) => auth_throttle.record_failure(admitted).await,
+                Ok(row) => auth_throttle.release(admitted, row.user.status == Status::Active).await,
+                Err(_) => auth_throttle.release(admitted, false).await,
             }
         }
         Ok(outcome?)
     }
 
-    async fn charge(&self, client: &Client, counted: Counted) -> Result<Option<Charge>, Problem> {
+    async fn consume(&self, client: &Client, name: QuotaName) -> Result<Option<ConsumedUnits>, Problem> {
         let Some(limits) = &self.0 else {
             return Ok(None);
         };
-        match limits.charge(counted, client.network).await {
+        match limits.consume(name, client.network).await {
             None => Ok(None),
-            Some(Ok(charge)) => {
-                client.tell(charge.standing);
-                Ok(Some(charge))
+            Some(Ok(consumed)) => {
+                client.tell(consumed.state);
+                Ok(Some(consumed))
             }
-            Some(Err(standing)) => {
-                client.tell(standing);
-                refused(counted.name());
-                let what = match counted {
-                    Counted::Codes => "Too many mails were asked for",
-                    Counted::Misses => "Too many wrong codes came",
+            Some(Err(state)) => {
+                client.tell(state);
+                refused(name.as_str());
+                let what = match name {
+                    QuotaName::Codes => "Too many mails were asked for",
+                    QuotaName::Misses => "Too many wrong codes came",
                 };
-                Err(Problem::too_many_requests(what, standing.next))
+                Err(Problem::too_many_requests(what, state.next))
             }
         }
     }
 
-    async fn give_back(&self, client: &Client, charge: Option<Charge>) {
-        if let (Some(limits), Some(charge)) = (&self.0, charge)
-            && let Some(standing) = limits.give_back(charge).await
+    async fn refund(&self, client: &Client, consumed: Option<ConsumedUnits>) {
+        if let (Some(limits), Some(consumed)) = (&self.0, consumed)
+            && let Some(state) = limits.refund(consumed).await
         {
-            client.tell(standing);
+            client.tell(state);
         }
     }
 }

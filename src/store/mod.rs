@@ -1,9 +1,9 @@
-//! The real stores: PostgreSQL decides who is there, Redis lets codes die.
+//! The real stores: PostgreSQL holds users, grants and the outbox; Redis holds live codes and rate limits.
 
 pub mod postgres;
 pub mod redis;
 
-/// How many connections a pool has, and may have.
+/// The size of a connection pool: how many connections are open, and how many may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolState {
     pub idle: usize,

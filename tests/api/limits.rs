@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use sixty::domain::code::CodeSecret;
 use sixty::domain::network::Network;
-use sixty::store::redis::limits::{Counted, LimitsConfig, Quota, RedisLimits};
+use sixty::store::redis::limits::{LimitsConfig, Quota, QuotaName, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -267,8 +267,8 @@ async fn a_flood_ends() {
     let limits = RedisLimits::new(Redis::new(&config).unwrap(), secret, config_of_limits);
     let network = Network::of("192.0.2.1".parse().unwrap());
     let costs = async || {
-        let before = limits.charge(Counted::Misses, network).await.unwrap().unwrap().standing.remaining;
-        before - limits.charge(Counted::Misses, network).await.unwrap().unwrap().standing.remaining
+        let before = limits.consume(QuotaName::Misses, network).await.unwrap().unwrap().state.remaining;
+        before - limits.consume(QuotaName::Misses, network).await.unwrap().unwrap().state.remaining
     };
     for _ in 0..2 {
         assert_eq!(costs().await, 1);
@@ -276,7 +276,7 @@ async fn a_flood_ends() {
     let alarm = |is: u8| rendered.render().contains(&format!("sixty_wrong_code_flood {is}"));
     for _ in 0..2 {
         eventually("the alarm", async || {
-            futures_util::future::join_all((0..20).map(|_| limits.missed())).await;
+            futures_util::future::join_all((0..20).map(|_| limits.count_miss())).await;
             alarm(1).then_some(())
         })
         .await;

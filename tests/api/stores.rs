@@ -21,7 +21,7 @@ use sixty::store::postgres::outbox::Outbox;
 use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::codes::{CodeStorage, RedisCodes};
-use sixty::store::redis::limits::{Counted, LimitsConfig, Quota, RedisLimits};
+use sixty::store::redis::limits::{LimitsConfig, Quota, QuotaName, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
 use sixty::testing::contract::{self, CodesUnderTest, UsersUnderTest};
 use sixty::testing::model::{self, Step, World};
@@ -311,12 +311,12 @@ async fn limits_hold(redis: &Redis) {
     let limits = RedisLimits::new(redis.clone(), CodeSecret::new(vec![60; 32]).unwrap(), config);
     for n in 1..=16 {
         let network = Network::of(format!("192.0.2.{n}").parse().unwrap());
-        let charge = limits.charge(Counted::Misses, network).await.unwrap().unwrap();
-        assert!(limits.charge(Counted::Misses, network).await.unwrap().is_err());
-        assert_eq!(limits.give_back(charge).await.unwrap().remaining, 1);
+        let consumed = limits.consume(QuotaName::Misses, network).await.unwrap().unwrap();
+        assert!(limits.consume(QuotaName::Misses, network).await.unwrap().is_err());
+        assert_eq!(limits.refund(consumed).await.unwrap().remaining, 1);
         let mut failures = 0;
-        while let Ok(attempt) = limits.failures.admit(network, None).await {
-            limits.failures.failed(attempt.unwrap()).await;
+        while let Ok(attempt) = limits.auth_throttle.admit(network, None).await {
+            limits.auth_throttle.record_failure(attempt.unwrap()).await;
             failures += 1;
         }
         assert!((5..20).contains(&failures), "{failures}");

@@ -1,10 +1,9 @@
-//! The live codes: two keys a user, under one hash tag, so that one script may touch both on a cluster too.
+//! The live codes: two keys for each user, under one hash tag, so that one script can change both in a cluster.
 //!
-//! - `sixty:code:{<user id>}` lives for `CODE_TTL`. Fields: `code` (with `CODE_STORAGE=plain`) or `mac`, and `grant`.
-//! - `sixty:tries:{<user id>}` lives for an hour. Fields: `grant` (the latest) and `misses` (of that grant);
-//!   `withdrawn` while its mail could not be sent.
+//! - `sixty:code:{<user id>}` expires after `CODE_TTL`. Fields: `code` (with `CODE_STORAGE=plain`) or `mac`, and `grant`.
+//! - `sixty:tries:{<user id>}` expires after an hour. Fields: `grant`, the latest one; `misses`, the wrong guesses at its
+//!   code; and `withdrawn`, which is set if the mail with its code could not be sent.
 
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -15,15 +14,16 @@ use crate::accounts::ports::{Codes, NoCode, Put, Redeemed, StoreError};
 use crate::domain::code::{Code, CodeSecret, Grant, MAX_MISSES};
 use crate::domain::user::UserId;
 
-/// How long misses are remembered: far longer than a mail is retried, or a retry would give new guesses.
+/// How long wrong guesses are remembered. It must exceed the time for which a mail is retried: otherwise a retry would
+/// allow new guesses at the same code.
 const TRIES_TTL: Duration = Duration::from_secs(60 * 60);
 
-/// What Redis keeps of a code.
+/// The form in which Redis stores a code.
 #[derive(Debug, Clone)]
 pub enum CodeStorage {
-    /// The code itself: for showing what happens. Whoever reads Redis reads codes.
+    /// The code itself, for demonstrations. Anybody who can read Redis can read codes.
     Plain,
-    /// A MAC under `CODE_SECRET`, which cannot be tried out without it.
+    /// A MAC of the code. Without `CODE_SECRET`, nobody can test guesses against it.
     Hmac(CodeSecret),
 }
 
@@ -33,28 +33,31 @@ pub struct RedisCodes {
     ttl: Duration,
 }
 
+/// Stores a code with a new lifetime, unless a later grant or three wrong guesses have ended its grant.
 static PUT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         local grant, field, value, ttl, tries_ttl, max_misses =
             tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
         local latest = tonumber(redis.call('HGET', KEYS[2], 'grant') or -1)
-        if latest > grant then return 'overtaken' end
+        if latest > grant then return 'superseded' end
         if latest < grant then
             redis.call('HSET', KEYS[2], 'grant', grant, 'misses', 0)
         elseif tonumber(redis.call('HGET', KEYS[2], 'misses') or 0) >= max_misses then
-            return 'spent'
+            return 'no guesses left'
         end
         redis.call('HDEL', KEYS[2], 'withdrawn')
         redis.call('PEXPIRE', KEYS[2], tries_ttl)
         redis.call('DEL', KEYS[1])
         redis.call('HSET', KEYS[1], field, value, 'grant', grant)
         redis.call('PEXPIRE', KEYS[1], ttl)
-        return 'armed'
+        return 'live'
         ",
     )
 });
 
+/// Compares a guess, and counts it if it is wrong. The third wrong guess destroys the code. Returns the result and the
+/// guesses that remain.
 static REDEEM: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -67,22 +70,23 @@ static REDEEM: LazyLock<Script> = LazyLock::new(|| {
             if redis.call('HEXISTS', KEYS[2], 'withdrawn') == 1 then return {'not mailed', 0} end
             return {'expired', 0}
         end
-        -- It changes nothing, and fails where a miss could not be counted: out of memory, on a read-only replica. Without it
-        -- such a Redis would refuse wrong guesses alone, and so tell which is right, as often as it is asked.
+        -- This write changes nothing, but fails if Redis cannot write (no memory, read-only replica). Without it, only wrong
+        -- guesses would fail there, uncounted: an attacker could test all codes.
         redis.call('HSET', KEYS[1], field, live)
         if live == value then return {'match', 0} end
         if misses < 0 then
-            -- The count was lost (evicted, say). Without it nothing bounds the guesses, so the code goes too.
+            -- The count was lost, for example evicted. Without a count the guesses have no limit, so the code is deleted.
             redis.call('DEL', KEYS[1])
             return {'expired', 0}
         end
         misses = redis.call('HINCRBY', KEYS[2], 'misses', 1)
         if misses >= max_misses then redis.call('DEL', KEYS[1]) end
-        return {'miss', math.max(max_misses - misses, 0)}
+        return {'wrong', math.max(max_misses - misses, 0)}
         ",
     )
 });
 
+/// Deletes the code of a grant whose mail was not sent, if the grant is the latest.
 static WITHDRAW: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -94,6 +98,7 @@ static WITHDRAW: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Deletes the live code, and leaves no guesses at the latest grant.
 static DISCARD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -113,20 +118,20 @@ impl RedisCodes {
         [format!("{prefix}:code:{{{user}}}"), format!("{prefix}:tries:{{{user}}}")]
     }
 
-    /// The field that a code is kept in, and its value; a decoy's value is no code's.
-    fn kept(&self, user: UserId, code: Option<&Code>) -> (&'static str, String) {
+    /// Returns the field and the value that store a code. `None`: those of a decoy, which no code matches.
+    fn stored_code(&self, user: UserId, code: Option<&Code>) -> (&'static str, String) {
         match (&self.storage, code) {
             (CodeStorage::Plain, Some(code)) => ("code", code.expose().to_owned()),
             (CodeStorage::Plain, None) => ("code", "decoy".to_owned()),
-            (CodeStorage::Hmac(secret), Some(code)) => ("mac", hex(&secret.verifier(user, code))),
-            (CodeStorage::Hmac(secret), None) => ("mac", hex(&secret.decoy(user))),
+            (CodeStorage::Hmac(secret), Some(code)) => ("mac", hex::encode(secret.verifier(user, code))),
+            (CodeStorage::Hmac(secret), None) => ("mac", hex::encode(secret.decoy(user))),
         }
     }
 }
 
 impl Codes for RedisCodes {
     async fn put(&self, user: UserId, grant: Grant, code: Option<&Code>) -> Result<Put, StoreError> {
-        let (field, value) = self.kept(user, code);
+        let (field, value) = self.stored_code(user, code);
         let mut put = PUT.prepare_invoke();
         put.key(&self.keys(user)[..])
             .arg(grant.0)
@@ -135,51 +140,43 @@ impl Codes for RedisCodes {
             .arg(self.ttl.as_millis() as u64)
             .arg(TRIES_TTL.as_millis() as u64)
             .arg(MAX_MISSES);
-        let answer: String = self.redis.call(async |mut redis| put.invoke_async(&mut redis).await).await?;
-        match answer.as_str() {
-            "armed" => Ok(Put::Armed),
-            "overtaken" => Ok(Put::Overtaken),
-            "spent" => Ok(Put::Spent),
-            _ => Err(broken()),
+        let result: String = self.redis.run(&put).await?;
+        match result.as_str() {
+            "live" => Ok(Put::Armed),
+            "superseded" => Ok(Put::Overtaken),
+            "no guesses left" => Ok(Put::Spent),
+            _ => Err(unknown_result()),
         }
     }
 
     async fn withdraw(&self, user: UserId, grant: Grant) -> Result<(), StoreError> {
         let mut withdraw = WITHDRAW.prepare_invoke();
         withdraw.key(&self.keys(user)[..]).arg(grant.0);
-        self.redis.call(async |mut redis| withdraw.invoke_async(&mut redis).await).await
+        self.redis.run(&withdraw).await
     }
 
     async fn redeem(&self, user: UserId, code: &Code) -> Result<Redeemed, StoreError> {
-        let (field, value) = self.kept(user, Some(code));
+        let (field, value) = self.stored_code(user, Some(code));
         let mut redeem = REDEEM.prepare_invoke();
         redeem.key(&self.keys(user)[..]).arg(field).arg(value).arg(MAX_MISSES);
-        let (answer, remaining): (String, u8) =
-            self.redis.call(async |mut redis| redeem.invoke_async(&mut redis).await).await?;
-        match answer.as_str() {
+        let (result, remaining): (String, u8) = self.redis.run(&redeem).await?;
+        match result.as_str() {
             "match" => Ok(Redeemed::Match),
-            "miss" => Ok(Redeemed::Miss { remaining }),
+            "wrong" => Ok(Redeemed::Miss { remaining }),
             "not mailed" => Ok(Redeemed::NoCode(NoCode::NotMailed)),
             "expired" => Ok(Redeemed::NoCode(NoCode::Expired)),
             "destroyed" => Ok(Redeemed::NoCode(NoCode::Destroyed)),
-            _ => Err(broken()),
+            _ => Err(unknown_result()),
         }
     }
 
     async fn discard(&self, user: UserId) -> Result<(), StoreError> {
         let mut discard = DISCARD.prepare_invoke();
         discard.key(&self.keys(user)[..]).arg(MAX_MISSES);
-        self.redis.call(async |mut redis| discard.invoke_async(&mut redis).await).await
+        self.redis.run(&discard).await
     }
 }
 
-fn broken() -> StoreError {
-    StoreError::Broken { store: STORE, reason: "a script's answer is none of its own".to_owned() }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("writing to a string does not fail");
-        hex
-    })
+fn unknown_result() -> StoreError {
+    StoreError::Broken { store: STORE, reason: "a script returned a result that it does not have".to_owned() }
 }

@@ -1,76 +1,76 @@
-//! Asking Redis for what the service can do without.
+//! Best-effort calls to Redis, for limits that a request can be served without.
 
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_redis::redis::RedisResult;
+use deadpool_redis::redis::{FromRedisValue, ScriptInvocation};
 use metrics::counter;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Connection, Redis};
+use super::Redis;
 
-/// For how long nobody asks after a failure. Then one request tries, and the others go on without.
+/// How long calls are skipped after a failure. Then one request probes Redis, and the others go on skipping.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// A Redis whose failure is no error: the answer is missing, and the service goes on. So it must not wait for it either;
-/// it does so once, not with every request.
+/// A Redis client that returns `None` instead of an error.
+///
+/// It is a circuit breaker, so that a Redis that is down delays one request every few seconds, and not every request.
 #[derive(Clone)]
 pub(super) struct FailOpen {
     redis: Redis,
-    /// When to try again; none while Redis answers.
-    paused: Arc<Mutex<Option<Instant>>>,
+    /// The time of the next probe. `None` while Redis responds.
+    paused_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl FailOpen {
     pub(super) fn new(redis: Redis) -> Self {
-        // What can be done without is waited for less long.
+        // Optional Redis calls get half the timeout.
         let timeout = redis.timeout / 2;
-        Self { redis: Redis { timeout, ..redis }, paused: Arc::default() }
+        Self { redis: Redis { timeout, ..redis }, paused_until: Arc::default() }
     }
 
     pub(super) fn prefix(&self) -> &str {
         &self.redis.prefix
     }
 
-    pub(super) async fn ask<T, F>(&self, call: impl FnOnce(Connection) -> F) -> Option<T>
-    where
-        F: Future<Output = RedisResult<T>>,
-    {
-        if !self.may_ask() {
+    /// Runs a Lua script. `None`: Redis did not respond, or the call was skipped.
+    pub(super) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Option<T> {
+        if !self.may_call() {
             return skipped();
         }
-        match self.redis.call(call).await {
-            Ok(answer) => {
-                if self.set(None).is_some() {
-                    info!("Redis answers again: the limits of client networks hold");
+        match self.redis.run(script).await {
+            Ok(value) => {
+                if self.pause_until(None).is_some() {
+                    info!("Redis responds again; the limits of client networks apply");
                 }
-                Some(answer)
+                Some(value)
             }
             Err(error) => {
-                if self.set(Some(Instant::now() + PAUSE)).is_none() {
-                    warn!(%error, "the limits of client networks do not hold until Redis answers");
+                if self.pause_until(Some(Instant::now() + PAUSE)).is_none() {
+                    warn!(%error, "the limits of client networks do not apply until Redis responds");
                 }
                 skipped()
             }
         }
     }
 
-    fn may_ask(&self) -> bool {
-        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        match *paused {
+    /// Returns whether to call Redis now. When a pause is over, the first caller starts the next pause and probes.
+    fn may_call(&self) -> bool {
+        let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        match *paused_until {
             None => true,
             Some(until) if Instant::now() < until => false,
             Some(_) => {
-                *paused = Some(Instant::now() + PAUSE);
+                *paused_until = Some(Instant::now() + PAUSE);
                 true
             }
         }
     }
 
-    fn set(&self, until: Option<Instant>) -> Option<Instant> {
-        std::mem::replace(&mut *self.paused.lock().unwrap_or_else(PoisonError::into_inner), until)
+    /// Returns the previous value.
+    fn pause_until(&self, until: Option<Instant>) -> Option<Instant> {
+        std::mem::replace(&mut *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner), until)
     }
 }
 
@@ -81,42 +81,42 @@ fn skipped<T>() -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use deadpool_redis::redis;
+    use deadpool_redis::redis::Script;
     use tokio::net::TcpListener;
 
     use super::super::RedisConfig;
     use super::*;
 
     #[tokio::test]
-    async fn who_does_not_answer_is_waited_for_once() {
-        let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn a_redis_that_does_not_respond_is_called_once_per_pause() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = RedisConfig {
-            url: format!("redis://{}", deaf.local_addr().unwrap()).into(),
+            url: format!("redis://{}", silent.local_addr().unwrap()).into(),
             max_connections: 100,
             timeout: Duration::from_millis(200),
             prefix: String::new(),
         };
         let redis = FailOpen::new(Redis::new(&config).unwrap());
-        let ask = async || redis.ask(async |mut redis| redis::cmd("PING").query_async::<()>(&mut redis).await).await;
+        let script = Script::new("return 1");
         let connections = async {
             let mut connections = vec![];
-            while let Ok((connection, _)) = deaf.accept().await {
+            while let Ok((connection, _)) = silent.accept().await {
                 connections.push(connection);
-                assert_eq!(connections.len(), 1, "somebody asked during the pause");
+                assert_eq!(connections.len(), 1, "a call was made during the pause");
             }
         };
-        let asked = async {
+        let calls = async {
             for _ in 0..50 {
-                assert_eq!(ask().await, None);
+                assert_eq!(redis.run::<u8>(&script.prepare_invoke()).await, None);
             }
         };
         tokio::select! {
-            () = asked => {}
+            () = calls => {}
             () = connections => {}
         }
-        // The pause is over, and one of many at once tries.
-        *redis.paused.lock().unwrap() = Some(Instant::now());
-        let tried = futures_util::future::join_all((0..50).map(|_| async { redis.may_ask() })).await;
-        assert_eq!(tried.into_iter().filter(|tried| *tried).count(), 1);
+        // When the pause is over, one of many concurrent requests probes.
+        *redis.paused_until.lock().unwrap() = Some(Instant::now());
+        let probes = futures_util::future::join_all((0..50).map(|_| async { redis.may_call() })).await;
+        assert_eq!(probes.into_iter().filter(|probes| *probes).count(), 1);
     }
 }

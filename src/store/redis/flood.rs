@@ -1,6 +1,8 @@
-//! A flood: more wrong codes, of all networks together, than people make.
+//! Flood detection: more wrong codes per window, over all networks together, than people make.
 //!
-//! One key counts them for all replicas. A flood ends by itself when that many no longer come.
+//! - `sixty:limit:{flood}`: a GCRA time as in `limits.rs`, which may exceed its limit. All replicas share the key.
+//!
+//! Flood mode ends by itself when the rate of wrong codes falls below the limit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -11,79 +13,81 @@ use metrics::gauge;
 use tracing::{info, warn};
 
 use super::fail_open::FailOpen;
-use super::limits::{NOW, Quota};
+use super::lua::NOW;
+use super::quota::Quota;
 
 #[derive(Clone)]
-pub(super) struct Flood {
+pub(super) struct FloodDetector {
     redis: FailOpen,
     limit: Quota,
-    /// What this process has said last.
-    on: Arc<AtomicBool>,
+    /// Whether this process has logged that flood mode is on, and not yet that it is off.
+    logged_on: Arc<AtomicBool>,
 }
 
-/// Answers how long the flood still lasts if nothing more comes, in milliseconds; 0 when there is none. It lasts for a
-/// window at the least: else, at the border, every other guess would begin it and end it.
+/// Counts wrong codes. Returns how long flood mode lasts if no further ones come, in milliseconds; 0 when it is off.
+///
+/// Flood mode lasts for a window at least. Otherwise every second guess near the limit would switch it on and off.
 static COUNT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&format!(
         "{NOW}{}",
         r"
         local unit, quota, misses = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
         local window = quota * unit
-        local whole = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+        local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
         if misses > 0 then
-            local begins = whole <= now + window
-            whole = math.min(whole + misses * unit, now + 2 * window)
-            if begins and whole > now + window then whole = now + 2 * window end
-            redis.call('SET', KEYS[1], string.format('%.0f', whole), 'PX', math.ceil((whole - now) / 1000))
+            local was_off = full_at <= now + window
+            full_at = math.min(full_at + misses * unit, now + 2 * window)
+            if was_off and full_at > now + window then full_at = now + 2 * window end
+            redis.call('SET', KEYS[1], string.format('%.0f', full_at), 'PX', math.ceil((full_at - now) / 1000))
         end
-        return math.ceil(math.max(whole - now - window, 0) / 1000)
+        return math.ceil(math.max(full_at - now - window, 0) / 1000)
         "
     ))
 });
 
-impl Flood {
+impl FloodDetector {
     pub(super) fn new(redis: FailOpen, limit: Quota) -> Self {
-        Self { redis, limit, on: Arc::default() }
+        Self { redis, limit, logged_on: Arc::default() }
     }
 
+    /// Returns whether flood mode is on. It is off while Redis does not respond.
     pub(super) async fn is_on(&self) -> bool {
-        self.count(0).await
+        self.update(0).await
     }
 
     pub(super) async fn count_miss(&self) {
-        self.count(1).await;
+        self.update(1).await;
     }
 
-    async fn count(&self, misses: u32) -> bool {
-        let Some(left) = self.ask(misses).await else {
+    async fn update(&self, misses: u32) -> bool {
+        let Some(left) = self.run_count(misses).await else {
             return false;
         };
-        if !left.is_zero() && !self.on.swap(true, Ordering::Relaxed) {
+        if !left.is_zero() && !self.logged_on.swap(true, Ordering::Relaxed) {
             gauge!("sixty_wrong_code_flood").set(1.0);
-            warn!("a flood of wrong codes: guesses cost the networks that contribute more");
-            // Nobody else may notice the end: guesses may no longer come.
-            tokio::spawn(self.clone().watch(left));
+            warn!("flood mode is on: too many wrong codes; guesses now cost more units for networks that send many");
+            // Perhaps no further guess comes that would find flood mode off.
+            tokio::spawn(self.clone().log_the_end(left));
         }
         !left.is_zero()
     }
 
-    async fn watch(self, mut left: Duration) {
+    async fn log_the_end(self, mut left: Duration) {
         while !left.is_zero() {
             tokio::time::sleep(left).await;
-            // Without Redis nothing is counted, nor limited.
-            left = self.ask(0).await.unwrap_or_default();
+            // While Redis does not respond, nothing is counted and no limit applies.
+            left = self.run_count(0).await.unwrap_or_default();
         }
-        self.on.store(false, Ordering::Relaxed);
+        self.logged_on.store(false, Ordering::Relaxed);
         gauge!("sixty_wrong_code_flood").set(0.0);
-        info!("the flood of wrong codes is over");
+        info!("flood mode is off: guesses cost one unit again");
     }
 
-    /// How long the flood still lasts.
-    async fn ask(&self, misses: u32) -> Option<Duration> {
+    /// Returns how long flood mode still lasts. `None`: Redis did not respond.
+    async fn run_count(&self, misses: u32) -> Option<Duration> {
         let key = format!("{}:limit:{{flood}}", self.redis.prefix());
         let mut count = COUNT.prepare_invoke();
-        count.key(key).arg(self.limit.unit()).arg(self.limit.units).arg(misses);
-        let left: u64 = self.redis.ask(async |mut redis| count.invoke_async(&mut redis).await).await?;
-        Some(Duration::from_millis(left))
+        count.key(key).arg(self.limit.unit_micros()).arg(self.limit.units).arg(misses);
+        self.redis.run(&count).await.map(Duration::from_millis)
     }
 }

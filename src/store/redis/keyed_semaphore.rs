@@ -1,4 +1,4 @@
-//! A few at a time: what is asked at once for one key takes turns, in this process.
+//! Per-key concurrency limit, in this process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,53 +6,55 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// A semaphore for each key. A key takes memory only while a permit for it is held or awaited.
 #[derive(Clone)]
 pub(super) struct KeyedSemaphore {
-    at_once: usize,
-    /// Of each key that somebody has a turn for, or waits for one.
-    taken: Arc<Mutex<HashMap<String, Key>>>,
+    permits_per_key: usize,
+    entries: Arc<Mutex<HashMap<String, Entry>>>,
 }
 
-struct Key {
-    turns: Arc<Semaphore>,
-    /// Who have a turn or wait for one.
-    people: usize,
+struct Entry {
+    semaphore: Arc<Semaphore>,
+    /// The number of [`KeyedPermit`]s of this key.
+    references: usize,
 }
 
-/// A turn, or a wait for one, until it is dropped: whoever goes away while waiting leaves nothing behind.
+/// A permit for one key, or the wait for one. Dropping it releases the permit, or cancels the wait.
 pub(super) struct KeyedPermit {
-    turns: KeyedSemaphore,
+    semaphores: KeyedSemaphore,
     key: String,
+    /// `None` while waiting.
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl KeyedSemaphore {
-    pub fn new(at_once: usize) -> Self {
-        Self { at_once, taken: Arc::default() }
+    pub fn new(permits_per_key: usize) -> Self {
+        Self { permits_per_key, entries: Arc::default() }
     }
 
-    /// `None`: it did not come in this time.
-    pub async fn take(&self, key: &str, max_wait: Duration) -> Option<KeyedPermit> {
+    /// Waits for a permit. `None`: none became free within `max_wait`.
+    pub async fn acquire(&self, key: &str, max_wait: Duration) -> Option<KeyedPermit> {
         let semaphore = {
-            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Key { turns: Arc::new(Semaphore::new(self.at_once)), people: 0 };
-            let key = taken.entry(key.to_owned()).or_insert_with(new);
-            key.people += 1;
-            Arc::clone(&key.turns)
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Entry { semaphore: Arc::new(Semaphore::new(self.permits_per_key)), references: 0 };
+            let entry = entries.entry(key.to_owned()).or_insert_with(new);
+            entry.references += 1;
+            Arc::clone(&entry.semaphore)
         };
-        let mut turn = KeyedPermit { turns: self.clone(), key: key.to_owned(), permit: None };
-        turn.permit = tokio::time::timeout(max_wait, semaphore.acquire_owned()).await.ok()?.ok();
-        Some(turn)
+        // Made before the wait, so that a caller who is cancelled while waiting drops its reference.
+        let mut keyed = KeyedPermit { semaphores: self.clone(), key: key.to_owned(), permit: None };
+        keyed.permit = tokio::time::timeout(max_wait, semaphore.acquire_owned()).await.ok()?.ok();
+        Some(keyed)
     }
 }
 
 impl Drop for KeyedPermit {
     fn drop(&mut self) {
-        let mut taken = self.turns.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = taken.get_mut(&self.key) {
-            key.people -= 1;
-            if key.people == 0 {
-                taken.remove(&self.key);
+        let mut entries = self.semaphores.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get_mut(&self.key) {
+            entry.references -= 1;
+            if entry.references == 0 {
+                entries.remove(&self.key);
             }
         }
     }
@@ -67,26 +69,26 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn whoever_comes_when_all_are_taken_waits_for_one_of_the_same_key() {
-        let turns = KeyedSemaphore::new(2);
-        let first = turns.take("a", LONG).await.unwrap();
-        let _second = turns.take("a", LONG).await.unwrap();
-        let mut third = std::pin::pin!(turns.take("a", LONG));
+    async fn a_caller_beyond_the_limit_waits_for_a_permit_of_the_same_key() {
+        let semaphores = KeyedSemaphore::new(2);
+        let first = semaphores.acquire("a", LONG).await.unwrap();
+        let _second = semaphores.acquire("a", LONG).await.unwrap();
+        let mut third = std::pin::pin!(semaphores.acquire("a", LONG));
         assert!(third.as_mut().now_or_never().is_none());
-        assert!(turns.take("b", LONG).now_or_never().is_some());
-        assert!(turns.take("a", Duration::ZERO).await.is_none());
+        assert!(semaphores.acquire("b", LONG).now_or_never().is_some());
+        assert!(semaphores.acquire("a", Duration::ZERO).await.is_none());
         drop(first);
         assert!(third.await.is_some());
     }
 
     #[tokio::test]
-    async fn nothing_is_left_of_who_had_a_turn_or_went_away() {
-        let turns = KeyedSemaphore::new(1);
-        let first = turns.take("a", LONG).await.unwrap();
-        let waits = Box::pin(turns.take("a", LONG));
+    async fn released_permits_and_cancelled_waits_leave_no_entry() {
+        let semaphores = KeyedSemaphore::new(1);
+        let first = semaphores.acquire("a", LONG).await.unwrap();
+        let waits = Box::pin(semaphores.acquire("a", LONG));
         let waits = waits.now_or_never();
-        assert!(waits.is_none() && turns.taken.lock().unwrap().len() == 1);
+        assert!(waits.is_none() && semaphores.entries.lock().unwrap().len() == 1);
         drop(first);
-        assert_eq!(turns.taken.lock().unwrap().len(), 0);
+        assert_eq!(semaphores.entries.lock().unwrap().len(), 0);
     }
 }
