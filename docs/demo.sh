@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The whole story in a terminal, some two minutes long: bash docs/demo.sh [--no-pause]
+# Plays the README's tour in a terminal, in about two minutes: bash docs/demo.sh [--no-pause]
 #
-# Every command is shown, and it is that very command that runs: those who watch can type it, in this folder, after
-# `. target/dev/env`. It talks to the `sixty dev` that runs here; if there is none, it starts one and stops it in the
-# end. On a terminal it waits for Enter before each command, unless told --no-pause.
+# The script shows each command and runs exactly that command. Viewers can type the commands too, in this folder, after
+# `. target/dev/env`. The script uses a running `sixty dev`; if none runs, it starts one and stops it at the end. On a
+# terminal the script waits for Enter before each command, unless --no-pause is given.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -28,12 +28,12 @@ if [[ $terminal && -z ${NO_COLOR:-} ]]; then
     bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' yellow=$'\e[33m' blue=$'\e[36m' plain=$'\e[0m'
 fi
 
-# --- the stage --------------------------------------------------------------------------------------------------------
+# --- helper functions --------------------------------------------------------------------------------------------------------
 
 folder=${DEV_FOLDER:-target/dev}
 dev=
 clean_up() {
-    # The countdown hides the cursor.
+    # Shows the cursor again, which the countdown hides.
     [[ ! $terminal ]] || printf '\e[?25h'
     [[ -n $dev ]] || return 0
     kill "$dev" 2>/dev/null || true
@@ -51,7 +51,7 @@ runs_here() {
 }
 
 start_dev() {
-    command -v cargo >/dev/null || fail "no \`sixty dev\` runs here, and there is no cargo to start one"
+    command -v cargo >/dev/null || fail "no \`sixty dev\` runs in this folder, and cargo is not installed to start one"
     cargo build
     mkdir -p "$folder"
     cargo run --quiet -- dev </dev/null >"$folder/demo.log" 2>&1 &
@@ -73,18 +73,18 @@ act() {
 
 say() { printf '\n%s\n' "$1"; }
 
-# How many seconds the code has left that is waiting to be used; nothing while there is none.
+# Prints the remaining seconds of the current code. Prints nothing if there is no current code.
 key=
 seconds_left() {
     [[ -z $key ]] || redis-cli -u "$REDIS_URL" TTL "$key"
 }
 
-# The colour of so many seconds out of a minute.
+# Sets `urgency` to the colour for the remaining seconds.
 urgency() {
     if (($1 > 30)); then urgency=$green; elif (($1 > 10)); then urgency=$yellow; else urgency=$red; fi
 }
 
-# Waits for Enter, and meanwhile shows beside the command how long the code lives, which those who explain must know.
+# Waits for Enter. Meanwhile it shows the remaining seconds of the code beside the command, for the presenter.
 pause() {
     [[ $pausing ]] || return 0
     local left urgency
@@ -100,7 +100,7 @@ pause() {
     printf '\e8\e[K'
 }
 
-# Shows the command that it reads, waits for the presenter unless it only sets a variable, and runs it.
+# Reads a command, shows it, waits for Enter unless the command only sets a variable, and runs the command.
 run() {
     local command
     command=$(</dev/stdin)
@@ -108,13 +108,13 @@ run() {
     [[ $command == [A-Z]*=* ]] || pause
     echo
     case $command in
-        # The others would write less into a pipe than on a terminal.
+        # Other commands run without a pipe, because they print less into a pipe than to a terminal.
         "curl "*) eval "$command" </dev/null | paint ;;
         *) eval "$command" </dev/null ;;
     esac
 }
 
-# Colours what to look at in an answer or a mail.
+# Highlights the important parts of a response or a mail.
 paint() {
     if [[ ! $bold ]]; then
         cat
@@ -131,20 +131,19 @@ paint() {
         -e "s/(code is )([0-9]+)/\1$blue$bold\2$plain/"
 }
 
-# Mails are faster than fingers, but not than a script.
+# A typing user never waits for a mail, but a script must.
 mail=
 await_mail() {
     local deadline=$((SECONDS + 20)) before=$mail id
     until mail=$(curl -s "$MAIL_URL/api/v1/message/latest") && [[ $mail != "$before" && $mail == *"\"$1\""* ]]; do
-        ((SECONDS < deadline)) || fail "no mail has come to $1"
+        ((SECONDS < deadline)) || fail "no mail arrived for $1"
         sleep 0.1
     done
     id=$(curl -s -u "$1:$PASSWORD" "$API_URL/v1/users/me" | grep -o '[0-9a-f-]\{36\}')
     key="$REDIS_PREFIX:code:{$id}"
 }
 
-# Shows the command that it reads, which asks how many seconds are left, and runs it once a second until there is nothing
-# left.
+# Reads a command that prints the remaining seconds, shows the command, and runs it until the time is over.
 count_down() {
     local command left before= urgency bar
     command=$(</dev/stdin)
@@ -152,7 +151,7 @@ count_down() {
     pause
     echo
     [[ ! $terminal ]] || printf '\e[?25l'
-    # It is looked at more often, or what looking takes would make it skip seconds.
+    # Polls more often than once a second, because the time of a poll would otherwise skip seconds.
     while left=$(eval "$command"); ((left >= 0)); do
         if [[ $left == "$before" ]]; then
             sleep 0.2
@@ -175,15 +174,15 @@ count_down() {
     key=
 }
 
-# --- the story --------------------------------------------------------------------------------------------------------
+# --- the tour --------------------------------------------------------------------------------------------------------
 
 runs_here || start_dev
-# People who are new each time: the accounts of earlier demos are still there.
+# New users for each run, because `dev` keeps the accounts of earlier runs.
 printf -v new '%04x' "$RANDOM"
 
 if [[ $pausing ]]; then
     printf '%s' "$dim"
-    say "Enter goes on, Ctrl-C ends. Beside a command stands how long the code lives."
+    say "Enter continues, Ctrl-C ends the demo. The seconds beside a command are the remaining life of the code."
     printf 'To type along, in this folder: . %s/env%s\n' "$folder" "$plain"
 fi
 
@@ -198,7 +197,7 @@ run <<'END'
 curl -si $API_URL/v1/users -H "$JSON" \
     -d '{"email":"'$ADA'","password":"'$PASSWORD'"}'
 END
-say "The answer did not wait for her mail: a worker sends it, a moment later."
+say "The response did not wait for the mail: a worker sends the mail a moment later."
 await_mail "$ADA"
 run <<'END'
 curl -s $MAIL_URL/view/latest.txt
@@ -210,7 +209,7 @@ run <<'END'
 echo $CODE
 END
 
-act "What Redis knows"
+act "What Redis stores"
 run <<'END'
 redis-cli -u $REDIS_URL --scan --pattern 'sixty:code:*'
 END
@@ -227,7 +226,7 @@ END
 
 act "A wrong code, the right one, and the right one again"
 if (($(seconds_left) < 0)); then
-    say "Her minute has passed while we looked at it. She asks for another code:"
+    say "The minute of her code is over. Ada asks for another code:"
     run <<'END'
 curl -s -u $ADA:$PASSWORD -X POST $API_URL/v1/users/me/verification-code
 END
@@ -274,7 +273,7 @@ END
 run <<'END'
 echo $CODE
 END
-say "While this one lives he cannot have another:"
+say "While this code lives, Bob cannot get another:"
 run <<'END'
 curl -s -u $BOB:$PASSWORD -X POST $API_URL/v1/users/me/verification-code
 END
@@ -285,12 +284,12 @@ END
 count_down <<'END'
 redis-cli -u $REDIS_URL TTL $KEY
 END
-say "Nobody has deleted it: Redis let it die. The right code, too late:"
+say "Redis expired the code by itself. Bob sends the right code, too late:"
 run <<'END'
 curl -s -u $BOB:$PASSWORD $API_URL/v1/users/me/activation \
     -H "$JSON" -d '{"code":"'$CODE'"}'
 END
-say "And another one:"
+say "Bob asks for another code:"
 run <<'END'
 curl -s -u $BOB:$PASSWORD -X POST $API_URL/v1/users/me/verification-code
 END

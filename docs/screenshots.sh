@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Takes the README's pictures: docs/demo.png, the demo in its last act with Bob's mail in the inbox beside it, and
-# docs/inbox.png, that inbox on a laptop.
+# Takes two pictures of the documentation: docs/demo.png shows the last act of the demo beside Bob's mail in the inbox;
+# docs/inbox.png shows that inbox on a laptop.
 #
 #   apt-get install aha chromium chromium-driver curl pngquant tmux && bash docs/screenshots.sh
 set -euo pipefail
@@ -19,7 +19,7 @@ folder=$(mktemp -d)
 terminal="tmux -L sixty-screenshots-$$"
 driver_pid=
 clean_up() {
-    # The demo ends with its terminal, Chromium with its chromedriver.
+    # Ending tmux ends the demo; ending chromedriver ends Chromium.
     $terminal kill-server 2>/dev/null || true
     [[ -z $driver_pid ]] || kill -KILL "$driver_pid" 2>/dev/null || true
     rm -rf "$folder" 2>/dev/null || true
@@ -27,7 +27,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT
 
-# browser <command> [<JSON>]: of WebDriver, in the one session.
+# browser <command> [<JSON>]: sends a WebDriver command to the session.
 browser() {
     curl -sf --noproxy '*' "$driver/$1" -H 'Content-Type: application/json' ${2:+-d "$2"} ||
         { cat "$folder/driver.log" >&2; fail "the browser failed: $1"; }
@@ -44,7 +44,8 @@ open_browser() {
         sleep 0.1
     done
     driver=http://127.0.0.1:$port
-    # A frame in a process of its own is photographed blurred. As root, as in a container, Chromium has no sandbox; it sees nothing but our own pages.
+    # Chromium blurs a frame that has its own process. As root, as in a container, Chromium runs only without a sandbox;
+    # it opens only our own pages.
     arguments='"--headless","--no-sandbox","--disable-gpu","--disable-dev-shm-usage","--hide-scrollbars","--no-proxy-server"'
     arguments+=',"--remote-debugging-pipe","--disable-features=IsolateSandboxedIframes","--user-data-dir='$folder/profile'"'
     driver=$driver/session/$(browser session \
@@ -52,19 +53,19 @@ open_browser() {
         sed 's/.*"sessionId":"\([^"]*\)".*/\1/')
 }
 
-# photograph <file> <width> <height> <URL> <CSS of what must be seen>; two pixels for one, so that it is sharp on a good
-# screen.
+# photograph <file> <width> <height> <URL> <CSS selector that must be visible>. The scale factor 2 keeps the picture sharp
+# on high-resolution screens.
 photograph() {
     devtools Emulation.setDeviceMetricsOverride \
         '{"width":'"$2"',"height":'"$3"',"deviceScaleFactor":2,"mobile":false}'
     devtools Emulation.setEmulatedMedia '{"features":[{"name":"prefers-color-scheme","value":"light"}]}'
     devtools Emulation.setDefaultBackgroundColorOverride '{"color":{"r":0,"g":0,"b":0,"a":0}}'
-    # By way of nowhere: another mail of a page that is open already would be one that somebody has chosen.
+    # Leaves the page first: in an open page, a new URL would count as a mail that the user selected.
     browser url '{"url":"about:blank"}' >/dev/null
     browser url '{"url":"'"$4"'"}' >/dev/null
     local seen='{"script":"return document.querySelector(arguments[0])?.checkVisibility() ?? false","args":["'"$5"'"]}'
     until [[ $(browser execute/sync "$seen") == *true* ]]; do sleep 0.1; done
-    # What is in frames is painted a little later.
+    # Frames are painted a little later than the page.
     sleep 1
     browser screenshot | sed 's/.*"value":"\([^"]*\)".*/\1/' | base64 -d >"$1"
 }
@@ -73,7 +74,7 @@ screen() { $terminal capture-pane -e -p; }
 
 open_browser
 $terminal new-session -d -x 80 -y 27 "bash docs/demo.sh --no-pause 2>$folder/demo.log"
-# The second countdown is Bob's: the first one has no bar.
+# Waits for Bob's countdown, the only one with a bar.
 until [[ $(screen) == *"(integer) 4"[0-9]*█* ]]; do
     $terminal has-session 2>/dev/null || { cat "$folder/demo.log" >&2; fail "the demo ended too early"; }
     sleep 0.2
