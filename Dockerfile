@@ -1,20 +1,21 @@
-# The service:  docker build -t sixty .
-# The tests:    docker build -t sixty-tests --target tests . && docker run --rm --init sixty-tests
+# The service:    docker build -t sixty .
+# The mail mock:  docker build -t sixty-mail-mock --target mail-mock .
+# The tests:      docker build -t sixty-tests --target tests . && docker run --rm --init sixty-tests
 #
-# Dependencies are layers of their own, which only Cargo.toml and Cargo.lock change. BuildKit is not needed. Without
-# it every stage up to the wanted one is built, so the tests come after the service.
+# Dependencies have layers of their own, which are rebuilt only when Cargo.toml or Cargo.lock changes. BuildKit is not
+# needed. Without BuildKit, Docker builds every stage before the target, so the stage of the tests comes last.
 
-# --- what is compiled of --------------------------------------------------------------------------------------------
+# --- source dependencies ---------------------------------------------------------------------------------------------
 
 FROM rust:1.95-bookworm AS crates
 WORKDIR /src
-# It would only make the layers larger: nothing is compiled twice in one of them.
+# Incremental compilation would only enlarge the layers.
 ENV CARGO_INCREMENTAL=0
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY crates/dev-stack/Cargo.toml crates/dev-stack/
 COPY crates/mail-mock/Cargo.toml crates/mail-mock/
-# Empty programs stand in for ours while their dependencies are compiled.
+# Empty programs replace ours while their dependencies are compiled.
 RUN mkdir -p src tests/api crates/dev-stack/src crates/mail-mock/src \
     && touch src/lib.rs crates/dev-stack/src/lib.rs crates/mail-mock/src/lib.rs \
     && echo 'fn main() {}' | tee src/main.rs crates/mail-mock/src/main.rs >tests/api/main.rs \
@@ -23,10 +24,10 @@ RUN mkdir -p src tests/api crates/dev-stack/src crates/mail-mock/src \
 # --- the service and the mock mail provider -------------------------------------------------------------------------
 
 FROM crates AS build
-# The service is built without `dev` and `mail-mock`, so without what only they need.
+# The service is built without the commands `dev` and `mail-mock` and their dependencies.
 ARG SERVICE="--package sixty --no-default-features"
 ARG BUILD="cargo build --release --locked --offline"
-# What the empty programs became has to go: cargo compares times, and our files may be older.
+# Removes the compiled empty programs: cargo compares file times, and our files may be older.
 RUN $BUILD $SERVICE && $BUILD --package mail-mock \
     && cargo clean --release --offline --package sixty --package mail-mock
 COPY build.rs askama.toml ./
@@ -49,10 +50,10 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/sixty /usr/local/bin/sixty
-# As a number, so that an orchestrator can tell that it is not root.
+# A numeric user id lets an orchestrator verify that it is not root.
 USER 10001:10001
-# A container is reached from outside it; what is published is decided where it is run. `docker stop` kills after 10 s, so
-# what is under way gets a little less.
+# The service listens on all interfaces of the container; the operator decides which ports are published. `docker stop`
+# kills after 10 s, so SHUTDOWN_GRACE is a little shorter.
 ENV API_ADDR=0.0.0.0:8000 \
     OPS_ADDR=0.0.0.0:9000 \
     SHUTDOWN_GRACE=8s
@@ -64,8 +65,7 @@ CMD ["serve"]
 # --- the tests ------------------------------------------------------------------------------------------------------
 
 FROM crates AS tests
-# The tests start their own servers, of which they need the programs, open the pages in a browser, and type the README's
-# tour.
+# The tests start PostgreSQL and Redis, open pages in a browser, and type the README's tour.
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         chromium chromium-driver curl postgresql postgresql-client redis-server redis-tools \
@@ -76,5 +76,5 @@ COPY . .
 RUN cargo test --no-run --locked --offline
 CMD ["cargo", "test", "--locked", "--offline", "--", "--include-ignored"]
 
-# Without --target one gets the service.
+# The default target is the service.
 FROM service

@@ -1,8 +1,8 @@
-# Short names for what one does here; none is needed: each is one or two commands that work without just.
+# Short names for common tasks. Each recipe is one or two commands that also work without just.
 
 env_file := env("DEV_FOLDER", "target/dev") / "env"
-# Where the running `just dev` says everything is.
-from_dev := 'if [ -f "' + env_file + '" ]; then . "' + env_file + '"; else echo "Nothing runs here: just dev" >&2; exit 1; fi'
+# Loads the addresses that the running `just dev` has written.
+from_dev := 'if [ -f "' + env_file + '" ]; then . "' + env_file + '"; else echo "No development stack is running; start it with: just dev" >&2; exit 1; fi'
 
 set positional-arguments
 
@@ -11,11 +11,11 @@ set positional-arguments
 default:
     @just --list --unsorted
 
-# Run everything on this machine until Ctrl-C
+# Run the service, its stores and the mail mock on this machine until Ctrl-C
 dev *args:
     cargo run -- dev "$@"
 
-# Play the whole story in the terminal; starts `dev` for as long if it does not run
+# Play the README's tour in the terminal; starts `dev` for its duration if `dev` does not run
 demo *args:
     bash docs/demo.sh "$@"
 
@@ -23,7 +23,7 @@ demo *args:
 up *args:
     docker compose up --build "$@"
 
-# Remove the containers; the users stay, but for `just down -v`
+# Remove the containers; keeps the users, except with `just down -v`
 down *args:
     docker compose down "$@"
 
@@ -31,23 +31,23 @@ down *args:
 test *args:
     cargo test --locked "$@"
 
-# Run the tests inside the crate
+# Run the unit tests
 test-unit *args:
     cargo test --lib "$@"
 
-# Run the tests from outside, against real servers
+# Run the tests of the running service, with real servers
 test-integration *args:
     cargo test --test api "$@"
 
-# Run the tests of the pages, in Chromium
+# Run the browser tests, in Chromium
 test-browser *args:
     cargo test --test api browser:: -- --include-ignored "$@"
 
-# Measure what it must reach; all, or `just bench registration mail start secrecy growth`. Best on an idle machine
+# Run the benchmarks: all, or some of registration mail start secrecy growth. Use an idle machine
 bench *args:
     cargo bench --locked -- "$@"
 
-# Look for mistakes, without changing anything
+# Check formatting and lints, without changing files
 lint:
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
@@ -56,7 +56,7 @@ lint:
 fmt:
     cargo fmt
 
-# Run what must hold before a change goes in
+# Run all checks that a change must pass
 ci:
     bash .ci/run
 
@@ -70,10 +70,10 @@ codes:
     ask PING >/dev/null
     if [[ -t 1 ]]; then clear=$'\e[H\e[J'; else clear=; fi
     while keys=$(ask --scan --pattern "$REDIS_PREFIX:code:*" 2>&1) && [[ $keys != *refused* ]]; do
-        shown=$(date +%T)$'  codes that live now; Ctrl-C ends\n'
+        shown=$(date +%T)$'  live codes; Ctrl-C ends\n'
         for key in $keys; do
             ttl=$(ask TTL "$key")
-            # Gone since it was listed.
+            # Skips a code that has expired since the scan.
             [[ $ttl -ge 0 ]] || continue
             fields=$(ask HGETALL "$key" | paste -d ' ' - - | sed 's/^/  /' | tr -d '\n')
             misses=$(ask HGET "${key/:code:/:tries:}" misses)
@@ -82,7 +82,7 @@ codes:
         printf '%s%s\n' "$clear" "$shown"
         sleep 1
     done
-    echo "Redis is gone."
+    echo "Redis has stopped."
 
 # Open psql on the database of `just dev`
 psql *args:
@@ -92,7 +92,7 @@ psql *args:
 redis-cli *args:
     @{{from_dev}}; exec redis-cli -u "$REDIS_URL" "$@"
 
-# Accept the OpenAPI document as it is now, and name what of it breaks clients of the committed one
+# Update docs/openapi.json, and list the changes that break clients of the committed version
 openapi:
     cargo run --quiet -- openapi > docs/openapi.json.new
     mv docs/openapi.json.new docs/openapi.json
@@ -102,26 +102,26 @@ openapi:
 clients *args:
     bash tests/clients/run "$@"
 
-# Let schemathesis try many examples, other ones each time
+# Run schemathesis with many examples and a random seed
 schemathesis examples="1000":
     EXAMPLES={{examples}} SEED=$RANDOM bash tests/clients/run schemathesis
 
-# Write the settings as they are now into README.md and .env.example
+# Update docs/settings.md and .env.example from the settings
 settings:
     UPDATE_SETTINGS=1 cargo test --quiet --lib settings
 
-# Accept the queries as they are now, checked by the database of `just dev`
+# Update .sqlx from the queries, with the database of `just dev`
 prepare:
     @{{from_dev}}; export DATABASE_URL; cargo sqlx migrate run --source sql --ignore-missing && cargo sqlx prepare -- --all-targets
 
-# Accept what the README's tour shows as it is now; takes a minute
+# Update the output of the README's tour; takes a minute
 readme:
     UPDATE_README=1 cargo test --test api readme::
 
-# Take the README's pictures, docs/demo.png and docs/inbox.png
+# Take the screenshots docs/demo.png and docs/inbox.png
 screenshots:
     bash docs/screenshots.sh
 
-# Draw architecture.png
+# Draw architecture.png from docs/architecture.dot
 diagram:
     dot -Tpng docs/architecture.dot -o architecture.png
