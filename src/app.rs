@@ -17,28 +17,26 @@ use tracing::{info, warn};
 use self::gauges::Gauges;
 use crate::accounts::Accounts;
 use crate::accounts::purge;
-use crate::accounts::register::ExistingAccount;
 use crate::config::Config;
-use crate::domain::pacing::Pacing;
 use crate::domain::policy::Policy;
 use crate::events::Relay;
 use crate::http::client_limits::ClientLimits;
 use crate::http::health::Health;
-use crate::http::openapi::{self, Document, Operator};
-use crate::http::routes::Edge;
+use crate::http::openapi::{Document, Operator};
+use crate::http::routes::ApiConfig;
 use crate::http::{routes, server};
 use crate::mail::circuit::Circuit;
 use crate::mail::provider::Provider;
 use crate::mail::worker::Worker;
-use crate::passwords::{HashCost, Hasher};
+use crate::passwords::Hasher;
 use crate::rng::Rng;
 use crate::store::postgres::outbox::Outbox;
 use crate::store::postgres::users::PgUsers;
-use crate::store::postgres::{MigrateError, Migration, Postgres, PostgresConfig, State};
-use crate::store::redis::codes::{CodeStorage, RedisCodes};
+use crate::store::postgres::{MigrateError, Migration, Postgres, State};
+use crate::store::redis::Redis;
+use crate::store::redis::codes::RedisCodes;
 use crate::store::redis::events::EventStream;
 use crate::store::redis::limits::RedisLimits;
-use crate::store::redis::{Redis, RedisConfig};
 
 /// Why the service did not start, or stopped by itself. One line each.
 #[derive(Debug, Error)]
@@ -112,7 +110,7 @@ impl App {
             stream: EventStream::new(redis.clone(), config.events_maxlen),
             source: public_url.to_string(),
         };
-        let edge = Edge {
+        let api_config = ApiConfig {
             operator: Operator { public_url: config.public_url, contact: config.contact },
             body_timeout: config.body_timeout,
             limits: ClientLimits(
@@ -131,7 +129,7 @@ impl App {
             config.existing_account,
         );
         let announcement = health.clone().announce();
-        let api_routes = routes::api(accounts, config.policy, health.clone(), rng.clone(), edge);
+        let api_routes = routes::api(accounts, config.policy, health.clone(), rng.clone(), api_config);
         let metrics = move || {
             let (gauges, metrics) = (gauges.clone(), Arc::clone(&metrics));
             async move {
@@ -232,22 +230,9 @@ fn tell_of_newer(migrations: &[Migration]) {
     gauge!("sixty_migrations_newer").set(newer.len() as f64);
 }
 
-/// The OpenAPI document of this version. Nothing is connected to; the pools that the types ask for stay empty.
-///
-/// # Panics
-/// Outside a Tokio runtime.
+/// The OpenAPI document of this version, with default settings. The types of the stores suffice: nothing connects to them.
 pub fn document() -> Document {
-    let nowhere = "fixed settings are valid";
-    let postgres = PostgresConfig { url: "postgres://-".into(), max_connections: 1, timeout: Duration::ZERO };
-    let redis =
-        RedisConfig { url: "redis://-".into(), max_connections: 1, timeout: Duration::ZERO, prefix: String::new() };
-    let users = PgUsers::new(Postgres::new(&postgres).expect(nowhere), Pacing::default());
-    let codes = RedisCodes::new(Redis::new(&redis).expect(nowhere), CodeStorage::Plain, Duration::ZERO);
-    let hasher = Hasher::start(HashCost::default(), 0, Duration::ZERO);
-    let (rng, queued) = (Rng::from_system(), Arc::new(Notify::new()));
-    let accounts = Accounts::new(Arc::new(users), Arc::new(codes), hasher, rng, queued, ExistingAccount::Hide);
-    let policy = Policy::default();
-    Document::of(&openapi::service(accounts, policy, ClientLimits(None)), &policy, &Operator::default())
+    Document::new::<PgUsers, RedisCodes>(&Policy::default(), &Operator::default())
 }
 
 /// What speaks to the outside. Nothing is connected to yet.

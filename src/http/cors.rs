@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Request, Response};
-use reqwest::Url;
 use thiserror::Error;
+use url::Url;
 
 /// The origins whose pages may.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +47,7 @@ impl CorsOrigins {
     }
 
     /// Lets the page read the answer. Without an origin it says to caches that the answer would differ for others.
-    pub fn share(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
+    pub fn add_headers(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
         if self.0.is_empty() {
             return;
         }

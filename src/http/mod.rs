@@ -3,16 +3,25 @@
 
 pub mod admin;
 pub mod auth;
+pub mod body_limit;
 pub mod client;
 pub mod client_limits;
 pub mod cors;
+pub mod docs_page;
+pub mod error_mapping;
 pub mod health;
-pub mod limits;
+pub mod middleware;
+pub mod not_me_page;
 pub mod openapi;
-pub mod pages;
+pub mod path;
 pub mod payload;
 pub mod problem;
+pub mod problem_page;
 pub mod problem_type;
+pub mod request_id;
+pub mod request_log;
+pub mod response_headers;
 pub mod routes;
 pub mod server;
+pub mod system_routes;
 pub mod users;

@@ -7,25 +7,30 @@
 mod contact;
 mod operations;
 mod schemas;
-mod system_routes;
 
+use std::collections::HashMap;
+use std::marker::PhantomData;
+
+use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
+use poem_openapi::registry::{MetaApi, MetaPath, Registry};
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
-use reqwest::Url;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use url::Url;
 
 pub use contact::Contact;
 
 use super::admin::AdminApi;
 use super::client_limits::ClientLimits;
-use super::routes::Path;
+use super::path::Path;
+use super::system_routes::{self, SystemOperation};
 use super::users::UsersApi;
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::domain::policy::Policy;
 
+const TITLE: &str = "Sixty";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What readers need to know before the first operation. Generators repeat it in every file, so it is short, and
 /// `docs/http.md` says the rest.
 const DESCRIPTION: &str = "Registers users: an e-mail address, a password, and a mailed code that lives for sixty seconds. Register, read the \
@@ -35,7 +40,10 @@ const DESCRIPTION: &str = "Registers users: an e-mail address, a password, and a
 /// The order in which people meet them; the framework's is the alphabet.
 const TAGS: [&str; 4] = ["Registration", "Account", "Administration", "Service"];
 
-/// The operations, over any stores: the real ones in the service, service where only the document is wanted.
+/// The operations below `/v1`. `U` and `C` are the stores.
+type ApiOperations<U, C> = (UsersApi<U, C>, AdminApi<U, C>);
+
+/// The endpoints of the operations below `/v1`.
 pub fn service<U: Users, C: Codes>(
     accounts: Accounts<U, C>,
     policy: Policy,
@@ -43,10 +51,41 @@ pub fn service<U: Users, C: Codes>(
 ) -> OpenApiService<impl OpenApi, ()> {
     let users = UsersApi::new(accounts.clone(), policy, limits.clone());
     let admin = AdminApi::new(accounts, policy, limits);
-    OpenApiService::new((users, admin), "Sixty", env!("CARGO_PKG_VERSION"))
-        .description(DESCRIPTION)
-        // An expression of SPDX, and the list that says what its names mean.
-        .license(LicenseObject::new(env!("CARGO_PKG_LICENSE")).url("https://spdx.org/licenses/"))
+    let operations: ApiOperations<U, C> = (users, admin);
+    OpenApiService::new(operations, TITLE, VERSION)
+}
+
+/// The paths below `/v1`, with their methods.
+pub fn api_paths<U: Users, C: Codes>() -> Vec<Path> {
+    let methods = |path: &MetaPath| path.operations.iter().map(|operation| operation.method.clone()).collect();
+    merged_paths::<ApiOperations<U, C>>().iter().map(|path| Path::new(&path.path, methods(path))).collect()
+}
+
+/// The paths of all APIs in `T`, each once. The framework lists a path again for every API that has operations on it.
+fn merged_paths<T: OpenApi>() -> Vec<MetaPath> {
+    let mut merged: Vec<MetaPath> = vec![];
+    for path in T::meta().into_iter().flat_map(|api| api.paths) {
+        match merged.iter_mut().find(|known| known.path == path.path) {
+            Some(known) => known.operations.extend(path.operations),
+            None => merged.push(path),
+        }
+    }
+    merged
+}
+
+/// Declares the operations of `T` but serves none, so no value of `T`, and no store, is needed.
+struct Declarations<T>(PhantomData<T>);
+
+impl<T: OpenApi> OpenApi for Declarations<T> {
+    fn meta() -> Vec<MetaApi> {
+        vec![MetaApi { paths: merged_paths::<T>() }]
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
 }
 
 /// Who runs the service, and where: what differs between two installations of one version.
@@ -57,70 +96,55 @@ pub struct Operator {
     pub contact: Option<Contact>,
 }
 
-#[derive(Deserialize)]
-struct Spec {
-    #[serde(deserialize_with = "merged")]
-    paths: Map<String, Value>,
-}
-
-/// The framework writes a path anew for each API that has operations on it; they belong together.
-fn merged<'de, D: Deserializer<'de>>(paths: D) -> Result<Map<String, Value>, D::Error> {
-    struct Merged;
-
-    impl<'de> Visitor<'de> for Merged {
-        type Value = Map<String, Value>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("paths")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut paths = Map::new();
-            while let Some((path, operations)) = map.next_entry::<String, Map<String, Value>>()? {
-                let path = paths.entry(path).or_insert_with(|| json!({}));
-                path.as_object_mut().expect("put there as one").extend(operations);
-            }
-            Ok(paths)
-        }
-    }
-
-    paths.deserialize_map(Merged)
-}
-
 /// The completed document.
 pub struct Document(Value);
 
 impl Document {
+    /// Builds the document from the types of the API and the table of system routes.
+    ///
     /// # Panics
-    /// When an operation's problems are not in the table: the document is made at the start, so no release does.
-    pub fn of<T: OpenApi>(service: &OpenApiService<T, ()>, policy: &Policy, operator: &Operator) -> Self {
-        let spec = service.spec();
-        let mut document: Value = serde_json::from_str(&spec).expect("the framework writes JSON");
-        let merged: Spec = serde_json::from_str(&spec).expect("there are paths");
+    /// If a part of the document has no entry in the tables of `operations.rs` or `schemas.rs`. The service builds the
+    /// document at start, and so do its tests.
+    pub fn new<U: Users, C: Codes>(policy: &Policy, operator: &Operator) -> Self {
+        let declarations = Declarations::<ApiOperations<U, C>>(PhantomData);
+        let service = OpenApiService::new(declarations, TITLE, VERSION)
+            .description(DESCRIPTION)
+            // An SPDX license expression, and the list that defines its identifiers.
+            .license(LicenseObject::new(env!("CARGO_PKG_LICENSE")).url("https://spdx.org/licenses/"));
+        let mut document: Value = serde_json::from_str(&service.spec()).expect("the framework writes JSON");
         document["info"]["contact"] = contact::object(operator.contact.as_ref());
         let url = operator.public_url.as_ref().map_or("/", |url| url.as_str());
-        document["servers"] = server(url);
-        document["paths"] = Value::Object(merged.paths);
-        let paths = document["paths"].as_object_mut().expect("there are paths");
-        paths.extend(system_routes::paths());
+        document["servers"] = servers(url);
+        let paths = document["paths"].as_object_mut().expect("the framework writes paths");
         for operation in paths.values_mut().flat_map(|path| path.as_object_mut().expect("a path item")).map(|(_, o)| o)
         {
-            operations::complete(operation);
+            operations::complete_api(operation);
         }
-        document["tags"].as_array_mut().expect("there are tags").push(system_routes::tag());
-        let order = |tag: &Value| TAGS.iter().position(|name| tag["name"] == *name).expect("every tag has its place");
-        document["tags"].as_array_mut().expect("there are tags").sort_by_key(order);
-        schemas::complete(document["components"]["schemas"].as_object_mut().expect("there are schemas"), policy);
+        for route in system_routes::table::<U, C>() {
+            let operations =
+                route.operations.into_iter().map(|SystemOperation { method, mut declaration, problems, .. }| {
+                    operations::complete_system(&mut declaration, problems);
+                    (method.as_str().to_lowercase(), declaration)
+                });
+            paths.insert(route.template.to_owned(), Value::Object(operations.collect()));
+        }
+        let tags = document["tags"].as_array_mut().expect("the framework writes tags");
+        tags.push(system_routes::tag());
+        tags.sort_by_key(|tag| TAGS.iter().position(|name| tag["name"] == *name).expect("TAGS lists every tag"));
+        let schemas = document["components"]["schemas"].as_object_mut().expect("the framework writes schemas");
+        schemas::complete(schemas, policy);
         unwrap_lines(&mut document);
         Self(document)
     }
 
-    /// For a page that stands beside the API: whatever name this machine was reached by, the operations are reached by it
-    /// too. A browser would not let the page ask another.
-    pub fn for_page(&self) -> Self {
+    /// The same document, whose server URL is a path without a host.
+    ///
+    /// For the page `/docs`: it sends requests to the host that it was loaded from. Its content security policy and the
+    /// browser's same-origin policy forbid other hosts.
+    pub fn with_relative_server(&self) -> Self {
         let mut document = self.0.clone();
         let url = document["servers"][0]["url"].as_str().and_then(|url| url.parse::<Url>().ok());
-        document["servers"] = server(url.as_ref().map_or("/", Url::path));
+        document["servers"] = servers(url.as_ref().map_or("/", Url::path));
         Self(document)
     }
 
@@ -131,20 +155,10 @@ impl Document {
     pub fn yaml(&self) -> String {
         serde_yaml::to_string(&self.0).expect("a JSON value is YAML")
     }
-
-    /// The paths with their methods.
-    pub fn paths(&self) -> Vec<Path> {
-        let paths = self.0["paths"].as_object().expect("there are paths");
-        let methods = |item: &Value| {
-            let names = item.as_object().expect("a path item").keys();
-            names.filter_map(|name| name.to_uppercase().parse::<Method>().ok()).collect()
-        };
-        paths.iter().map(|(path, item)| Path::new(path, methods(item))).collect()
-    }
 }
 
 /// Paths begin with a slash, so a server's URL ends without one, unless it is nothing else.
-fn server(url: &str) -> Value {
+fn servers(url: &str) -> Value {
     let bare = url.trim_end_matches('/');
     json!([{ "url": if bare.is_empty() { "/" } else { bare } }])
 }
@@ -180,8 +194,8 @@ mod tests {
 
     #[test]
     fn a_server_is_named_without_the_slash_that_paths_begin_with() {
-        assert_eq!(server("https://example.com/"), json!([{ "url": "https://example.com" }]));
-        assert_eq!(server("https://example.com/sixty/"), json!([{ "url": "https://example.com/sixty" }]));
-        assert_eq!(server("/"), json!([{ "url": "/" }]));
+        assert_eq!(servers("https://example.com/"), json!([{ "url": "https://example.com" }]));
+        assert_eq!(servers("https://example.com/sixty/"), json!([{ "url": "https://example.com/sixty" }]));
+        assert_eq!(servers("/"), json!([{ "url": "/" }]));
     }
 }

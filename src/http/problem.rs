@@ -1,6 +1,6 @@
 //! Every error of the API is a problem (RFC 9457); `kind.rs` lists the kinds.
 //!
-//! What the client may read is said here; what only the log may say is logged here, once, with the request's id.
+//! A problem holds only what the client may read; `error_mapping.rs` logs the rest.
 
 use std::time::Duration;
 
@@ -10,15 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::problem_type::ProblemType;
-use crate::accounts::activate::ActivateError;
-use crate::accounts::authenticate::AuthenticateError;
-use crate::accounts::change_password::ChangePasswordError;
-use crate::accounts::delete::DeleteError;
-use crate::accounts::ports::{NoCode, StoreError};
-use crate::accounts::register::RegisterError;
-use crate::accounts::resend::ResendError;
-use crate::accounts::update::UpdateError;
-use crate::passwords::Overloaded;
+use crate::accounts::ports::NoCode;
 
 pub const MEDIA_TYPE: &str = "application/problem+json";
 /// RFC 7617: the realm, and that credentials are UTF-8.
@@ -90,7 +82,7 @@ impl Problem {
         Self::new(ProblemType::Internal, "The error was logged under the id in X-Request-Id.")
     }
 
-    fn account_disabled() -> Self {
+    pub fn account_disabled() -> Self {
         Self::new(ProblemType::AccountDisabled, "An operator has closed this account.")
     }
 
@@ -102,23 +94,23 @@ impl Problem {
         Self::new(ProblemType::UserNotFound, "No user has this id.")
     }
 
-    fn last_admin() -> Self {
+    pub fn last_admin() -> Self {
         Self::new(ProblemType::LastAdmin, "This is the only active admin; nothing was changed.")
     }
 
-    fn email_taken() -> Self {
+    pub fn email_taken() -> Self {
         Self::new(ProblemType::EmailTaken, "This address belongs to an account; nothing was changed.")
     }
 
-    fn already_active() -> Self {
+    pub fn already_active() -> Self {
         Self::new(ProblemType::AlreadyActive, "The account was activated before; no code is needed.")
     }
 
-    fn not_active() -> Self {
+    pub fn not_active() -> Self {
         Self::new(ProblemType::NotActive, "This registration is still pending; its code activates it.")
     }
 
-    fn too_many_codes(left: Duration) -> Self {
+    pub fn too_many_codes(left: Duration) -> Self {
         let detail = format!("The next code for this address can be asked for in {} s.", whole_seconds(left));
         Self { retry_after: Some(left), ..Self::new(ProblemType::TooManyCodes, detail) }
     }
@@ -133,7 +125,7 @@ impl Problem {
         self.kind.status().is_server_error()
     }
 
-    fn incorrect_code(remaining: u8) -> Self {
+    pub fn incorrect_code(remaining: u8) -> Self {
         let pointer = FieldError {
             at: Place::Pointer("/code".to_owned()),
             detail: "is not the code of the latest mail".to_owned(),
@@ -150,7 +142,7 @@ impl Problem {
         }
     }
 
-    fn no_code(why: NoCode) -> Self {
+    pub fn no_code(why: NoCode) -> Self {
         Self::new(
             ProblemType::CodeExpired,
             match why {
@@ -162,7 +154,7 @@ impl Problem {
     }
 
     /// What was registered under these credentials was replaced by a later registration.
-    fn replaced() -> Self {
+    pub fn replaced() -> Self {
         Self::new(ProblemType::CodeExpired, "The code was replaced: the address was registered again in the meantime.")
     }
 
@@ -262,106 +254,6 @@ impl IntoResponse for Problem {
 impl From<Problem> for poem::Error {
     fn from(problem: Problem) -> Self {
         Self::from_response(problem.into_response())
-    }
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable { store, .. } => {
-                tracing::warn!(%error, "a request could not be served");
-                Self::unavailable(format!("{store} does not answer."), Duration::from_secs(1))
-            }
-            StoreError::Broken { .. } => {
-                tracing::error!(%error, "a request failed");
-                Self::internal()
-            }
-        }
-    }
-}
-
-impl From<Overloaded> for Problem {
-    fn from(Overloaded { retry_after }: Overloaded) -> Self {
-        Self::unavailable("More passwords are waiting to be hashed than can be in good time.", retry_after)
-    }
-}
-
-impl From<RegisterError> for Problem {
-    fn from(error: RegisterError) -> Self {
-        match error {
-            RegisterError::Taken => Self::email_taken(),
-            RegisterError::TooSoon { left } => Self::too_many_codes(left),
-            RegisterError::Overloaded(error) => error.into(),
-            RegisterError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<ResendError> for Problem {
-    fn from(error: ResendError) -> Self {
-        match error {
-            ResendError::AlreadyActive => Self::already_active(),
-            ResendError::TooSoon { left } => Self::too_many_codes(left),
-            // The row is gone, and with it the right to ask for its codes.
-            ResendError::Gone => Self::unauthenticated(),
-            ResendError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<AuthenticateError> for Problem {
-    fn from(error: AuthenticateError) -> Self {
-        match error {
-            AuthenticateError::WrongCredentials => Self::unauthenticated(),
-            AuthenticateError::Disabled => Self::account_disabled(),
-            AuthenticateError::Overloaded(error) => error.into(),
-            AuthenticateError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<DeleteError> for Problem {
-    fn from(error: DeleteError) -> Self {
-        match error {
-            DeleteError::Disabled => Self::account_disabled(),
-            DeleteError::LastAdmin => Self::last_admin(),
-            DeleteError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<ChangePasswordError> for Problem {
-    fn from(error: ChangePasswordError) -> Self {
-        match error {
-            ChangePasswordError::NotActive => Self::not_active(),
-            ChangePasswordError::Disabled => Self::account_disabled(),
-            ChangePasswordError::Changed => Self::unauthenticated(),
-            ChangePasswordError::Overloaded(error) => error.into(),
-            ChangePasswordError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<UpdateError> for Problem {
-    fn from(error: UpdateError) -> Self {
-        match error {
-            UpdateError::NotFound => Self::user_not_found(),
-            UpdateError::NotActive => Self::not_active(),
-            UpdateError::LastAdmin => Self::last_admin(),
-            UpdateError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<ActivateError> for Problem {
-    fn from(error: ActivateError) -> Self {
-        match error {
-            ActivateError::AlreadyActive => Self::already_active(),
-            ActivateError::NoCode(why) => Self::no_code(why),
-            ActivateError::Gone => Self::replaced(),
-            ActivateError::Incorrect { remaining } => Self::incorrect_code(remaining),
-            ActivateError::Store(error) => error.into(),
-        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use reqwest::Url;
 use serde_json::{Value, json};
 use thiserror::Error;
+use url::Url;
 
 use crate::domain::email::Email;
 

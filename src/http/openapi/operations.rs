@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::admin;
-use super::super::problem::{CHALLENGE, MEDIA_TYPE, Problem};
-use super::super::problem_type::ProblemType;
 use super::schemas::{self, EMAIL_FORMAT};
-use super::system_routes;
 use crate::domain::email;
+use crate::http::admin;
+use crate::http::problem::{CHALLENGE, MEDIA_TYPE, Problem};
+use crate::http::problem_type::ProblemType;
 
 /// What any operation that takes a body can answer, besides its own.
 const BODY: [ProblemType; 4] = [
@@ -25,8 +24,8 @@ const ANY: [ProblemType; 2] = [ProblemType::Internal, ProblemType::Unavailable];
 const NO_BODY: [ProblemType; 2] = [ProblemType::MalformedRequest, ProblemType::PayloadTooLarge];
 
 /// The operations that are counted by client network, and what their answers may say of it.
-const LIMITED: [&str; 4] = ["registerUser", "activateUser", "resendCode", "changePassword"];
-const RATE_LIMIT: [(&str, &str, &str); 2] = [
+const RATE_LIMITED: [&str; 4] = ["registerUser", "activateUser", "resendCode", "changePassword"];
+const RATE_LIMIT_HEADERS: [(&str, &str, &str); 2] = [
     (
         "RateLimit-Policy",
         "What the client's network may do (draft-ietf-httpapi-ratelimit-headers): a quota q for a window of w seconds, \
@@ -73,66 +72,75 @@ fn problems(operation_id: &str) -> Vec<ProblemType> {
         "deleteUser" => {
             &[&NO_BODY, &AUTH, &ANY, &[ProblemType::Forbidden, ProblemType::UserNotFound, ProblemType::LastAdmin]]
         }
-        "getProblem" => &[&NO_BODY, &[ProblemType::NotFound]],
-        "getReadiness" => &[&NO_BODY, &[ProblemType::Unavailable]],
-        other if system_routes::OPERATIONS.contains(&other) => &[&NO_BODY],
         other => unreachable!("the problems of {other} are not in the table"),
     };
     groups.iter().copied().flatten().copied().collect()
 }
 
-pub fn complete(operation: &mut Value) {
+/// Completes an operation below `/v1`, which the framework has declared.
+pub fn complete_api(operation: &mut Value) {
     let id = operation["operationId"].as_str().expect("every operation has an id").to_owned();
-    if operation.get("description").is_none() {
-        operation["description"] = operation["summary"].clone();
-    }
-    if operation.get("security").is_none() {
-        // Said aloud: without it, readers cannot tell a public operation from a forgotten one.
-        operation["security"] = json!([]);
-    }
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         let name = parameter["name"].as_str().expect("every parameter has a name");
         let (schema, example) = parameter_schema(name);
         (parameter["schema"], parameter["example"]) = (schema, example);
     }
     if let Some(body) = operation.pointer_mut("/requestBody/content/application~1json") {
-        let reference = body["schema"]["$ref"].as_str().expect("bodies have a schema of their own");
+        let reference = body["schema"]["$ref"].as_str().expect("request bodies have named schemas");
         let name = reference.rsplit('/').next().expect("a reference has a last segment");
         body["example"] = schemas::request_example(name);
     }
     let responses = operation["responses"].as_object_mut().expect("every operation has responses");
     for response in responses.values_mut() {
-        if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
-            *headers = std::mem::take(headers).into_iter().map(|(name, header)| (title_case(&name), header)).collect();
-            for header in headers.values_mut().filter_map(Value::as_object_mut) {
-                header.remove("deprecated");
-                header.insert("example".to_owned(), json!("/v1/users/me"));
-                header.insert("schema".to_owned(), json!({ "type": "string", "format": "uri-reference" }));
-            }
-        }
-        if let Some(media) = response.pointer_mut("/content/application~1json")
-            && media.get("example").is_none()
-        {
+        if let Some(media) = response.pointer_mut("/content/application~1json") {
             media["example"] = schemas::response_example(&id);
         }
     }
-    for (_, name, description, asked, parameter, value) in LINKS.iter().filter(|link| link.0 == id) {
+    for (_, name, description, target, parameter, value) in LINKS.iter().filter(|link| link.0 == id) {
         responses["200"]["links"][*name] =
-            json!({ "description": description, "operationId": asked, "parameters": { *parameter: value } });
+            json!({ "description": description, "operationId": target, "parameters": { *parameter: value } });
     }
-    let mut kinds = problems(&id);
-    kinds.sort_by_key(|kind| kind.status());
-    for group in kinds.chunk_by(|a, b| a.status() == b.status()) {
-        responses.insert(group[0].status().as_str().to_owned(), problem_response(group));
-    }
-    for response in responses.values_mut() {
-        if LIMITED.contains(&&*id) {
-            for (name, description, example) in RATE_LIMIT {
+    complete(operation, problems(&id));
+    if RATE_LIMITED.contains(&&*id) {
+        for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+            for (name, description, example) in RATE_LIMIT_HEADERS {
                 response["headers"][name] =
                     json!({ "description": description, "schema": { "type": "string" }, "example": example });
             }
         }
-        let description = "Names this request in the service's log; the client's own X-Request-Id, if it sent one.";
+    }
+}
+
+/// Completes an operation of the system routes.
+pub fn complete_system(operation: &mut Value, problems: &[ProblemType]) {
+    complete(operation, [&NO_BODY, problems].concat());
+}
+
+/// Adds what all operations declare: a description, the security requirement, the problems, and `X-Request-Id`.
+fn complete(operation: &mut Value, mut problems: Vec<ProblemType>) {
+    if operation.get("description").is_none() {
+        operation["description"] = operation["summary"].clone();
+    }
+    if operation.get("security").is_none() {
+        // An empty list is explicit: this operation is public. An absent one looks like an oversight.
+        operation["security"] = json!([]);
+    }
+    let responses = operation["responses"].as_object_mut().expect("every operation has responses");
+    for headers in responses.values_mut().filter_map(|response| response.get_mut("headers")?.as_object_mut()) {
+        *headers = std::mem::take(headers).into_iter().map(|(name, header)| (title_case(&name), header)).collect();
+        for header in headers.values_mut().filter_map(Value::as_object_mut) {
+            header.remove("deprecated");
+            header.insert("example".to_owned(), json!("/v1/users/me"));
+            header.insert("schema".to_owned(), json!({ "type": "string", "format": "uri-reference" }));
+        }
+    }
+    problems.sort_by_key(|problem_type| problem_type.status());
+    for same_status in problems.chunk_by(|a, b| a.status() == b.status()) {
+        responses.insert(same_status[0].status().as_str().to_owned(), problem_response(same_status));
+    }
+    for response in responses.values_mut() {
+        let description =
+            "The id of this request in the service's log: the client's own X-Request-Id, if it sent a valid one.";
         let schema = json!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$" });
         response["headers"]["X-Request-Id"] = always(description, schema, "7f3b2f0e-0c1e-4a52-9d37-0d6b0a1c2e4f");
     }
@@ -155,8 +163,6 @@ fn parameter_schema(name: &str) -> (Value, Value) {
             (schema, json!(50))
         }
         "cursor" => (json!({ "type": "string" }), json!(schemas::CURSOR)),
-        "name" => (json!({ "type": "string", "enum": ProblemType::ALL.map(ProblemType::name) }), json!("code-expired")),
-        "token" => (json!({ "type": "string", "pattern": "^[a-p]{32}$" }), json!(schemas::TOKEN)),
         other => unreachable!("the parameter {other} has no schema"),
     }
 }

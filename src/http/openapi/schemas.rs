@@ -2,8 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::problem::Problem;
-use super::super::problem_type::ProblemType;
 use crate::domain::email;
 use crate::domain::policy::Policy;
 
@@ -14,7 +12,6 @@ const NO_CONTROLS: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 
 pub const USER_ID: &str = "01a1fb31-109f-7fd3-a969-470eb5982bb2";
 pub const CURSOR: &str = "AAZgs_vKEAEBofsxEJ9_06lpRw61mCuy";
-pub const TOKEN: &str = "abcdefghijklmnopabcdefghijklmnop";
 
 pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
     for name in ["RegisterUser", "ChangePassword"] {
@@ -165,10 +162,6 @@ pub fn response_example(operation_id: &str) -> Value {
         "updateUser" => user("disabled"),
         "resendCode" => json!({ "retry_after": 120 }),
         "listUsers" => json!({ "items": [user("pending")], "next_cursor": CURSOR }),
-        "getLiveness" => json!({ "status": "live" }),
-        "getReadiness" => json!({ "status": "ready" }),
-        "getProblem" => Problem::description(ProblemType::CodeExpired),
-        "getOpenapiJson" => json!({ "openapi": "3.0.0" }),
         other => unreachable!("the answer of {other} has no example"),
     }
 }

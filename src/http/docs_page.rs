@@ -1,0 +1,100 @@
+//! `/docs`: Swagger UI with this service's OpenAPI document, in one HTML page that loads nothing from other hosts.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use poem::Response;
+use poem::http::header;
+use poem_openapi::OpenApiService;
+use sha2::{Digest as _, Sha256};
+
+use super::response_headers::PAGE_POLICY;
+
+/// The rendered page and its content security policy.
+pub struct DocsPage {
+    html: Bytes,
+    policy: String,
+}
+
+impl DocsPage {
+    /// Renders the page for an OpenAPI document in JSON.
+    ///
+    /// The framework renders Swagger UI only with its own document. So this renders the page of an API without
+    /// operations, and replaces that API's document.
+    ///
+    /// # Panics
+    /// If the framework's page does not contain each replaced text exactly once. The page is rendered at start, so a
+    /// new version of the framework fails there instead of showing another document.
+    pub fn new(document: &str) -> Self {
+        let empty = OpenApiService::new((), "", "");
+        let mut html = format!("<!doctype html>{}", empty.swagger_ui_html());
+        for (old, new) in [
+            (&*format!("let spec = {};", empty.spec()), &*format!("let spec = {document};")),
+            (r#"<html charset="UTF-8">"#, r#"<html lang="en">"#),
+            ("<title>Swagger UI</title>", TITLE),
+        ] {
+            html = replace_once(&html, old, new);
+        }
+        // Only the page's own inline scripts may run, and they may send requests to this service only.
+        let policy = format!("{PAGE_POLICY}; script-src{}; connect-src 'self'; img-src data:", script_hashes(&html));
+        Self { html: html.into(), policy }
+    }
+
+    pub fn response(&self) -> Response {
+        Response::builder()
+            .content_type("text/html; charset=utf-8")
+            .header(header::CONTENT_SECURITY_POLICY, &self.policy)
+            .body(self.html.clone())
+    }
+}
+
+/// The title, and styles for narrow screens: columns are placed below each other.
+const TITLE: &str = r#"<title>Sixty API</title><meta name="viewport" content="width=device-width">
+        <style>@media (max-width: 40rem) {
+            .swagger-ui h3.opblock-tag { flex-wrap: wrap; }
+            .swagger-ui h3.opblock-tag small { order: 1; flex: 1 0 100%; padding: 0; }
+            .swagger-ui h3.opblock-tag a { flex: 1; }
+            .swagger-ui .opblock-summary-path-description-wrapper { flex-direction: column; align-items: start; gap: 0; }
+            .swagger-ui .responses-inner { overflow-x: auto; }
+            .swagger-ui table.responses-table .response-col_links { display: none; }
+        }</style>"#;
+
+fn replace_once(html: &str, old: &str, new: &str) -> String {
+    match html.matches(old).count() {
+        1 => html.replacen(old, new, 1),
+        count => panic!("the framework's Swagger UI page must contain `{old}` once, but contains it {count} times"),
+    }
+}
+
+/// The CSP source expressions (`'sha256-…'`) of all inline scripts in a page.
+fn script_hashes(mut html: &str) -> String {
+    let mut sources = String::new();
+    while let Some((_, rest)) = html.split_once("<script") {
+        let Some((script, rest)) = rest.split_once('>').and_then(|(_, rest)| rest.split_once("</script")) else {
+            break;
+        };
+        sources += &format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(script)));
+        html = rest;
+    }
+    sources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_embeds_the_given_document_and_no_other() {
+        let document = r#"{ "openapi": "3.0.0", "info": { "title": "c4n4ry" } }"#;
+        let html = String::from_utf8(DocsPage::new(document).html.into()).unwrap();
+        assert!(html.contains(&format!("let spec = {document};")));
+        assert_eq!(html.matches("let spec =").count(), 1);
+        assert!(html.contains("spec: spec,"), "Swagger UI shows the embedded document");
+    }
+
+    #[test]
+    #[should_panic(expected = "must contain `old` once, but contains it 0 times")]
+    fn a_changed_framework_page_is_an_error() {
+        replace_once("<html></html>", "old", "new");
+    }
+}

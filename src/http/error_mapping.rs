@@ -1,0 +1,149 @@
+//! Maps errors to problems: the use cases' errors, the stores' errors, and the framework's own.
+//!
+//! A server error is logged here, once; the log line carries the request id of its span.
+
+use std::time::Duration;
+
+use poem::error::ParsePathError;
+use poem::http::StatusCode;
+use poem::{IntoResponse, Response};
+
+use super::path::Path;
+use super::problem::Problem;
+use super::problem_type::ProblemType;
+use crate::accounts::activate::ActivateError;
+use crate::accounts::authenticate::AuthenticateError;
+use crate::accounts::change_password::ChangePasswordError;
+use crate::accounts::delete::DeleteError;
+use crate::accounts::ports::StoreError;
+use crate::accounts::register::RegisterError;
+use crate::accounts::resend::ResendError;
+use crate::accounts::update::UpdateError;
+use crate::passwords::Overloaded;
+
+/// Returns the response to an error: a problem as it is, an error of the framework as the problem that it means.
+///
+/// `path` is the path template that the request matched, if any.
+pub fn response_to(error: poem::Error, path: Option<&Path>) -> Response {
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    let problem = match (error.status(), path) {
+        // A path segment that is not UTF-8 cannot be the id of a user.
+        (StatusCode::BAD_REQUEST, Some(path)) if error.is::<ParsePathError>() && path.template().ends_with("{id}") => {
+            Problem::user_not_found()
+        }
+        (StatusCode::METHOD_NOT_ALLOWED, Some(path)) => Problem::method_not_allowed(path.allow()),
+        (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, _) => {
+            Problem::new(ProblemType::NotFound, "There is nothing at this path.")
+        }
+        (status, _) if status.is_client_error() => {
+            Problem::new(ProblemType::MalformedRequest, "The request cannot be read.")
+        }
+        _ => {
+            tracing::error!(%error, "the request failed; the response is 500");
+            Problem::internal()
+        }
+    };
+    problem.into_response()
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { store, .. } => {
+                tracing::warn!(%error, "a store is unavailable; the response is 503");
+                Self::unavailable(format!("{store} does not answer."), Duration::from_secs(1))
+            }
+            StoreError::Broken { .. } => {
+                tracing::error!(%error, "a store returned invalid data; the response is 500");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<Overloaded> for Problem {
+    fn from(Overloaded { retry_after }: Overloaded) -> Self {
+        Self::unavailable("More passwords are waiting to be hashed than can be in good time.", retry_after)
+    }
+}
+
+impl From<RegisterError> for Problem {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::Taken => Self::email_taken(),
+            RegisterError::TooSoon { left } => Self::too_many_codes(left),
+            RegisterError::Overloaded(error) => error.into(),
+            RegisterError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResendError> for Problem {
+    fn from(error: ResendError) -> Self {
+        match error {
+            ResendError::AlreadyActive => Self::already_active(),
+            ResendError::TooSoon { left } => Self::too_many_codes(left),
+            // The credentials belonged to a registration that no longer exists.
+            ResendError::Gone => Self::unauthenticated(),
+            ResendError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AuthenticateError> for Problem {
+    fn from(error: AuthenticateError) -> Self {
+        match error {
+            AuthenticateError::WrongCredentials => Self::unauthenticated(),
+            AuthenticateError::Disabled => Self::account_disabled(),
+            AuthenticateError::Overloaded(error) => error.into(),
+            AuthenticateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeleteError> for Problem {
+    fn from(error: DeleteError) -> Self {
+        match error {
+            DeleteError::Disabled => Self::account_disabled(),
+            DeleteError::LastAdmin => Self::last_admin(),
+            DeleteError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangePasswordError> for Problem {
+    fn from(error: ChangePasswordError) -> Self {
+        match error {
+            ChangePasswordError::NotActive => Self::not_active(),
+            ChangePasswordError::Disabled => Self::account_disabled(),
+            ChangePasswordError::Changed => Self::unauthenticated(),
+            ChangePasswordError::Overloaded(error) => error.into(),
+            ChangePasswordError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<UpdateError> for Problem {
+    fn from(error: UpdateError) -> Self {
+        match error {
+            UpdateError::NotFound => Self::user_not_found(),
+            UpdateError::NotActive => Self::not_active(),
+            UpdateError::LastAdmin => Self::last_admin(),
+            UpdateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ActivateError> for Problem {
+    fn from(error: ActivateError) -> Self {
+        match error {
+            ActivateError::AlreadyActive => Self::already_active(),
+            ActivateError::NoCode(why) => Self::no_code(why),
+            ActivateError::Gone => Self::replaced(),
+            ActivateError::Incorrect { remaining } => Self::incorrect_code(remaining),
+            ActivateError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The steps around every endpoint: request id, log line and metrics, CORS, error mapping, panic handling, body limit.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use poem::http::Method;
+use poem::middleware::CatchPanic;
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
+use tracing::{Instrument as _, info_span};
+
+use super::cors::CorsOrigins;
+use super::path::Path;
+use super::problem::Problem;
+use super::request_id::RequestIds;
+use super::{body_limit, cors, error_mapping, request_log, response_headers};
+use crate::rng::Rng;
+
+/// Wraps an endpoint in all steps. `paths` must list every path that the endpoint serves.
+pub fn wrap(
+    endpoint: impl Endpoint<Output: IntoResponse> + 'static,
+    paths: Vec<Path>,
+    rng: Rng,
+    body_timeout: Duration,
+    cors: CorsOrigins,
+) -> impl Endpoint<Output = Response> + 'static {
+    request_log::register_metrics(&paths);
+    let paths: Arc<[Path]> = paths.into();
+    // The panic hook logs the panic's message; the response does not contain it.
+    let catch_panic = CatchPanic::new().with_handler(|_| Problem::internal());
+    endpoint
+        .with(catch_panic)
+        .around(move |endpoint, request| body_limit::read_body(endpoint, request, body_timeout))
+        .around(move |endpoint, request| handle(endpoint, request, Arc::clone(&paths), rng.clone(), cors.clone()))
+        .map_to_response()
+}
+
+/// Handles one request. Every error becomes a problem, so the result is always `Ok`.
+async fn handle<E: Endpoint<Output: IntoResponse>>(
+    endpoint: Arc<E>,
+    request: Request,
+    paths: Arc<[Path]>,
+    rng: Rng,
+    cors: CorsOrigins,
+) -> poem::Result<Response> {
+    let start = Instant::now();
+    let RequestIds { trace, request_id } = RequestIds::of(&request, &rng);
+    let method = request_log::method_label(request.method());
+    let path = paths.iter().find(|path| path.matches(request.uri().path()));
+    let route = request_log::route_label(path);
+    let is_api = request.uri().path().starts_with("/v1/");
+    let allowed_origin = cors.allowed(&request).filter(|_| is_api);
+    let span = info_span!("request", request_id, trace_id = trace.id(), method, route);
+    let mut response = async {
+        let response = match path {
+            Some(path) if allowed_origin.is_some() && cors::is_preflight(&request) => cors::preflight(path.allow()),
+            Some(path) if request.method() == Method::OPTIONS => path.options(),
+            _ => trace
+                .scope(endpoint.call(request))
+                .await
+                .map_or_else(|error| error_mapping::response_to(error, path), IntoResponse::into_response),
+        };
+        request_log::record(method, path, response.status(), start.elapsed());
+        response
+    }
+    .instrument(span)
+    .await;
+    let headers = response.headers_mut();
+    response_headers::add(headers, &request_id, path, is_api);
+    if is_api {
+        cors.add_headers(allowed_origin, headers);
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::Route;
+    use poem::endpoint::make_sync;
+    use poem::get;
+    use poem::http::StatusCode;
+
+    use super::super::request_id::REQUEST_ID;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_an_internal_problem() {
+        fn panicking(_: Request) -> Response {
+            panic!("c4n4ry")
+        }
+        let (rng, body_timeout) = (Rng::seeded(60), Duration::from_secs(10));
+        let routes = Route::new().at("/", get(make_sync(panicking)));
+        let paths = vec![Path::new("/", vec![Method::GET])];
+        let endpoint = wrap(routes, paths, rng, body_timeout, CorsOrigins::default());
+        let response = endpoint.get_response(Request::default()).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.content_type(), Some(crate::http::problem::MEDIA_TYPE));
+        assert!(response.header(REQUEST_ID).is_some());
+        let body = response.into_body().into_string().await.unwrap();
+        assert!(body.contains("/problems/internal") && !body.contains("c4n4ry"), "{body}");
+    }
+}
