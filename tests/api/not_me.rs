@@ -10,6 +10,7 @@ use crate::support::{self, Answer, PASSWORD, Service};
 
 const ADA: &str = "ada@example.com";
 
+/// Requests the link and checks that the response is not cached and that the browser sends no referrer.
 async fn request_link(service: &Service, method: Method, link: &str) -> Response {
     let response = service.http.request(method, link).send().await.unwrap();
     assert_eq!(response.headers()["cache-control"], "no-store");
@@ -26,6 +27,7 @@ async fn read_page(response: Response) -> (u16, String) {
     (status, headline.split_once("</h1>").unwrap().0.to_owned())
 }
 
+/// Sends the form of the page, as the button does. Returns the status and the headline of the next page.
 async fn press_button(service: &Service, link: &str) -> (u16, String) {
     read_page(request_link(service, Method::POST, link).await).await
 }
@@ -40,8 +42,8 @@ fn expired_page() -> (u16, String) {
     (410, "This link works no more".to_owned())
 }
 
-/// Returns how many short codes were granted to the only address.
-async fn short_code_grants(service: &Service) -> i32 {
+/// Returns the number of short codes that were granted to the only address in the database.
+async fn count_short_code_grants(service: &Service) -> i32 {
     let count = "SELECT cardinality(short_granted_at) FROM addresses";
     sqlx::query_scalar(count).fetch_one(&service.db).await.unwrap()
 }
@@ -74,7 +76,7 @@ async fn the_button_deletes_the_registration_and_the_owner_can_register_at_once(
     assert_eq!(service.register(ADA, "the owner's password").await.status, 201);
     let wait = service.register(ADA, "the owner's password").await.body["retry_after"].as_u64().unwrap();
     assert!((110..=120).contains(&wait), "{wait}");
-    assert_eq!(short_code_grants(&service).await, 2);
+    assert_eq!(count_short_code_grants(&service).await, 2);
 
     // The used link does not delete the owner's new registration.
     assert_eq!(press_button(&service, &link).await, expired_page());
@@ -83,7 +85,7 @@ async fn the_button_deletes_the_registration_and_the_owner_can_register_at_once(
 }
 
 #[tokio::test]
-async fn the_link_never_deletes_an_account_only_a_later_registration_of_its_address() {
+async fn a_link_deletes_a_registration_of_an_accounts_address_but_not_the_account() {
     let service = Service::start().await;
     let account = service.register_pending(ADA).await;
     let accounts_link = service.wait_for_not_me_link(ADA, 1).await;

@@ -41,7 +41,7 @@ impl ServeProcess {
     }
 
     /// Waits for a log line that starts with `message`, in the named span of the trace.
-    async fn line(&mut self, span: &str, trace_id: &str, message: &str) -> Value {
+    async fn wait_for_log_line(&mut self, span: &str, trace_id: &str, message: &str) -> Value {
         self.running
             .until(&format!("{message:?} in {trace_id}"), async |running| {
                 let log = running.stderr();
@@ -61,7 +61,7 @@ impl ServeProcess {
     }
 
     /// Waits for the `n`-th mail and returns the `traceparent` header of the newest mail request.
-    async fn traceparent(&self, n: usize) -> String {
+    async fn wait_for_traceparent(&self, n: usize) -> String {
         self.service.wait_for_mail(ADA, n).await;
         let newest = &self.service.mails(ADA).await[0];
         self.service.mail_json(newest).await["Traceparent"].as_str().unwrap().to_owned()
@@ -84,11 +84,11 @@ async fn a_mail_has_the_trace_id_of_the_request_that_queued_it() {
     let answer = request.header("X-Request-Id", "ada-1").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::CREATED);
     assert_eq!(answer.headers()["x-request-id"], "ada-1");
-    let line = process.line("request", TRACE_ID, "POST /v1/users 201").await;
+    let line = process.wait_for_log_line("request", TRACE_ID, "POST /v1/users 201").await;
     assert_eq!((&line["span"]["request_id"], &line["status"]), (&json!("ada-1"), &json!(201)));
     assert!(line["ms"].is_u64() && line["span"]["route"] == "/v1/users" && line["span"]["method"] == "POST", "{line}");
-    process.line("mail", TRACE_ID, accepted).await;
-    let sent = process.traceparent(1).await;
+    process.wait_for_log_line("mail", TRACE_ID, accepted).await;
+    let sent = process.wait_for_traceparent(1).await;
     assert!(sent.starts_with(&format!("00-{TRACE_ID}-")) && sent.ends_with("-01"), "{sent}");
     assert!(
         !sent.contains("b7ad6b7169203331"),
@@ -101,20 +101,20 @@ async fn a_mail_has_the_trace_id_of_the_request_that_queued_it() {
     let answer = request.basic_auth(ADA, Some(PASSWORD)).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
     let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
-    process.line("request", &id, "POST /v1/users/me/verification-code 202").await;
-    process.line("mail", &id, accepted).await;
-    let sent = process.traceparent(2).await;
+    process.wait_for_log_line("request", &id, "POST /v1/users/me/verification-code 202").await;
+    process.wait_for_log_line("mail", &id, accepted).await;
+    let sent = process.wait_for_traceparent(2).await;
     assert!(sent.starts_with(&format!("00-{id}-")), "{sent}");
 
     let code = process.service.wait_for_code(ADA, 2).await;
     let activated = process.service.activate(ADA, PASSWORD, &code).await;
     assert_eq!(activated.status, 200);
-    let sent = process.traceparent(3).await;
+    let sent = process.wait_for_traceparent(3).await;
     assert!(sent.starts_with(&format!("00-{}-", activated.header("x-request-id"))), "{sent}");
     let request = process.service.request(Method::PUT, "/v1/users/me/password").basic_auth(ADA, Some(PASSWORD));
     let request = request.json(&json!({ "password": "another horse battery" })).header("traceparent", TRACEPARENT);
     assert_eq!(request.send().await.unwrap().status(), StatusCode::NO_CONTENT);
-    let sent = process.traceparent(4).await;
+    let sent = process.wait_for_traceparent(4).await;
     assert!(sent.starts_with(&format!("00-{TRACE_ID}-")), "{sent}");
 }
 
@@ -126,7 +126,7 @@ async fn a_mail_queued_without_a_traceparent_starts_a_new_trace() {
     process.service.wait_for_mail_attempt().await;
     sqlx::query("UPDATE outbox SET traceparent = NULL").execute(&process.service.db).await.unwrap();
     process.service.set_mail_faults(json!({})).await;
-    assert_eq!(process.traceparent(1).await.len(), TRACEPARENT.len());
+    assert_eq!(process.wait_for_traceparent(1).await.len(), TRACEPARENT.len());
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn invalid_request_ids_and_traceparents_are_replaced() {
         let answer = process.service.request(Method::GET, "/openapi.json").headers(headers).send().await.unwrap();
         let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
         assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
-        let line = process.line("request", &id, "GET /openapi.json 200").await;
+        let line = process.wait_for_log_line("request", &id, "GET /openapi.json 200").await;
         assert_eq!(line["span"]["request_id"], id.as_str());
     }
     // The service ignores a repeated `traceparent` and keeps a request id of 128 characters.

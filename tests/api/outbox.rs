@@ -36,8 +36,8 @@ async fn a_code_that_may_have_been_mailed_is_not_revoked() {
         async || -> i32 { sqlx::query_scalar("SELECT attempts FROM outbox").fetch_one(&service.db).await.unwrap() };
     service.set_mail_faults(json!({ "fail_rate": 1, "status": 503 })).await;
     let before = attempts().await;
-    // The first of these two attempts may have begun under the old faults; the second has not. A lease of NULL means
-    // that the worker has recorded the result of the latest attempt.
+    // The current attempt may have begun under the old faults, so the test waits for two more attempts. A lease of NULL
+    // means that the worker has recorded the result of the latest attempt.
     eventually("two refused attempts", async || {
         let recorded = "SELECT lease IS NULL FROM outbox";
         let recorded: bool = sqlx::query_scalar(recorded).fetch_one(&service.db).await.unwrap();
@@ -68,12 +68,12 @@ async fn a_mail_of_unknown_kind_is_left_for_the_release_that_queued_it() {
     let ada = service.register_active(ADA).await;
     service.wait_for_empty_outbox().await;
     sqlx::raw_sql("ALTER TABLE outbox DROP CONSTRAINT outbox_kind_check").execute(&service.db).await.unwrap();
-    let queue = "INSERT INTO outbox (user_id, kind, nonce, digits) SELECT $1::uuid, unnest($2::text[]), $3, 4";
-    let kinds = ["of_tomorrow", "password_changed"];
-    sqlx::query(queue).bind(&ada).bind(kinds).bind([0_u8; 16]).execute(&service.db).await.unwrap();
+    let insert = "INSERT INTO outbox (user_id, kind, nonce, digits) SELECT $1::uuid, unnest($2::text[]), $3, 4";
+    let kinds = ["unknown_kind", "password_changed"];
+    sqlx::query(insert).bind(&ada).bind(kinds).bind([0_u8; 16]).execute(&service.db).await.unwrap();
     eventually("the mail of known kind to be sent", async || (service.outbox_len().await == 1).then_some(())).await;
     let left: (String, i32) = sqlx::query_as("SELECT kind, attempts FROM outbox").fetch_one(&service.db).await.unwrap();
-    assert_eq!(left, ("of_tomorrow".to_owned(), 0));
+    assert_eq!(left, ("unknown_kind".to_owned(), 0));
     // The backlog does not count the mail of unknown kind, so no alert fires.
     let config = PostgresConfig {
         url: service.database_url.as_str().into(),
@@ -93,7 +93,7 @@ async fn a_mail_older_than_mail_give_up_is_given_up() {
     assert!(service.mails(ADA).await.is_empty());
 }
 
-/// No process ran for longer than `MAIL_GIVE_UP`, so the mail had no chance within its time.
+/// All processes were down for longer than `MAIL_GIVE_UP`. The mail still gets an attempt.
 #[tokio::test]
 async fn a_mail_older_than_mail_give_up_is_tried_if_no_worker_ran_meanwhile() {
     let service = Service::start().await;
@@ -177,7 +177,7 @@ async fn an_activation_deletes_the_unfinished_code_mail() {
 }
 
 /// The wait before the next grant starts at the grant; the lifetime of the code starts when the provider accepts the
-/// mail. So the worker starts the wait anew at the acceptance. Otherwise, with a slow provider, another registration
+/// mail. So the worker restarts the wait at the acceptance. Otherwise, with a slow provider, another registration
 /// could replace a valid code. This holds whether the acceptance arrives or is lost.
 #[tokio::test]
 async fn a_valid_code_is_not_replaced_after_a_slow_acceptance() {

@@ -21,7 +21,7 @@ impl Service {
     }
 
     /// Returns the number of "password changed" mails to the address.
-    async fn password_changed_mails(&self, email: &str) -> usize {
+    async fn count_password_changed_mails(&self, email: &str) -> usize {
         let mails = self.mails(email).await;
         mails.iter().filter(|mail| mail["Subject"] == "Your Sixty password was changed").count()
     }
@@ -39,8 +39,10 @@ async fn the_new_password_replaces_the_old_one_and_the_owner_gets_a_mail() {
     assert_eq!(service.me(ADA, PASSWORD).await.outcome(), (401, "unauthenticated"));
     assert_eq!(service.me(ADA, "caf\u{e9} noir 9").await.body["status"], "active");
 
-    eventually("the mail about the change", async || (service.password_changed_mails(ADA).await == 1).then_some(()))
-        .await;
+    eventually("the mail about the change", async || {
+        (service.count_password_changed_mails(ADA).await == 1).then_some(())
+    })
+    .await;
     let newest = service.mails(ADA).await[0].clone();
     let text = service.mail_text(&newest).await;
     assert!(text.starts_with("Your password was changed\n") && !text.contains("noir"), "{text}");
@@ -68,7 +70,7 @@ async fn the_password_policy_of_registrations_applies_to_changes() {
         assert_eq!(Answer::of(request).await.outcome(), (422, "invalid-field"), "{body}");
     }
     assert_eq!(service.me("ada.lovelace@engine.example", PASSWORD).await.status, 200);
-    assert_eq!(service.password_changed_mails("ada.lovelace@engine.example").await, 0);
+    assert_eq!(service.count_password_changed_mails("ada.lovelace@engine.example").await, 0);
 }
 
 #[tokio::test]
@@ -84,7 +86,7 @@ async fn only_an_active_account_can_change_its_password() {
     assert_eq!(service.change_password(ADA, PASSWORD, NEW).await.outcome(), (403, "account-disabled"));
     assert_eq!(service.change_password(ADA, "wrong password", NEW).await.outcome(), (401, "unauthenticated"));
     service.wait_for_empty_outbox().await;
-    assert_eq!(service.password_changed_mails(ADA).await, 0);
+    assert_eq!(service.count_password_changed_mails(ADA).await, 0);
 }
 
 #[tokio::test]
@@ -135,5 +137,5 @@ async fn two_changes_while_the_provider_fails_send_one_mail() {
     assert_eq!(service.outbox_len().await, 1);
     service.set_mail_faults(json!({})).await;
     service.wait_for_empty_outbox().await;
-    assert_eq!(service.password_changed_mails(ADA).await, 1);
+    assert_eq!(service.count_password_changed_mails(ADA).await, 1);
 }

@@ -23,7 +23,7 @@ const CANARY: &str = "c4n4ry";
 /// Marks submitted codes, which consist of digits.
 const CODE_CANARY: &str = "7391847261";
 
-fn client() -> Client {
+fn http_client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
@@ -94,7 +94,7 @@ fn admin_canary_requests(http: &Client, api: &str, id: &str) -> Vec<RequestBuild
 }
 
 /// Starts `sixty serve` as a process that logs at level `trace`. Returns the process and the URL of its API.
-async fn serve(database_url: &str, redis_url: &str, mail_url: &str) -> (Running, String) {
+async fn start_serve(database_url: &str, redis_url: &str, mail_url: &str) -> (Running, String) {
     let mut serve = sixty(&["serve", "--log-level=trace"]);
     serve.env("DATABASE_URL", database_url).env("REDIS_URL", redis_url).env("MAIL_URL", mail_url);
     serve
@@ -133,9 +133,9 @@ async fn no_log_line_metric_or_error_repeats_submitted_values() {
         ),
     ];
     for (n, (database_url, redis_url, mail_url)) in cases.into_iter().enumerate() {
-        let (mut running, api) = serve(&database_url, &redis_url, &mail_url).await;
+        let (mut running, api) = start_serve(&database_url, &redis_url, &mail_url).await;
         let has_database = n < 3;
-        let http = client();
+        let http = http_client();
         if has_database {
             eventually("the migrations", async || {
                 let ready = Answer::of(http.get(format!("{api}/readyz"))).await;
@@ -188,7 +188,7 @@ async fn no_log_line_metric_or_error_repeats_submitted_values() {
         let deletion =
             http.delete(format!("{api}/v1/users/me")).json(&json!(CANARY)).basic_auth(&email, Some(&password));
         assert_eq!(Answer::of(deletion).await.status, if has_database { 204 } else { 503 });
-        let metrics = client().get(format!("{}/metrics", running.ops())).send().await.unwrap();
+        let metrics = http_client().get(format!("{}/metrics", running.ops())).send().await.unwrap();
         let metrics = metrics.text().await.unwrap();
         assert!(metrics.contains("sixty_registrations_total"));
         assert!(running.end(Signal::SIGTERM).await.success());
@@ -204,7 +204,7 @@ async fn no_log_line_metric_or_error_repeats_submitted_values() {
 }
 
 /// Returns all rows of all tables in PostgreSQL as JSON text.
-async fn dump_of_postgresql(service: &Service) -> String {
+async fn dump_postgresql(service: &Service) -> String {
     let tables: Vec<String> = sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
         .fetch_all(&service.db)
         .await
@@ -219,7 +219,7 @@ async fn dump_of_postgresql(service: &Service) -> String {
 }
 
 /// Returns all keys of the service in Redis with their values as text.
-async fn dump_of_redis(service: &Service) -> String {
+async fn dump_redis(service: &Service) -> String {
     let mut dump = String::new();
     for key in service.redis::<Vec<String>>(&["KEYS", &format!("{}:*", service.prefix)]).await {
         let redis_type: String = service.redis(&["TYPE", &key]).await;
@@ -264,11 +264,11 @@ async fn a_dump_of_the_stores_reveals_no_code_without_the_code_secret() {
         let id: Uuid = service.register_pending("ada@example.com").await.parse().unwrap();
         let code = service.wait_for_code("ada@example.com", 1).await;
         let redis = eventually("the code in Redis", async || {
-            let dump = dump_of_redis(&service).await;
+            let dump = dump_redis(&service).await;
             dump.contains(&service.redis_key("code", &id.to_string())).then_some(dump)
         })
         .await;
-        let postgresql = dump_of_postgresql(&service).await;
+        let postgresql = dump_postgresql(&service).await;
         let grants: Vec<(Vec<u8>, Vec<u8>, Uuid)> = sqlx::query_as(
             "SELECT nonce, salt, idempotency_key FROM outbox JOIN users ON users.id = user_id JOIN addresses USING (address)",
         )
