@@ -16,7 +16,7 @@ use thiserror::Error;
 
 pub use settings::*;
 
-use crate::accounts::register::ExistingAccount;
+use crate::accounts::ExistingAccount;
 use crate::domain::code::{CodeLength, CodeSecret};
 use crate::domain::email::Email;
 use crate::domain::pacing::Pacing;

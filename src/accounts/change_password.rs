@@ -1,39 +1,29 @@
-//! Changing one's password: of the account whose old password was checked, if it is still that.
-
-use thiserror::Error;
+//! Change the password of an account, if its old password is still the one that was checked.
 
 use super::Accounts;
-use super::ports::{Codes, StoreError, StoredUser, Users};
+use super::errors::ChangePasswordError;
+use super::ports::{Codes, StoredUser, Users};
 use crate::domain::password::Password;
 use crate::domain::user::Status;
-use crate::passwords::Overloaded;
-
-#[derive(Debug, Error)]
-pub enum ChangePasswordError {
-    #[error("the user is not active")]
-    NotActive,
-    /// An operator has closed the account since its credentials were checked.
-    #[error("the account is disabled")]
-    Disabled,
-    /// The account has another password since its credentials were checked, or is gone.
-    #[error("the password is no longer the one that was checked")]
-    Changed,
-    #[error(transparent)]
-    Overloaded(#[from] Overloaded),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
+use crate::telemetry::trace::TraceContext;
 
 impl<U: Users, C: Codes> Accounts<U, C> {
-    /// Gives an authenticated account another password, and its owner a mail that says so. A pending registration beside
-    /// it keeps its own: the params, which the two share, stays as it is.
-    pub async fn change_password(&self, row: &StoredUser, new: Password) -> Result<(), ChangePasswordError> {
+    /// Changes the password of an authenticated account and queues a mail that informs its owner.
+    ///
+    /// A pending registration of the same address keeps its password. Both rows share their hash parameters, so the new
+    /// hash uses the old parameters.
+    pub async fn change_password(
+        &self,
+        row: &StoredUser,
+        new: Password,
+        trace: Option<TraceContext>,
+    ) -> Result<(), ChangePasswordError> {
         if row.user.status != Status::Active {
             return Err(ChangePasswordError::NotActive);
         }
         let new = self.hasher.hash(new, row.hash.params).await?;
-        // By the old hash: of two changes at once one is later, and its old password is no longer right.
-        if self.users.change_password(row.user.id, &row.hash, &new).await? {
+        // The store compares the old hash. So of two simultaneous changes the second fails.
+        if self.users.change_password(row.user.id, &row.hash, &new, trace).await? {
             self.mail_queued.notify_one();
             return Ok(());
         }

@@ -1,45 +1,27 @@
-//! Deleting oneself, the row whose credentials were checked and no other; and deleting anybody, as an operator.
-
-use thiserror::Error;
+//! Delete a user: a user deletes the row whose credentials were checked; an operator deletes any user.
 
 use super::Accounts;
-use super::ports::{Codes, DeletedBy, Deletion, StoreError, Users};
+use super::errors::DeleteError;
+use super::ports::{Codes, DeletedBy, Users};
 use crate::domain::user::{User, UserId};
 
-#[derive(Debug, Error)]
-pub enum DeleteError {
-    /// An operator has closed the account since its credentials were checked.
-    #[error("the account is disabled")]
-    Disabled,
-    #[error("no active admin would be left")]
-    LastAdmin,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl<U: Users, C: Codes> Accounts<U, C> {
-    /// Deletes an authenticated user for good. What its address was granted stays known, or deleting and registering
-    /// again would shorten a wait.
+    /// Deletes an authenticated user for good. A row that is already gone is a success.
+    ///
+    /// The grants of the address stay. Otherwise deleting and registering again would shorten the wait.
     pub async fn delete(&self, user: &User) -> Result<(), DeleteError> {
-        match self.users.delete(user.id, DeletedBy::Oneself).await? {
-            // A row that is gone already is what was asked for.
-            Deletion::Deleted | Deletion::NotFound => {}
-            Deletion::Disabled => return Err(DeleteError::Disabled),
-            Deletion::LastAdmin => return Err(DeleteError::LastAdmin),
+        match self.users.delete(user.id, DeletedBy::User).await {
+            Ok(()) | Err(DeleteError::NotFound) => {}
+            Err(error) => return Err(error),
         }
-        self.forget_code(user.id).await;
+        self.discard_code(user.id).await;
         Ok(())
     }
 
-    /// Deletes any user for good, pending and disabled ones too. `false`: there is none of this id.
-    pub async fn remove(&self, id: UserId) -> Result<bool, DeleteError> {
-        match self.users.delete(id, DeletedBy::Operator).await? {
-            Deletion::Deleted => {}
-            Deletion::NotFound => return Ok(false),
-            Deletion::Disabled => return Err(DeleteError::Disabled),
-            Deletion::LastAdmin => return Err(DeleteError::LastAdmin),
-        }
-        self.forget_code(id).await;
-        Ok(true)
+    /// Deletes any user for good, also a pending or disabled one.
+    pub async fn delete_as_operator(&self, id: UserId) -> Result<(), DeleteError> {
+        self.users.delete(id, DeletedBy::Operator).await?;
+        self.discard_code(id).await;
+        Ok(())
     }
 }

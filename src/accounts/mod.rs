@@ -1,9 +1,10 @@
-//! The product: a file a use case, written against two ports and the hasher.
+//! The use cases, one file each. They use two ports ([`ports`]) and the password hasher, and nothing else.
 
 pub mod activate;
 pub mod authenticate;
 pub mod change_password;
 pub mod delete;
+pub mod errors;
 pub mod list;
 pub mod ports;
 pub mod purge;
@@ -22,15 +23,23 @@ use crate::domain::user::UserId;
 use crate::passwords::Hasher;
 use crate::rng::Rng;
 use ports::{Codes, Users};
-use register::ExistingAccount;
 
-/// The use cases' common ground. Cheap to clone.
+/// What a registration reveals about an existing account of the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExistingAccount {
+    /// Nothing: the response is the same as for a new address, and the owner gets a mail.
+    Hide,
+    /// The registration fails with [`RegisterError::Taken`](errors::RegisterError::Taken).
+    Reveal,
+}
+
+/// The use cases and what they share. Cloning is cheap.
 pub struct Accounts<U, C> {
-    pub(crate) users: Arc<U>,
+    users: Arc<U>,
     codes: Arc<C>,
     hasher: Hasher,
     rng: Rng,
-    /// Wakes this process's mail worker; others find the row by polling.
+    /// Wakes the mail worker of this process. The workers of other processes find queued mails by polling.
     mail_queued: Arc<Notify>,
     existing_account: ExistingAccount,
 }
@@ -47,11 +56,11 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         Self { users, codes, hasher, rng, mail_queued, existing_account }
     }
 
-    /// Drops the code of a user who needs none any more. If it cannot be dropped it expires by itself, and until then
-    /// there is nobody whom it activates.
-    async fn forget_code(&self, user: UserId) {
+    /// Discards the code of a user who needs no code any more. A failure is harmless: the code expires, and until then it
+    /// can activate no row.
+    async fn discard_code(&self, user: UserId) {
         if let Err(error) = self.codes.discard(user).await {
-            tracing::warn!(%error, user.id = %user, "a code was not discarded; it expires by itself");
+            tracing::warn!(%error, user.id = %user, "cannot discard a code that is no longer needed; the code will expire");
         }
     }
 }

@@ -1,140 +1,120 @@
-//! What the use cases need of the stores. The real ones are in `store/`, their service in `memory.rs`; both pass
-//! `contract.rs`.
+//! What the use cases need from the stores. The real stores are in `store/`, the fakes in `testing/fakes/`; both pass the
+//! contract tests in `testing/contract/`.
 
 use std::future::Future;
 use std::time::Duration;
 
-use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::domain::code::{Code, CodeLength, Grant, Nonce};
+pub use super::errors::StoreError;
+use super::errors::{DeleteError, NoCodeReason, RegisterError, ResendError, UpdateError};
+use crate::domain::code::{Code, Grant, Nonce};
 use crate::domain::email::{Address, Email};
 use crate::domain::not_me::NotMeHash;
 use crate::domain::user::{Role, Status, User, UserId};
 use crate::passwords::{HashParams, PasswordHash};
+use crate::telemetry::trace::TraceContext;
 
-/// The store could not be asked, or its answer made no sense. That something is not there is no error.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// It does not answer now; the same call may succeed later. Whether a change was made is unknown.
-    #[error("{store} is unavailable: {reason}")]
-    Unavailable { store: &'static str, reason: String },
-    /// A defect here or in the store's content.
-    #[error("{store} answered what cannot be: {reason}")]
-    Broken { store: &'static str, reason: String },
-}
-
-/// A registration to be written: the pending user, its grant and the mail, in one transaction.
+/// A registration to be written: the pending user, its grant and its queued mail, in one transaction.
 #[derive(Debug)]
 pub struct NewUser<'a> {
     pub id: UserId,
     pub email: &'a Email,
     pub hash: &'a PasswordHash,
+    /// The nonce from which the code of the queued mail is derived.
     pub nonce: Nonce,
+    /// The trace of the request. The queued mail continues it.
+    pub trace: Option<TraceContext>,
 }
 
-/// What is known of an address before anything is asked of it.
+/// The stored state of an address, read before a password is hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressState {
-    /// The params that all rows of the address share; none if it was never granted anything.
+    /// The salt and cost that all rows of the address share; `None` for an address that was never registered.
     pub params: Option<HashParams>,
-    /// How long until the next grant, if not now.
+    /// Time left until the next code mail is allowed; `None` if it is allowed now.
     pub wait: Option<Duration>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub enum Registration {
-    Registered(User),
-    /// The address was granted a mail too short a time ago. Nothing has changed.
-    TooSoon {
-        left: Duration,
-    },
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub enum Regrant {
-    /// A mail is queued; the next is granted after `wait`.
-    Granted { wait: Duration },
-    /// Nothing has changed.
-    TooSoon { left: Duration },
-    /// The row is no longer there or no longer pending. Nothing has changed.
-    NotPending,
-}
-
-/// A user with what it authenticates by.
+/// A user with its password hash.
 #[derive(Debug, Clone)]
 pub struct StoredUser {
     pub user: User,
     pub hash: PasswordHash,
 }
 
-/// Which users a list holds.
+/// Selects the users of a list. A field that is `None` selects all.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct UserFilter {
     pub status: Option<Status>,
     pub address: Option<Address>,
 }
 
-/// A place in a list, which is newest first: what comes after it is older.
+/// Position in a list of users, for cursor pagination. The list is ordered newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     pub created_at: OffsetDateTime,
     pub id: UserId,
 }
 
-/// What an operator changes of an account; what is `None` stays.
+impl Cursor {
+    /// Returns the position of this user.
+    pub fn at(user: &User) -> Self {
+        Self { created_at: user.created_at, id: user.id }
+    }
+}
+
+/// An operator's change to an account. A field that is `None` is not changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct AccountChange {
     pub disabled: Option<bool>,
     pub role: Option<Role>,
 }
 
-/// But for the first, nothing has changed.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Update {
-    Updated(User),
-    NotFound,
-    /// It is pending: only its owner can activate it, and until then it is nobody.
-    NotActive,
-    /// No active admin would be left.
-    LastAdmin,
+impl AccountChange {
+    /// Whether an active admin would stop being one.
+    pub fn removes_admin(&self) -> bool {
+        self.disabled == Some(true) || self.role == Some(Role::User)
+    }
 }
 
+/// Who asks for a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeletedBy {
-    Oneself,
+    User,
     Operator,
 }
 
-/// But for the first, nothing has changed.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Deletion {
-    Deleted,
-    NotFound,
-    /// Nobody gets rid of that by registering again.
-    Disabled,
-    /// No active admin would be left.
-    LastAdmin,
-}
-
-/// PostgreSQL's part: who is there, and who was granted what. Time is the store's.
+/// The store of users, addresses and queued mails: PostgreSQL. The store's own clock decides about time.
 pub trait Users: Send + Sync + 'static {
+    /// Returns the hash parameters and the wait of an address.
     fn address_state(&self, address: &Address) -> impl Future<Output = Result<AddressState, StoreError>> + Send;
 
-    /// Grants the address a mail and replaces its pending row, whole or not at all. Accounts are neither read nor
-    /// touched. A hash that was not made by the address's params, if it has one, is not
-    /// written: somebody else was registering it at the same time.
-    fn register(&self, new: &NewUser<'_>) -> impl Future<Output = Result<Registration, StoreError>> + Send;
+    /// Grants the address a code mail, replaces its pending row and queues the mail, in one transaction. Accounts are
+    /// neither read nor changed.
+    ///
+    /// # Errors
+    /// [`RegisterError::TooSoon`] inside the wait. Also if the hash was not made with the parameters of the address:
+    /// then another request registered the address at the same time.
+    fn register(&self, new: &NewUser<'_>) -> impl Future<Output = Result<User, RegisterError>> + Send;
 
-    /// Grants another mail for a pending row; it takes the place of one that was not sent yet.
-    fn grant_again(&self, id: UserId, nonce: Nonce) -> impl Future<Output = Result<Regrant, StoreError>> + Send;
+    /// Queues another code mail for a pending row. It replaces a code mail that was not sent yet. Returns the wait until
+    /// the next code mail is allowed.
+    fn resend(
+        &self,
+        id: UserId,
+        nonce: Nonce,
+        trace: Option<TraceContext>,
+    ) -> impl Future<Output = Result<Duration, ResendError>> + Send;
 
-    /// All rows of an address: at most one account and one pending.
+    /// Returns all rows of an address: at most one account and one pending registration.
     fn find_by_address(&self, address: &Address) -> impl Future<Output = Result<Vec<StoredUser>, StoreError>> + Send;
 
-    /// Replaces an account's hash by one of another cost, and the address's cost with it, so that its next rows share it.
-    /// `false`, and nothing has changed: the hash is no longer `old` (the password was changed meanwhile), or a pending row
-    /// shadows the account, whose hash cannot be made anew without its password.
+    /// Replaces an account's hash by a hash of the same password at another cost. Changes the cost of the address too, so
+    /// that later rows share it.
+    ///
+    /// Returns `false` if nothing was changed: the hash is no longer `old`, or the address has a pending registration.
+    /// That row's hash cannot be computed without its password.
     fn rehash(
         &self,
         id: UserId,
@@ -142,102 +122,97 @@ pub trait Users: Send + Sync + 'static {
         new: &PasswordHash,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Replaces an active account's hash by that of another password, made by the same params, and queues a mail that tells
-    /// its owner. `false`, and nothing has changed: the hash is no longer `old`, or the account is not active.
+    /// Replaces an active account's hash by the hash of another password, made with the same parameters. Queues a mail
+    /// that informs the owner.
+    ///
+    /// Returns `false` if nothing was changed: the hash is no longer `old`, or the account is not active.
     fn change_password(
         &self,
         id: UserId,
         old: &PasswordHash,
         new: &PasswordHash,
+        trace: Option<TraceContext>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     fn find(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
-    /// KeyedSemaphore this very row from pending to active, and puts a mail that says so in the place of one that was not sent yet.
-    /// `None`: the row is gone, no longer pending, or its address has got an account otherwise.
-    fn activate(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+    /// Makes exactly this pending row an active account. Replaces its unsent code mail by a mail that informs the owner.
+    ///
+    /// Returns `None` if the row is gone, is no longer pending, or its address has another account.
+    fn activate(
+        &self,
+        id: UserId,
+        trace: Option<TraceContext>,
+    ) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
-    /// At most so many users, the newest first, from the cursor on.
+    /// Returns at most `limit` users after the cursor, newest first.
     fn list(
         &self,
-        filter: &Filter,
+        filter: &UserFilter,
         after: Option<Cursor>,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<User>, StoreError>> + Send;
 
-    /// Changes this very account, unless that leaves no active admin: of two admins who demote each other at once, one
-    /// stays.
-    fn update(&self, id: UserId, change: Change) -> impl Future<Output = Result<Update, StoreError>> + Send;
+    /// Changes this account, unless no active admin would be left. If two admins demote each other at the same time, one
+    /// stays admin.
+    fn update(&self, id: UserId, change: AccountChange) -> impl Future<Output = Result<User, UpdateError>> + Send;
 
-    /// Deletes this very row, unless that leaves no active admin; a disabled one only for an operator. Mails that were not
-    /// sent yet go with it; what its address was granted stays.
-    fn delete(&self, id: UserId, by: DeletedBy) -> impl Future<Output = Result<Deletion, StoreError>> + Send;
+    /// Deletes this row and its unsent mails, unless no active admin would be left. Only an operator deletes a disabled
+    /// account. The grants of the address stay.
+    fn delete(&self, id: UserId, by: DeletedBy) -> impl Future<Output = Result<(), DeleteError>> + Send;
 
-    /// Deletes the registration of a link that still works, if it is still pending, and ends its address's wait, in one
-    /// transaction. The next wait doubles all the same, and no short code is given back. `None`: nothing has changed.
+    /// Deletes the pending registration of a "this was not me" link that has not expired, and ends the wait of its
+    /// address, in one transaction. The next wait is still doubled, and the short code still counts.
+    ///
+    /// Returns `None` if nothing was changed.
     fn report_not_me(&self, link: &NotMeHash) -> impl Future<Output = Result<Option<UserId>, StoreError>> + Send;
 
-    /// Deletes pending rows whose address was granted nothing for so long, and links that work no more. What addresses
-    /// were granted stays. Returns how many rows.
+    /// Deletes pending rows whose address was granted no code mail for `pending_ttl`, and expired links. The grants of the
+    /// addresses stay. Returns the number of deleted rows.
     fn purge(&self, pending_ttl: Duration) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
-/// What a queued mail's code is made of, for who looks into a store: the contract, and the service.
+/// Result of [`Codes::put`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GrantedCode {
-    pub grant: Grant,
-    pub nonce: Nonce,
-    pub length: CodeLength,
+pub enum PutOutcome {
+    /// The code is live, and its lifetime starts now.
+    Live,
+    /// A later grant's code was stored before. This grant's code stays invalid.
+    Superseded,
+    /// Wrong guesses or [`Codes::discard`] invalidated this grant's code for good.
+    Invalidated,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Put {
-    /// The code is live, its minute begins now.
-    Armed,
-    /// A later grant was put before; this one is dead.
-    Overtaken,
-    /// This grant was destroyed by wrong guesses, or used; it stays so.
-    Spent,
-}
-
+/// Result of [`Codes::redeem`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redeemed {
     Match,
-    Miss {
-        /// Guesses left. At 0 the code was destroyed by this one.
+    WrongGuess {
+        /// Guesses left. At 0 this guess destroyed the code.
         remaining: u8,
     },
-    NoCode(NoCode),
+    NoCode(NoCodeReason),
 }
 
-/// Why there is no live code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoCode {
-    /// None was mailed lately, or its mail could not be sent yet.
-    NotMailed,
-    /// It was mailed; its minute is over.
-    Expired,
-    /// It was destroyed by wrong guesses.
-    Destroyed,
-}
-
-/// Redis's part: the codes that live now. Expiry is the store's.
+/// The store of live codes: Redis. The store's own clock decides about expiry.
 pub trait Codes: Send + Sync + 'static {
-    /// Makes the grant's code the user's live one and starts its minute anew; misses already counted stay. `None` puts
-    /// a decoy, which counts misses like a code and matches none.
+    /// Makes the grant's code the live code of the user and restarts its lifetime. Wrong guesses already counted for the
+    /// grant stay counted. With `None` it stores a decoy, which counts wrong guesses like a code and matches no guess.
     fn put(
         &self,
         user: UserId,
         grant: Grant,
         code: Option<&Code>,
-    ) -> impl Future<Output = Result<Put, StoreError>> + Send;
+    ) -> impl Future<Output = Result<PutOutcome, StoreError>> + Send;
 
-    /// Takes the grant's code back until it is put again, because its mail was not sent. Misses stay.
+    /// Makes the grant's code invalid until the next [`Codes::put`], because its mail was not sent. Wrong guesses stay
+    /// counted.
     fn withdraw(&self, user: UserId, grant: Grant) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Compares and counts in one step. A match changes nothing: PostgreSQL decides what it is worth.
+    /// Compares the guess with the live code and counts a wrong guess, in one atomic step. A match changes nothing: the
+    /// activation in PostgreSQL decides.
     fn redeem(&self, user: UserId, code: &Code) -> impl Future<Output = Result<Redeemed, StoreError>> + Send;
 
-    /// Ends the user's code for good: no retry of its mail brings it back.
+    /// Invalidates the user's code for good: a retry of its mail does not make it live again.
     fn discard(&self, user: UserId) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

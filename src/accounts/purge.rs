@@ -1,4 +1,4 @@
-//! Forgetting registrations that nobody activated.
+//! Background task that deletes registrations that were never activated.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use tracing::{info, warn};
 
 use super::ports::Users;
 
-/// Purges until told to stop. Several processes may do so at once.
+/// Purges periodically until `stop` is cancelled. Several processes may run this at the same time.
 pub async fn run<U: Users>(users: Arc<U>, pending_ttl: Duration, stop: CancellationToken) {
-    // Often enough that nothing lives much longer than it should, and seldom enough to cost nothing.
+    // A row outlives `pending_ttl` by at most 1/24 of it (at least one second), or one hour if that is less.
     let pause = (pending_ttl / 24).clamp(Duration::from_secs(1), Duration::from_secs(60 * 60));
-    let purge_for_ever = async {
+    let purge_repeatedly = async {
         let mut reachable = true;
         loop {
             match users.purge(pending_ttl).await {
                 Ok(purged) => {
                     reachable = true;
                     if purged > 0 {
-                        info!(purged, "registrations that nobody activated were deleted");
+                        info!(purged, "deleted registrations that were not activated in time");
                         counter!("sixty_purged_total").increment(purged);
                     }
                 }
                 Err(error) if reachable => {
-                    warn!(%error, "old registrations cannot be deleted; trying on");
+                    warn!(%error, "cannot delete expired registrations; will keep trying");
                     reachable = false;
                 }
                 Err(_) => {}
@@ -33,9 +33,9 @@ pub async fn run<U: Users>(users: Arc<U>, pending_ttl: Duration, stop: Cancellat
             tokio::time::sleep(pause).await;
         }
     };
-    // Nothing is lost by stopping in the middle: what is left is deleted the next time.
+    // Cancelling a purge loses nothing: the next purge deletes the remaining rows.
     tokio::select! {
         () = stop.cancelled() => {}
-        () = purge_for_ever => {}
+        () = purge_repeatedly => {}
     }
 }

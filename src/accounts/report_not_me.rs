@@ -1,4 +1,4 @@
-//! "This was not me": the owner of an address ends a registration that somebody else began.
+//! "This was not me": the owner of an address deletes a registration that somebody else made.
 
 use metrics::counter;
 
@@ -7,13 +7,14 @@ use super::ports::{Codes, StoreError, Users};
 use crate::domain::not_me::NotMeToken;
 
 impl<U: Users, C: Codes> Accounts<U, C> {
-    /// Deletes the pending registration whose mail carried this link, and lets its address be registered again at once.
-    /// `false`: the link works no more, and nothing has changed. No account is ever touched.
+    /// Deletes the pending registration whose mail contained this link. Its address can be registered again at once.
+    ///
+    /// Returns `false` if the link was used, has expired or is unknown; nothing was changed. Accounts are never deleted.
     pub async fn report_not_me(&self, token: &NotMeToken) -> Result<bool, StoreError> {
         let Some(user) = self.users.report_not_me(&token.hash()).await? else {
             return Ok(false);
         };
-        self.forget_code(user).await;
+        self.discard_code(user).await;
         counter!("sixty_disowned_total").increment(1);
         Ok(true)
     }

@@ -1,44 +1,29 @@
-//! Asking for another code, for a registration that is still pending.
+//! Queue another code mail for a pending registration.
 
 use std::time::Duration;
 
 use metrics::counter;
-use thiserror::Error;
 
 use super::Accounts;
-use super::ports::{Codes, Regrant, StoreError, Users};
+use super::errors::ResendError;
+use super::ports::{Codes, Users};
 use crate::domain::user::{Status, User};
-
-#[derive(Debug, Error)]
-pub enum ResendError {
-    #[error("the user is active already")]
-    AlreadyActive,
-    #[error("the address was granted a code too short a time ago")]
-    TooSoon { left: Duration },
-    /// The registration was replaced since its credentials were checked.
-    #[error("the registration is gone")]
-    Gone,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
+use crate::telemetry::trace::TraceContext;
 
 impl<U: Users, C: Codes> Accounts<U, C> {
-    /// Queues a new code for an authenticated user. Returns how long until the next can be asked for.
-    pub async fn resend(&self, user: &User) -> Result<Duration, ResendError> {
+    /// Queues a new code mail for an authenticated user. Returns the wait until the next code mail is allowed.
+    pub async fn resend(&self, user: &User, trace: Option<TraceContext>) -> Result<Duration, ResendError> {
         if user.status != Status::Pending {
             return Err(ResendError::AlreadyActive);
         }
-        match self.users.grant_again(user.id, self.rng.nonce()).await? {
-            Regrant::Granted { wait } => {
-                self.mail_queued.notify_one();
-                Ok(wait)
-            }
-            Regrant::TooSoon { left } => {
+        let outcome = self.users.resend(user.id, self.rng.nonce(), trace).await;
+        match &outcome {
+            Ok(_) => self.mail_queued.notify_one(),
+            Err(ResendError::TooSoon { .. }) => {
                 counter!("sixty_limited_requests_total", "limit" => "address").increment(1);
-                Err(ResendError::TooSoon { left })
             }
-            Regrant::NotPending if self.users.find(user.id).await?.is_some() => Err(ResendError::AlreadyActive),
-            Regrant::NotPending => Err(ResendError::Gone),
+            Err(_) => {}
         }
+        outcome
     }
 }

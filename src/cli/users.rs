@@ -15,7 +15,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{CliError, print};
-use crate::accounts::ports::{Change, Cursor, DeletedBy, Deletion, Filter, StoredUser, Update, Users as _};
+use crate::accounts::errors::{DeleteError, UpdateError};
+use crate::accounts::ports::{AccountChange, Cursor, DeletedBy, StoredUser, UserFilter, Users as _};
 use crate::config::{BadSetting, PasswordArgs};
 use crate::domain::email::{Address, Email};
 use crate::domain::pacing::Pacing;
@@ -24,7 +25,7 @@ use crate::domain::policy::Policy;
 use crate::domain::user::{Role, Status, User, UserId};
 use crate::passwords::{HashParams, Hasher, PasswordHash, Salt};
 use crate::rng::Rng;
-use crate::store::postgres::users::{Creation, PgUsers};
+use crate::store::postgres::users::{CreateError, PgUsers};
 use crate::store::postgres::{Postgres, PostgresConfig, State};
 
 #[derive(Args)]
@@ -125,23 +126,24 @@ pub async fn run(args: UsersArgs) -> Result<(), CliError> {
         Action::List { status, email, limit } => {
             let status = status.map(|word| word.parse().expect("one of those that clap lets pass"));
             let address = email.map(|email| address(&email)).transpose()?;
-            list(&users, &Filter { status, address }, limit, args.json).await
+            list(&users, &UserFilter { status, address }, limit, args.json).await
         }
         Action::Show(named) => show(&[named.find(&users).await?]),
         Action::Disable(named) => show(&[named.update(&users, disabled(true)).await?]),
         Action::Enable(named) => show(&[named.update(&users, disabled(false)).await?]),
         Action::SetRole { user, role } => {
             let role = Some(role.parse().expect("one of those that clap lets pass"));
-            show(&[user.update(&users, Change { role, disabled: None }).await?])
+            show(&[user.update(&users, AccountChange { role, disabled: None }).await?])
         }
         Action::SetPassword { user, passwords } => show(&[set_password(&users, &user, &passwords).await?]),
         Action::Delete(named) => {
             let user = named.find(&users).await?;
-            match users.delete(user.id, DeletedBy::Operator).await.map_err(failed)? {
-                Deletion::Deleted => show(&[user]),
-                // Only who deletes oneself is refused for being disabled.
-                Deletion::NotFound | Deletion::Disabled => Err(not_found()),
-                Deletion::LastAdmin => Err(last_admin()),
+            match users.delete(user.id, DeletedBy::Operator).await {
+                Ok(()) => show(&[user]),
+                // The store never returns `Disabled` to an operator.
+                Err(DeleteError::NotFound | DeleteError::Disabled) => Err(not_found()),
+                Err(DeleteError::LastAdmin) => Err(last_admin()),
+                Err(DeleteError::Store(error)) => Err(failed(error)),
             }
         }
         Action::Seed { count, passwords } => seed(&users, count, &passwords, args.json).await,
@@ -178,26 +180,26 @@ impl Named {
         Ok(rows.into_iter().min_by_key(|row| row.user.status == Status::Pending))
     }
 
-    async fn update(&self, users: &PgUsers, change: Change) -> Result<User, CliError> {
+    async fn update(&self, users: &PgUsers, change: AccountChange) -> Result<User, CliError> {
         let user = self.find(users).await?;
-        match users.update(user.id, change).await.map_err(failed)? {
-            Update::Updated(user) => Ok(user),
-            Update::NotFound => Err(not_found()),
-            Update::NotActive => Err(not_active()),
-            Update::LastAdmin => Err(last_admin()),
-        }
+        users.update(user.id, change).await.map_err(|error| match error {
+            UpdateError::NotFound => not_found(),
+            UpdateError::NotActive => not_active(),
+            UpdateError::LastAdmin => last_admin(),
+            UpdateError::Store(error) => failed(error),
+        })
     }
 }
 
 /// Shows users as they are read, or as one table.
-async fn list(users: &PgUsers, filter: &Filter, limit: Option<u32>, as_json: bool) -> Result<(), CliError> {
+async fn list(users: &PgUsers, filter: &UserFilter, limit: Option<u32>, as_json: bool) -> Result<(), CliError> {
     // One more, to see whether there are more.
     let mut left = limit.unwrap_or(if as_json { u32::MAX } else { FEW + 1 });
     let (mut listed, mut after) = (vec![], None);
     loop {
         let asked = left.min(PAGE);
         let page = users.list(filter, after, asked).await.map_err(failed)?;
-        after = page.last().map(|user| Cursor { created_at: user.created_at, id: user.id });
+        after = page.last().map(Cursor::at);
         left -= page.len() as u32;
         let is_last = page.len() < asked as usize;
         if as_json {
@@ -231,11 +233,11 @@ async fn create(users: &PgUsers, email: &str, role: &str, passwords: &PasswordAr
     let standing = users.address_state(email.address()).await.map_err(failed)?;
     let fresh = HashParams { salt: Salt(rng.bytes()), cost: passwords.hash_cost()? };
     let hash = hashed(password, standing.params.unwrap_or(fresh)).await?;
-    match users.create(rng.user_id(), &email, &hash, role).await.map_err(failed)? {
-        Creation::Created(user) => Ok(user),
-        Creation::Taken => Err(CliError::Failed("the address has an account already".to_owned())),
-        Creation::Overtaken => Err(overtaken()),
-    }
+    users.create(rng.user_id(), &email, &hash, role).await.map_err(|error| match error {
+        CreateError::Taken => CliError::Failed("the address has an account already".to_owned()),
+        CreateError::ParamsChanged => overtaken(),
+        CreateError::Store(error) => failed(error),
+    })
 }
 
 async fn set_password(users: &PgUsers, named: &Named, passwords: &PasswordArgs) -> Result<User, CliError> {
@@ -250,7 +252,11 @@ async fn set_password(users: &PgUsers, named: &Named, passwords: &PasswordArgs) 
     let rows = users.find_by_address(email.address()).await.map_err(failed)?;
     let row = rows.into_iter().find(|row| row.user.id == user.id).ok_or_else(not_found)?;
     let hash = hashed(password, row.hash.params).await?;
-    if users.change_password(user.id, &row.hash, &hash).await.map_err(failed)? { Ok(user) } else { Err(overtaken()) }
+    if users.change_password(user.id, &row.hash, &hash, None).await.map_err(failed)? {
+        Ok(user)
+    } else {
+        Err(overtaken())
+    }
 }
 
 async fn seed(users: &PgUsers, count: u32, passwords: &PasswordArgs, as_json: bool) -> Result<(), CliError> {
@@ -295,8 +301,8 @@ fn address(text: &str) -> Result<Address, CliError> {
     Ok(email.address().clone())
 }
 
-fn disabled(disabled: bool) -> Change {
-    Change { disabled: Some(disabled), role: None }
+fn disabled(disabled: bool) -> AccountChange {
+    AccountChange { disabled: Some(disabled), role: None }
 }
 
 fn bad(name: &'static str, reason: &str) -> CliError {

@@ -13,7 +13,7 @@ use super::not_me::NotMeToken;
 use super::user::UserId;
 
 /// The wrong guesses after which a code is destroyed.
-pub const MAX_MISSES: u8 = 3;
+pub const MAX_WRONG_GUESSES: u8 = 3;
 
 /// How many digits a code has, from four to ten. Ten are what an attacked address gets, so that it need not be locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

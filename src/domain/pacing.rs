@@ -88,7 +88,7 @@ impl Pacing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::code::MAX_MISSES;
+    use crate::domain::code::MAX_WRONG_GUESSES;
     use proptest::prelude::*;
 
     const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -101,7 +101,7 @@ mod tests {
         for burst in bursts.iter().cycle() {
             for n in 1..=*burst {
                 let (after, length) = pacing.grant(history.as_ref(), now).expect("asked when due");
-                grants.push((now, f64::from(MAX_MISSES) / length.space() as f64));
+                grants.push((now, f64::from(MAX_WRONG_GUESSES) / length.space() as f64));
                 now += if n == *burst { after.wait.max(pacing.quiet) } else { after.wait };
                 history = Some(after);
             }

@@ -15,7 +15,7 @@ use super::payload::{Body, Fields, Reply, RequestSchema};
 use super::problem::{FieldError, Place, Problem};
 use super::users::{Role, User};
 use crate::accounts::Accounts;
-use crate::accounts::ports::{Change, Codes, Cursor, Filter, Users};
+use crate::accounts::ports::{AccountChange, Codes, Cursor, UserFilter, Users};
 use crate::domain::email::Email;
 use crate::domain::policy::Policy;
 use crate::domain::user as domain;
@@ -53,16 +53,16 @@ struct UpdateUser {
 struct MustBe(&'static str);
 
 impl RequestSchema for UpdateUser {
-    type Parsed = Change;
+    type Parsed = AccountChange;
 
-    fn parse(fields: &mut Fields, _: &Policy) -> Option<Change> {
+    fn parse(fields: &mut Fields, _: &Policy) -> Option<AccountChange> {
         let disabled = fields.optional("status", |word| match word {
             "active" => Ok(false),
             "disabled" => Ok(true),
             _ => Err(MustBe("active or disabled")),
         });
         let role = fields.optional("role", |word| word.parse().map_err(|_| MustBe("user or admin")));
-        Some(Change { disabled: disabled?, role: role? })
+        Some(AccountChange { disabled: disabled?, role: role? })
     }
 }
 
@@ -97,7 +97,7 @@ enum Deleted {
 
 /// What a list is asked for.
 struct Listing {
-    filter: Filter,
+    filter: UserFilter,
     limit: u32,
     after: Option<Cursor>,
 }
@@ -131,7 +131,7 @@ impl Listing {
         if !errors.is_empty() {
             return Err(Problem::invalid_parameters(errors));
         }
-        Ok(Self { filter: Filter { status, address: email.map(|email| email.address().clone()) }, limit, after })
+        Ok(Self { filter: UserFilter { status, address: email.map(|email| email.address().clone()) }, limit, after })
     }
 }
 
@@ -249,8 +249,8 @@ impl<U: Users, C: Codes> AdminApi<U, C> {
         id: Path<String>,
     ) -> poem::Result<Deleted> {
         self.admit(&client, credentials).await?;
-        let there_was_one = self.accounts.remove(user_id(&id)?).await.map_err(Problem::from)?;
-        if there_was_one { Ok(Deleted::NoContent) } else { Err(Problem::user_not_found().into()) }
+        self.accounts.delete_as_operator(user_id(&id)?).await.map_err(Problem::from)?;
+        Ok(Deleted::NoContent)
     }
 }
 

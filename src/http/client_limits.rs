@@ -4,8 +4,7 @@ use metrics::counter;
 
 use super::client::Client;
 use super::problem::Problem;
-use crate::accounts::activate::ActivateError;
-use crate::accounts::authenticate::AuthenticateError;
+use crate::accounts::errors::{ActivateError, AuthenticateError};
 use crate::accounts::ports::StoredUser;
 use crate::domain::email::Address;
 use crate::domain::user::{Status, User};

@@ -11,14 +11,10 @@ use poem::{IntoResponse, Response};
 use super::path::Path;
 use super::problem::Problem;
 use super::problem_type::ProblemType;
-use crate::accounts::activate::ActivateError;
-use crate::accounts::authenticate::AuthenticateError;
-use crate::accounts::change_password::ChangePasswordError;
-use crate::accounts::delete::DeleteError;
-use crate::accounts::ports::StoreError;
-use crate::accounts::register::RegisterError;
-use crate::accounts::resend::ResendError;
-use crate::accounts::update::UpdateError;
+use crate::accounts::errors::{
+    ActivateError, AuthenticateError, ChangePasswordError, DeleteError, RegisterError, ResendError, StoreError,
+    UpdateError,
+};
 use crate::passwords::Overloaded;
 
 /// Returns the response to an error: a problem as it is, an error of the framework as the problem that it means.
@@ -106,6 +102,7 @@ impl From<AuthenticateError> for Problem {
 impl From<DeleteError> for Problem {
     fn from(error: DeleteError) -> Self {
         match error {
+            DeleteError::NotFound => Self::user_not_found(),
             DeleteError::Disabled => Self::account_disabled(),
             DeleteError::LastAdmin => Self::last_admin(),
             DeleteError::Store(error) => error.into(),
@@ -140,7 +137,7 @@ impl From<ActivateError> for Problem {
     fn from(error: ActivateError) -> Self {
         match error {
             ActivateError::AlreadyActive => Self::already_active(),
-            ActivateError::NoCode(why) => Self::no_code(why),
+            ActivateError::NoCode(reason) => Self::no_code(reason),
             ActivateError::Gone => Self::replaced(),
             ActivateError::Incorrect { remaining } => Self::incorrect_code(remaining),
             ActivateError::Store(error) => error.into(),

@@ -37,13 +37,14 @@ pub fn wrap(
 /// Handles one request. Every error becomes a problem, so the result is always `Ok`.
 async fn handle<E: Endpoint<Output: IntoResponse>>(
     endpoint: Arc<E>,
-    request: Request,
+    mut request: Request,
     paths: Arc<[Path]>,
     rng: Rng,
     cors: CorsOrigins,
 ) -> poem::Result<Response> {
     let start = Instant::now();
     let RequestIds { trace, request_id } = RequestIds::of(&request, &rng);
+    request.set_data(trace);
     let method = request_log::method_label(request.method());
     let path = paths.iter().find(|path| path.matches(request.uri().path()));
     let route = request_log::route_label(path);
@@ -54,8 +55,8 @@ async fn handle<E: Endpoint<Output: IntoResponse>>(
         let response = match path {
             Some(path) if allowed_origin.is_some() && cors::is_preflight(&request) => cors::preflight(path.allow()),
             Some(path) if request.method() == Method::OPTIONS => path.options(),
-            _ => trace
-                .scope(endpoint.call(request))
+            _ => endpoint
+                .call(request)
                 .await
                 .map_or_else(|error| error_mapping::response_to(error, path), IntoResponse::into_response),
         };

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::problem_type::ProblemType;
-use crate::accounts::ports::NoCode;
+use crate::accounts::errors::NoCodeReason;
 
 pub const MEDIA_TYPE: &str = "application/problem+json";
 /// RFC 7617: the realm, and that credentials are UTF-8.
@@ -142,13 +142,13 @@ impl Problem {
         }
     }
 
-    pub fn no_code(why: NoCode) -> Self {
+    pub fn no_code(reason: NoCodeReason) -> Self {
         Self::new(
             ProblemType::CodeExpired,
-            match why {
-                NoCode::NotMailed => "No code is live: the mail is still on its way, or was sent long ago.",
-                NoCode::Expired => "The code has expired; ask for another.",
-                NoCode::Destroyed => "The code was destroyed by three wrong guesses; ask for another.",
+            match reason {
+                NoCodeReason::NotMailed => "No code is live: the mail is still on its way, or was sent long ago.",
+                NoCodeReason::Expired => "The code has expired; ask for another.",
+                NoCodeReason::Destroyed => "The code was destroyed by three wrong guesses; ask for another.",
             },
         )
     }
@@ -173,7 +173,7 @@ impl Problem {
             ProblemType::AlreadyActive => Self::already_active(),
             ProblemType::NotActive => Self::not_active(),
             ProblemType::LastAdmin => Self::last_admin(),
-            ProblemType::CodeExpired => Self::no_code(NoCode::Expired),
+            ProblemType::CodeExpired => Self::no_code(NoCodeReason::Expired),
             ProblemType::PayloadTooLarge => detail("The body is larger than 16384 octets."),
             ProblemType::UnsupportedMediaType => detail("The body must be application/json in UTF-8, not compressed."),
             ProblemType::InvalidField => {

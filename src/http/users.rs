@@ -1,6 +1,7 @@
 //! `/v1/users`: registering, activating, asking for another code, looking at oneself, changing one's
 //! password, leaving.
 
+use poem::web::Data;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Tags};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -17,6 +18,7 @@ use crate::domain::email::Email;
 use crate::domain::password::Password;
 use crate::domain::policy::Policy;
 use crate::domain::user as domain;
+use crate::telemetry::trace::TraceContext;
 
 #[derive(Tags)]
 enum Tag {
@@ -201,9 +203,14 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// Was the answer lost? The registration stands and its mail is on the way: activate with its code, or wait and register
     /// again.
     #[oai(path = "/v1/users", method = "post", operation_id = "registerUser", tag = "Tag::Registration")]
-    async fn register_user(&self, client: Client, body: Body<RegisterUser>) -> poem::Result<Registered> {
+    async fn register_user(
+        &self,
+        client: Client,
+        trace: Data<&TraceContext>,
+        body: Body<RegisterUser>,
+    ) -> poem::Result<Registered> {
         let (email, password) = body.parse(&self.policy)?;
-        let user = self.limits.asking(&client, self.accounts.register(&email, password)).await?;
+        let user = self.limits.asking(&client, self.accounts.register(&email, password, Some(*trace.0))).await?;
         Ok(Registered::Created(Reply(user.into()), "/v1/users/me".to_owned()))
     }
 
@@ -224,6 +231,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     async fn change_password(
         &self,
         client: Client,
+        trace: Data<&TraceContext>,
         credentials: Credentials,
         body: Body<ChangePassword>,
     ) -> poem::Result<Changed> {
@@ -234,7 +242,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
             // Of an address that would be refused today; all other rules still hold.
             Err(_) => password,
         };
-        self.limits.asking(&client, self.accounts.change_password(&row, password)).await?;
+        self.limits.asking(&client, self.accounts.change_password(&row, password, Some(*trace.0))).await?;
         Ok(Changed::NoContent)
     }
 
@@ -257,12 +265,13 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     async fn activate_user(
         &self,
         client: Client,
+        trace: Data<&TraceContext>,
         credentials: Credentials,
         body: Body<ActivateUser>,
     ) -> poem::Result<Found> {
         let code = body.parse(&self.policy)?;
         let StoredUser { user, .. } = self.authenticate(&client, credentials).await?;
-        let user = self.limits.guessing(&client, self.accounts.activate(&user, &code)).await?;
+        let user = self.limits.guessing(&client, self.accounts.activate(&user, &code, Some(*trace.0))).await?;
         Ok(Found::Ok(Reply(user.into())))
     }
 
@@ -276,9 +285,14 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         operation_id = "resendCode",
         tag = "Tag::Registration"
     )]
-    async fn resend_code(&self, client: Client, credentials: Credentials) -> poem::Result<Queued> {
+    async fn resend_code(
+        &self,
+        client: Client,
+        trace: Data<&TraceContext>,
+        credentials: Credentials,
+    ) -> poem::Result<Queued> {
         let StoredUser { user, .. } = self.authenticate(&client, credentials).await?;
-        let wait = self.limits.asking(&client, self.accounts.resend(&user)).await?;
+        let wait = self.limits.asking(&client, self.accounts.resend(&user, Some(*trace.0))).await?;
         Ok(Queued::Accepted(Reply(CodeQueued { retry_after: whole_seconds(wait).cast_signed() })))
     }
 }

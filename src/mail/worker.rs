@@ -18,7 +18,7 @@ use super::circuit::Circuit;
 use super::messages::{self, Message};
 use super::provider::{Provider, SendError};
 use super::retry;
-use crate::accounts::ports::{Codes, Put, StoreError};
+use crate::accounts::ports::{Codes, PutOutcome, StoreError};
 use crate::domain::code::CodeSecret;
 use crate::domain::email::Email;
 use crate::rng::Rng;
@@ -175,8 +175,8 @@ impl<C: Codes> Worker<C> {
         };
         let put = || self.codes.put(claim.user, claim.grant, code.as_ref());
         match put().await {
-            Ok(Put::Armed) => {}
-            Ok(Put::Overtaken | Put::Spent) => return Outcome::NotWanted,
+            Ok(PutOutcome::Live) => {}
+            Ok(PutOutcome::Superseded | PutOutcome::Invalidated) => return Outcome::NotWanted,
             // A code that is not live must not be mailed.
             Err(error) => return later(error, claim.unsent),
         }
@@ -202,7 +202,7 @@ impl<C: Codes> Worker<C> {
         }
         match put().await {
             // Used or destroyed while the provider was answering: the mail has done its work.
-            Ok(Put::Armed | Put::Overtaken | Put::Spent) => {
+            Ok(PutOutcome::Live | PutOutcome::Superseded | PutOutcome::Invalidated) => {
                 if code.is_some() {
                     counter!("sixty_codes_issued_total").increment(1);
                 }

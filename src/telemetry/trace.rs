@@ -7,10 +7,6 @@ use std::fmt;
 
 use crate::rng::Rng;
 
-tokio::task_local! {
-    static CURRENT: TraceContext;
-}
-
 /// A trace, and what in it caused what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
@@ -53,16 +49,6 @@ impl TraceContext {
         let (trace, parent) = (hex(trace, 32)?, hex(parent, 16)? as u64);
         let flags = hex(flags, 2)? as u8 & SAMPLED;
         (trace != 0 && parent != 0).then_some(Self { trace, parent, flags })
-    }
-
-    /// Does the work as a part of this: [`TraceContext::current`] gives it there.
-    pub async fn scope<F: Future>(self, work: F) -> F::Output {
-        CURRENT.scope(self, work).await
-    }
-
-    /// That of the task at work, if it is within a [`TraceContext::scope`].
-    pub fn current() -> Option<Self> {
-        CURRENT.try_with(|current| *current).ok()
     }
 
     /// As logs show it.

@@ -1,6 +1,11 @@
-//! What tests need of the product: in-memory fakes of the stores, the contract that fakes and real stores must pass, and a
-//! model that predicts the response to every step.
+//! Test doubles and reusable tests: in-memory fakes of the stores, the contract tests that fakes and real stores must pass,
+//! and a model that predicts the response to every step.
 
 pub mod contract;
 pub mod fakes;
 pub mod model;
+mod queued_mail;
+mod wrong_code;
+
+pub use queued_mail::QueuedMail;
+pub use wrong_code::wrong_code_for;

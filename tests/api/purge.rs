@@ -38,11 +38,11 @@ async fn the_purge_goes_on_after_a_postgresql_error() {
     let (mut running, api) = Running::serve(&mut serve).await;
     let service = Service::connect(api, "http://127.0.0.1:1", &database, &prefix, CancellationToken::new()).await;
     sqlx::query("ALTER TABLE addresses RENAME TO elsewhere").execute(&service.db).await.unwrap();
-    let logged = "old registrations cannot be deleted; trying on";
+    let logged = "cannot delete expired registrations; will keep trying";
     running.until("the error in the log", async |running| running.stderr().contains(logged).then_some(())).await;
     sqlx::query("ALTER TABLE elsewhere RENAME TO addresses").execute(&service.db).await.unwrap();
     service.register_pending("eve@example.com").await;
-    let logged = "registrations that nobody activated were deleted";
+    let logged = "deleted registrations that were not activated in time";
     running.until("the purge", async |running| running.stderr().contains(logged).then_some(())).await;
     assert_eq!(count_pending(&service).await, 0);
     assert!(!running.stderr().contains("eve@"), "{}", running.stderr());

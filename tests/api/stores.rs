@@ -1,4 +1,4 @@
-//! The real stores keep the contract that their service keep.
+//! The real stores pass the contract tests and the model-based tests that the in-memory fakes pass.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use sixty::accounts::Accounts;
-use sixty::accounts::ports::{Codes as _, GrantedCode};
-use sixty::accounts::register::ExistingAccount;
+use sixty::accounts::ports::{Codes as _, Users as _};
+use sixty::accounts::{Accounts, ExistingAccount};
 use sixty::domain::code::{Code, CodeLength, CodeSecret, Grant, Nonce};
 use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
@@ -23,8 +22,9 @@ use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::codes::{CodeStorage, RedisCodes};
 use sixty::store::redis::limits::{LimitsConfig, Quota, QuotaName, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
+use sixty::testing::QueuedMail;
 use sixty::testing::contract::{self, CodesUnderTest, UsersUnderTest};
-use sixty::testing::model::{self, Step, World};
+use sixty::testing::model::{self, ServiceUnderTest, Step};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -66,7 +66,7 @@ impl UsersUnderTest for RealUsers {
         support::age_grants(&self.db, by).await;
     }
 
-    async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
+    async fn queued_mails(&self) -> Vec<QueuedMail> {
         let rows: Vec<(Uuid, i64, Vec<u8>, i16)> =
             sqlx::query_as("SELECT user_id, id, nonce, digits FROM outbox WHERE kind = 'code' ORDER BY id")
                 .fetch_all(&self.db)
@@ -76,12 +76,12 @@ impl UsersUnderTest for RealUsers {
             .map(|(user, id, nonce, digits)| {
                 let length = CodeLength::new(digits.try_into().unwrap()).unwrap();
                 let nonce = Nonce(nonce.try_into().unwrap());
-                (UserId(user), GrantedCode { grant: Grant(id), nonce, length })
+                QueuedMail { user: UserId(user), grant: Grant(id), nonce, length }
             })
             .collect()
     }
 
-    async fn link(&self, user: UserId, link: NotMeHash) -> bool {
+    async fn store_link(&self, user: UserId, link: NotMeHash) -> bool {
         self.outbox.link(user, &link).await.unwrap()
     }
 
@@ -92,13 +92,13 @@ impl UsersUnderTest for RealUsers {
 }
 
 #[tokio::test]
-async fn postgresql_keeps_the_contract() {
+async fn postgresql_passes_the_contract() {
     contract::users(&RealUsers::new().await).await;
 }
 
-/// What a process that froze holds, or asked for, is given up for it.
+/// The server-side timeouts free the locks of a frozen process.
 #[tokio::test]
-async fn the_server_ends_what_takes_too_long() {
+async fn server_cancels_long_statements_and_idle_transactions() {
     let config = PostgresConfig {
         url: support::create_database().await.into(),
         max_connections: 2,
@@ -114,10 +114,9 @@ async fn the_server_ends_what_takes_too_long() {
     support::eventually("the lock", async || sqlx::query(lock).execute(postgres.pool()).await.ok()).await;
 }
 
-/// With the statistics of an outbox that is empty as a rule, PostgreSQL may choose a plan in which a careless claim takes
-/// everything.
+/// With the statistics of an empty outbox, PostgreSQL may choose a plan in which a LIMIT in a subquery limits nothing.
 #[tokio::test]
-async fn a_claim_takes_no_more_than_it_asked_for() {
+async fn claim_returns_at_most_the_requested_number_of_mails() {
     let postgres = postgres().await;
     let db = postgres.pool().clone();
     sqlx::query("ANALYZE outbox").execute(&db).await.unwrap();
@@ -133,7 +132,7 @@ async fn a_claim_takes_no_more_than_it_asked_for() {
     .await
     .unwrap();
     let outbox = Outbox::new(postgres, Duration::from_secs(30));
-    // More often than it takes PostgreSQL to settle for a generic plan.
+    // PostgreSQL uses a generic plan from the sixth execution on.
     for most in [1, 8, 8, 8, 8, 8, 8, 8] {
         assert_eq!(outbox.claim(most).await.unwrap().len(), most as usize);
     }
@@ -143,7 +142,7 @@ async fn a_claim_takes_no_more_than_it_asked_for() {
 struct RealCodes {
     codes: Arc<RedisCodes>,
     redis: Redis,
-    /// All nodes.
+    /// The URLs of all nodes.
     urls: Vec<String>,
     prefix: String,
 }
@@ -170,7 +169,7 @@ impl CodesUnderTest for RealCodes {
         &self.codes
     }
 
-    /// Shortens what is left of every key's life: Redis's own clock cannot be moved.
+    /// Shortens the lifetime of every key: a test cannot move Redis's own clock.
     async fn advance(&self, by: Duration) {
         for url in &self.urls {
             let mut redis = redis::Client::open(&url[..]).unwrap().get_multiplexed_async_connection().await.unwrap();
@@ -178,7 +177,7 @@ impl CodesUnderTest for RealCodes {
                 redis::cmd("KEYS").arg(format!("{}:*", self.prefix)).query_async(&mut redis).await.unwrap();
             for key in keys {
                 let left: i64 = redis::cmd("PTTL").arg(&key).query_async(&mut redis).await.unwrap();
-                assert!(left > 0, "every key has a native expiry");
+                assert!(left > 0, "every key must have an expiry");
                 let left = left - by.as_millis() as i64;
                 let () = redis::cmd("PEXPIRE").arg(&key).arg(left).query_async(&mut redis).await.unwrap();
             }
@@ -187,20 +186,20 @@ impl CodesUnderTest for RealCodes {
 }
 
 #[tokio::test]
-async fn redis_keeps_the_contract_with_macs() {
+async fn redis_passes_the_contract_with_macs() {
     let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
     let hmac = CodeStorage::Hmac(CodeSecret::new(vec![60; 32]).unwrap());
     contract::codes(&RealCodes::new(&[stack.redis_url()], hmac)).await;
 }
 
 #[tokio::test]
-async fn redis_keeps_the_contract_with_plain_codes() {
+async fn redis_passes_the_contract_with_plain_codes() {
     let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
     contract::codes(&RealCodes::new(&[stack.redis_url()], CodeStorage::Plain)).await;
 }
 
-/// The use cases over the real stores, with `CODE_SECRET` of [`SECRET`].
-struct RealWorld {
+/// The use cases on the real stores, with [`SECRET`] as `CODE_SECRET`.
+struct RealService {
     users: RealUsers,
     codes: RealCodes,
     accounts: Accounts<PgUsers, RedisCodes>,
@@ -208,7 +207,7 @@ struct RealWorld {
 
 const SECRET: [u8; 32] = [60; 32];
 
-impl World for RealWorld {
+impl ServiceUnderTest for RealService {
     type Users = PgUsers;
     type Codes = RedisCodes;
 
@@ -225,87 +224,91 @@ impl World for RealWorld {
         self.codes.advance(by).await;
     }
 
-    async fn queued(&self) -> Vec<(UserId, GrantedCode)> {
-        self.users.queued().await
+    async fn queued_mails(&self) -> Vec<QueuedMail> {
+        self.users.queued_mails().await
     }
 
-    async fn link(&self, user: UserId, link: NotMeHash) -> bool {
-        self.users.link(user, link).await
+    async fn store_link(&self, user: UserId, link: NotMeHash) -> bool {
+        self.users.store_link(user, link).await
+    }
+
+    async fn purge(&self, pending_ttl: Duration) {
+        self.users.users.purge(pending_ttl).await.unwrap();
     }
 }
 
 #[test]
-fn whatever_the_order_the_stores_answer_as_the_model_says() {
+fn real_stores_respond_to_any_sequence_as_the_model_predicts() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let secret = CodeSecret::new(SECRET.to_vec()).unwrap();
     let stack = support::stack();
-    let world = runtime.block_on(async {
+    let service = runtime.block_on(async {
         let users = RealUsers::new().await;
         let codes = RealCodes::new(&[stack.redis_url()], CodeStorage::Hmac(secret.clone()));
         let hasher = Hasher::start(HashCost::new(8, 1, 1).unwrap(), 1, Duration::from_secs(10));
         let (rng, queued) = (Rng::from_system(), Arc::new(Notify::new()));
         let (users_port, codes_port) = (Arc::clone(&users.users), Arc::clone(&codes.codes));
         let accounts = Accounts::new(users_port, codes_port, hasher, rng, queued, ExistingAccount::Hide);
-        RealWorld { users, codes, accounts }
+        RealService { users, codes, accounts }
     });
     let config = ProptestConfig { cases: 24, ..ProptestConfig::default() };
-    let stories = prop::collection::vec(any::<u32>(), 1..200);
-    let outcome = TestRunner::new(config).run(&stories, |story| {
-        let story: Vec<Step> = story.into_iter().map(Step::from_number).collect();
-        // Addresses of its own for every story.
+    let sequences = prop::collection::vec(any::<u32>(), 1..200);
+    let outcome = TestRunner::new(config).run(&sequences, |numbers| {
+        let steps: Vec<Step> = numbers.into_iter().map(Step::from_number).collect();
+        // Every sequence uses new addresses, because all share the stores.
         let domain = format!("{}.example", support::unique_name());
-        runtime.block_on(model::play(&world, &secret, &domain, &story));
+        runtime.block_on(model::run(&service, &secret, &domain, &steps));
         Ok(())
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// A cluster of two, each with half of the slots.
+/// A cluster of two nodes, each with half of the slots.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_redis_cluster_keeps_the_contract() {
+async fn redis_cluster_passes_the_contract_and_the_limits() {
     let nodes = [Node::start("0", "8191").await, Node::start("8192", "16383").await];
     let [first, second] = [&nodes[0], &nodes[1]];
     let (port, bus) = (second.port.to_string(), second.bus.to_string());
-    let () = first.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await.unwrap();
+    let () = first.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await.unwrap();
     for node in &nodes {
         support::eventually("the cluster", async || {
-            let info: String = node.ask(&["CLUSTER", "INFO"]).await.unwrap();
+            let info: String = node.command(&["CLUSTER", "INFO"]).await.unwrap();
             (info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:2")).then_some(())
         })
         .await;
     }
     let codes = RealCodes::new(&[&first.url, &second.url], CodeStorage::Plain);
-    // Several times: every user's keys are on a node by chance.
+    // Several times, because the id of a user decides on which node its keys are.
     for _ in 0..4 {
         contract::codes(&codes).await;
     }
 
-    limits_hold(&codes.redis).await;
+    assert_limits(&codes.redis).await;
 
-    // A node that freezes takes only its own users along.
+    // A frozen node affects only the users whose keys it holds.
     let rng = Rng::from_system();
     let user = loop {
         let user = rng.user_id();
-        let slot: u16 = first.ask(&["CLUSTER", "KEYSLOT", &format!("{{{user}}}")]).await.unwrap();
+        let slot: u16 = first.command(&["CLUSTER", "KEYSLOT", &format!("{{{user}}}")]).await.unwrap();
         if slot <= 8191 {
             break user;
         }
     };
     let code = Code::parse("0042").unwrap();
     second.signal(Signal::SIGSTOP);
-    support::eventually("the node that lives", async || codes.codes().redeem(user, &code).await.ok()).await;
+    support::eventually("the healthy node", async || codes.codes().redeem(user, &code).await.ok()).await;
     second.signal(Signal::SIGCONT);
-    support::eventually("both", async || {
-        let of_both = [rng.user_id(), rng.user_id(), rng.user_id(), rng.user_id()];
-        let asked = of_both.map(|user| codes.codes().redeem(user, &code));
-        futures_util::future::try_join_all(asked).await.ok()
+    support::eventually("both nodes", async || {
+        let users = [rng.user_id(), rng.user_id(), rng.user_id(), rng.user_id()];
+        let calls = users.map(|user| codes.codes().redeem(user, &code));
+        futures_util::future::try_join_all(calls).await.ok()
     })
     .await;
 }
 
-/// Of networks that are on one node or the other by chance.
-async fn limits_hold(redis: &Redis) {
+/// Asserts the limits for 16 networks, whose keys are spread over both nodes.
+async fn assert_limits(redis: &Redis) {
     let hour = Quota::per_hour(1);
     let config = LimitsConfig { codes: hour, misses: hour, flood: hour, max_wait: Duration::ZERO };
     let limits = RedisLimits::new(redis.clone(), CodeSecret::new(vec![60; 32]).unwrap(), config);
@@ -323,7 +326,7 @@ async fn limits_hold(redis: &Redis) {
     }
 }
 
-/// A node of a cluster, which ends with the thread that started it.
+/// A node of a Redis cluster. The kernel kills it when the thread that started it ends.
 struct Node {
     port: u16,
     bus: u16,
@@ -355,8 +358,8 @@ impl Node {
             .spawn()
             .unwrap();
         let node = Self { port, bus, url: format!("redis://127.0.0.1:{port}"), process };
-        support::eventually("a node", async || node.ask::<String>(&["PING"]).await.ok()).await;
-        let () = node.ask(&["CLUSTER", "ADDSLOTSRANGE", first_slot, last_slot]).await.unwrap();
+        support::eventually("the node", async || node.command::<String>(&["PING"]).await.ok()).await;
+        let () = node.command(&["CLUSTER", "ADDSLOTSRANGE", first_slot, last_slot]).await.unwrap();
         std::fs::remove_file(nodes).unwrap();
         node
     }
@@ -365,7 +368,7 @@ impl Node {
         kill(Pid::from_raw(self.process.id().try_into().unwrap()), signal).unwrap();
     }
 
-    async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+    async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
         let mut redis = redis::Client::open(&self.url[..])?.get_multiplexed_async_connection().await?;
         redis::cmd(words[0]).arg(&words[1..]).query_async(&mut redis).await
     }

@@ -1,11 +1,11 @@
-use crate::accounts::authenticate::*;
+use crate::accounts::errors::AuthenticateError;
 use crate::accounts::ports::Users;
 use crate::domain::email::Address;
 use crate::passwords::HashCost;
 use crate::testing::fakes::InMemoryService;
 
 #[tokio::test]
-async fn wrong_user_and_wrong_password_are_the_same() {
+async fn unknown_address_and_wrong_password_give_the_same_error() {
     let service = InMemoryService::new();
     service.register("ada@example.com", "correct horse").await.unwrap();
     for (user, password) in [("ada@example.com", "battery staple"), ("eve@example.com", "correct horse"), ("eve", "x")]
@@ -16,7 +16,7 @@ async fn wrong_user_and_wrong_password_are_the_same() {
 }
 
 #[tokio::test]
-async fn the_account_goes_before_its_shadow() {
+async fn account_is_preferred_to_a_pending_registration_with_the_same_password() {
     let service = InMemoryService::new();
     let ada = service.register("ada@example.com", "correct horse").await.unwrap();
     service.activate(&ada).await.unwrap();
@@ -26,7 +26,7 @@ async fn the_account_goes_before_its_shadow() {
 }
 
 #[tokio::test]
-async fn an_accounts_hash_follows_a_raised_cost_at_the_next_login() {
+async fn login_rehashes_an_account_when_the_configured_cost_was_raised() {
     let mut service = InMemoryService::new();
     let ada = service.register("ada@example.com", "correct horse").await.unwrap();
     service.activate(&ada).await.unwrap();
@@ -34,35 +34,35 @@ async fn an_accounts_hash_follows_a_raised_cost_at_the_next_login() {
         async |service: &InMemoryService| service.users.find_by_address(&address()).await.unwrap()[0].hash.params.cost;
     let (low, high) = (HashCost::new(8, 1, 1).unwrap(), HashCost::new(8, 2, 1).unwrap());
 
-    service.hash_at(high);
+    service.set_hash_cost(high);
     assert!(service.authenticate("ada@example.com", "wrong").await.is_err());
-    assert_eq!(cost(&service).await, low, "only the right password can be hashed anew");
+    assert_eq!(cost(&service).await, low, "only a right password can be rehashed");
     assert!(service.authenticate("ada@example.com", "correct horse").await.is_ok());
     assert_eq!(cost(&service).await, high);
     assert!(service.authenticate("ada@example.com", "correct horse").await.is_ok());
     assert!(service.authenticate("ada@example.com", "wrong").await.is_err());
 
-    service.hash_at(low);
+    service.set_hash_cost(low);
     assert!(service.authenticate("ada@example.com", "correct horse").await.is_ok());
-    assert_eq!(cost(&service).await, high, "a lower cost takes nothing back");
+    assert_eq!(cost(&service).await, high, "a lower configured cost must not lower the cost of a hash");
 }
 
 #[tokio::test]
-async fn a_pending_row_is_not_upgraded_whether_or_not_it_shadows_an_account() {
+async fn login_never_rehashes_a_pending_registration() {
     let mut service = InMemoryService::new();
     service.register("ada@example.com", "correct horse").await.unwrap();
-    service.hash_at(HashCost::new(8, 2, 1).unwrap());
+    service.set_hash_cost(HashCost::new(8, 2, 1).unwrap());
     assert!(service.authenticate("ada@example.com", "correct horse").await.is_ok());
     let rows = service.users.find_by_address(&address()).await.unwrap();
     assert_eq!(rows[0].hash.params.cost, HashCost::new(8, 1, 1).unwrap());
 }
 
 fn address() -> Address {
-    crate::domain::email::Email::parse("ada@example.com").expect("an address").address().clone()
+    crate::domain::email::Email::parse("ada@example.com").expect("a valid address").address().clone()
 }
 
 #[tokio::test]
-async fn a_disabled_account_is_told_so_only_with_the_right_password() {
+async fn only_the_right_password_reveals_that_an_account_is_disabled() {
     let service = InMemoryService::new();
     let ada = service.register("ada@example.com", "correct horse").await.unwrap();
     service.activate(&ada).await.unwrap();

@@ -1,50 +1,52 @@
 use std::time::Duration;
 
-use crate::accounts::delete::*;
+use crate::accounts::errors::DeleteError;
+use crate::accounts::errors::NoCodeReason;
 use crate::accounts::ports::Codes;
+use crate::accounts::ports::Redeemed;
 use crate::accounts::ports::Users as _;
-use crate::accounts::ports::{NoCode, Redeemed};
 use crate::testing::fakes::InMemoryService;
 
 #[tokio::test]
-async fn a_pending_registration_goes_with_its_mail_and_its_code() {
+async fn deleting_a_pending_registration_removes_its_mail_and_its_code() {
     let service = InMemoryService::new();
     let ada = service.register("ada@example.com", "correct horse").await.unwrap();
-    let code = service.mail(&ada).await;
+    let code = service.send_mail(&ada).await;
     service.accounts.delete(&ada).await.unwrap();
     assert!(service.authenticate("ada@example.com", "correct horse").await.is_err());
-    assert!(service.users.queued().is_empty());
-    assert_eq!(service.codes.redeem(ada.id, &code).await.unwrap(), Redeemed::NoCode(NoCode::Destroyed));
-    // The wait outlives it.
+    assert!(service.users.queued_mails().is_empty());
+    assert_eq!(service.codes.redeem(ada.id, &code).await.unwrap(), Redeemed::NoCode(NoCodeReason::Destroyed));
+    // The wait of the address stays.
     assert!(service.register("ada@example.com", "correct horse").await.is_err());
-    service.accounts.delete(&ada).await.expect("it is gone already");
+    service.accounts.delete(&ada).await.expect("deleting twice is a success");
 }
 
 #[tokio::test]
-async fn of_an_account_and_its_shadow_only_one_goes() {
+async fn deletion_of_an_account_or_its_pending_registration_keeps_the_other() {
     let service = InMemoryService::new();
     let ada = service.register("ada@example.com", "correct horse").await.unwrap();
     service.activate(&ada).await.unwrap();
     service.clock.advance(Duration::from_secs(60));
-    let shadow = service.register("ada@example.com", "battery staple").await.unwrap();
-    service.accounts.delete(&shadow).await.unwrap();
+    let pending = service.register("ada@example.com", "battery staple").await.unwrap();
+    service.accounts.delete(&pending).await.unwrap();
     assert_eq!(service.authenticate("ada@example.com", "correct horse").await.unwrap().id, ada.id);
     service.accounts.delete(&ada).await.unwrap();
     assert!(service.authenticate("ada@example.com", "correct horse").await.is_err());
 }
 
 #[tokio::test]
-async fn an_operator_deletes_whom_he_likes_and_their_codes() {
+async fn operator_deletes_any_user_and_its_code() {
     let service = InMemoryService::new();
     let ada = service.register("ada@example.com", "correct horse").await.unwrap();
-    let code = service.mail(&ada).await;
-    assert!(service.accounts.remove(ada.id).await.unwrap());
-    assert!(!service.accounts.remove(ada.id).await.unwrap(), "it is gone already");
-    assert_eq!(service.codes.redeem(ada.id, &code).await.unwrap(), Redeemed::NoCode(NoCode::Destroyed));
+    let code = service.send_mail(&ada).await;
+    service.accounts.delete_as_operator(ada.id).await.unwrap();
+    let again = service.accounts.delete_as_operator(ada.id).await;
+    assert!(matches!(again, Err(DeleteError::NotFound)));
+    assert_eq!(service.codes.redeem(ada.id, &code).await.unwrap(), Redeemed::NoCode(NoCodeReason::Destroyed));
 }
 
 #[tokio::test]
-async fn an_account_that_was_just_disabled_stays() {
+async fn account_that_was_just_disabled_cannot_delete_itself() {
     let service = InMemoryService::new();
     let ada = service.register("ada@example.com", "correct horse").await.unwrap();
     let ada = service.activate(&ada).await.unwrap();

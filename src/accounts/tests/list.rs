@@ -1,20 +1,20 @@
 use std::time::Duration;
 
-use crate::accounts::ports::Filter;
+use crate::accounts::ports::UserFilter;
 use crate::testing::fakes::InMemoryService;
 
 #[tokio::test]
-async fn pages_hold_everybody_once_whoever_comes_meanwhile() {
+async fn pages_contain_every_user_once_while_others_register() {
     let service = InMemoryService::new();
     let mut registered = vec![];
     for n in 0..5 {
         registered.push(service.register(&format!("{n}@example.com"), "correct horse").await.unwrap());
-        // Two at a time, so that the id decides, too.
+        // Two users per second, so that the id decides the order too.
         service.clock.advance(Duration::from_secs(n % 2));
     }
     let (mut seen, mut after) = (vec![], None);
     loop {
-        let page = service.accounts.list(&Filter::default(), after, 2).await.unwrap();
+        let page = service.accounts.list(&UserFilter::default(), after, 2).await.unwrap();
         service.register(&format!("{}@later.example", seen.len()), "correct horse").await.unwrap();
         seen.extend(page.items);
         after = page.next;

@@ -1,4 +1,4 @@
-//! The use cases' stories, over in-memory fakes of the stores.
+//! Tests of the use cases on the in-memory fakes.
 
 mod activate;
 mod authenticate;

@@ -90,11 +90,19 @@ impl Postgres {
         self.bounded(async { sqlx::query("SELECT FROM outbox LIMIT 0").execute(&self.pool).await.map(drop) }).await
     }
 
-    /// Waits for the call as long as the configuration says: a server that froze answers nothing, not even an error.
-    async fn bounded<T>(&self, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    /// Runs statements within the configured timeout.
+    async fn bounded<T>(&self, statements: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+        self.within_timeout(async { statements.await.map_err(store_error) }).await
+    }
+
+    /// Runs a call within the configured timeout. A frozen server returns nothing, not even an error.
+    async fn within_timeout<T, E: From<StoreError>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         match tokio::time::timeout(self.timeout, call).await {
-            Ok(answer) => answer.map_err(store_error),
-            Err(_) => Err(StoreError::Unavailable { store: STORE, reason: format!("no answer in {:?}", self.timeout) }),
+            Ok(result) => result,
+            Err(_) => {
+                Err(StoreError::Unavailable { store: STORE, reason: format!("no response within {:?}", self.timeout) }
+                    .into())
+            }
         }
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use deadpool_redis::redis::Script;
 
 use super::{Redis, STORE};
-use crate::accounts::ports::{Codes, NoCode, Put, Redeemed, StoreError};
-use crate::domain::code::{Code, CodeSecret, Grant, MAX_MISSES};
+use crate::accounts::errors::NoCodeReason;
+use crate::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
+use crate::domain::code::{Code, CodeSecret, Grant, MAX_WRONG_GUESSES};
 use crate::domain::user::UserId;
 
 /// How long wrong guesses are remembered. It must exceed the time for which a mail is retried: otherwise a retry would
@@ -130,7 +131,7 @@ impl RedisCodes {
 }
 
 impl Codes for RedisCodes {
-    async fn put(&self, user: UserId, grant: Grant, code: Option<&Code>) -> Result<Put, StoreError> {
+    async fn put(&self, user: UserId, grant: Grant, code: Option<&Code>) -> Result<PutOutcome, StoreError> {
         let (field, value) = self.stored_code(user, code);
         let mut put = PUT.prepare_invoke();
         put.key(&self.keys(user)[..])
@@ -139,12 +140,12 @@ impl Codes for RedisCodes {
             .arg(value)
             .arg(self.ttl.as_millis() as u64)
             .arg(TRIES_TTL.as_millis() as u64)
-            .arg(MAX_MISSES);
+            .arg(MAX_WRONG_GUESSES);
         let result: String = self.redis.run(&put).await?;
         match result.as_str() {
-            "live" => Ok(Put::Armed),
-            "superseded" => Ok(Put::Overtaken),
-            "no guesses left" => Ok(Put::Spent),
+            "live" => Ok(PutOutcome::Live),
+            "superseded" => Ok(PutOutcome::Superseded),
+            "no guesses left" => Ok(PutOutcome::Invalidated),
             _ => Err(unknown_result()),
         }
     }
@@ -158,21 +159,21 @@ impl Codes for RedisCodes {
     async fn redeem(&self, user: UserId, code: &Code) -> Result<Redeemed, StoreError> {
         let (field, value) = self.stored_code(user, Some(code));
         let mut redeem = REDEEM.prepare_invoke();
-        redeem.key(&self.keys(user)[..]).arg(field).arg(value).arg(MAX_MISSES);
+        redeem.key(&self.keys(user)[..]).arg(field).arg(value).arg(MAX_WRONG_GUESSES);
         let (result, remaining): (String, u8) = self.redis.run(&redeem).await?;
         match result.as_str() {
             "match" => Ok(Redeemed::Match),
-            "wrong" => Ok(Redeemed::Miss { remaining }),
-            "not mailed" => Ok(Redeemed::NoCode(NoCode::NotMailed)),
-            "expired" => Ok(Redeemed::NoCode(NoCode::Expired)),
-            "destroyed" => Ok(Redeemed::NoCode(NoCode::Destroyed)),
+            "wrong" => Ok(Redeemed::WrongGuess { remaining }),
+            "not mailed" => Ok(Redeemed::NoCode(NoCodeReason::NotMailed)),
+            "expired" => Ok(Redeemed::NoCode(NoCodeReason::Expired)),
+            "destroyed" => Ok(Redeemed::NoCode(NoCodeReason::Destroyed)),
             _ => Err(unknown_result()),
         }
     }
 
     async fn discard(&self, user: UserId) -> Result<(), StoreError> {
         let mut discard = DISCARD.prepare_invoke();
-        discard.key(&self.keys(user)[..]).arg(MAX_MISSES);
+        discard.key(&self.keys(user)[..]).arg(MAX_WRONG_GUESSES);
         self.redis.run(&discard).await
     }
 }

@@ -1,18 +1,23 @@
-//! Mails with codes, and who is granted one: whoever registers, and whoever asks again.
+//! Grants of code mails: for registrations, and for pending users who ask for another code.
 
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
+use super::super::broken;
 use super::{PgUsers, UserRow, traceparent};
-use crate::accounts::ports::{NewUser, Regrant};
+use crate::accounts::errors::{RegisterError, ResendError};
+use crate::accounts::ports::NewUser;
 use crate::domain::code::{CodeLength, Nonce};
 use crate::domain::pacing::YEAR;
-use crate::domain::user::UserId;
+use crate::domain::user::{User, UserId};
 use crate::passwords::{HashParams, PasswordHash};
+use crate::telemetry::trace::TraceContext;
 
-/// A statement that begins with granting the address a mail, if it is time, and goes on with `$rest`, which reads what
-/// was `granted`: `domain/pacing.rs` in one atomic upsert, by PostgreSQL's clock.
+/// A statement that grants the address a code mail if its wait is over, and continues with `$rest`. `$rest` reads the CTE
+/// `granted`, which is empty if the wait is not over.
+///
+/// This is the rule of `domain/pacing.rs` as one atomic upsert, by PostgreSQL's clock.
 macro_rules! grant {
     ($pacing:expr, $address:expr, $params:expr, $row:ty, $rest:literal $(, $more:expr)* $(,)?) => {
         sqlx::query_as!(
@@ -56,12 +61,14 @@ struct Granted {
     digits: i16,
 }
 
-/// How often a registration is begun at the most: once more is enough unless the address is registered and disowned all
-/// the time.
-const ATTEMPTS: u32 = 3;
+/// Maximum number of attempts to write a registration. A second attempt suffices, unless other requests keep registering
+/// the address and deleting the registration.
+const MAX_ATTEMPTS: u32 = 3;
 
 impl PgUsers {
-    /// Of simultaneous calls for an address one gets the grant; the others wait here for its transaction to end.
+    /// Grants a code mail if the wait of the address is over. Returns the next wait and the length of the code.
+    ///
+    /// Of simultaneous calls for an address, one gets the grant. The others wait here until its transaction ends.
     async fn grant(
         &self,
         transaction: &mut PgConnection,
@@ -81,12 +88,12 @@ impl PgUsers {
             return Ok(None);
         };
         let length = u8::try_from(digits).ok().and_then(CodeLength::new);
-        let length = length.ok_or_else(|| sqlx::Error::Decode("no code is so long".into()))?;
+        let length = length.ok_or_else(|| sqlx::Error::Decode("the code length in the database is invalid".into()))?;
         Ok(Some((Duration::from_secs_f64(wait), length)))
     }
 
-    /// What is left of the address's wait. Asked after a grant was refused, so it is at least a moment.
-    async fn left(&self, connection: &mut PgConnection, address: &str) -> Result<Duration, sqlx::Error> {
+    /// Returns the rest of the address's wait, at least one millisecond: this runs after a grant was refused.
+    async fn remaining_wait(&self, connection: &mut PgConnection, address: &str) -> Result<Duration, sqlx::Error> {
         let left = sqlx::query_scalar!(
             r#"SELECT extract(epoch FROM granted_at + wait - now())::float8 AS "left!" FROM addresses WHERE address = $1"#,
             address,
@@ -96,31 +103,35 @@ impl PgUsers {
         Ok(Duration::try_from_secs_f64(left).unwrap_or_default().max(Duration::from_millis(1)))
     }
 
-    /// The parts of its statement see the users as they were when it began, though it may have waited for its grant since
-    /// then: a pending row that came meanwhile, and whose wait is over all the same, is not deleted, and the schema
-    /// refuses a second one. Beginning again sees it.
-    pub(super) async fn try_register(&self, new: &NewUser<'_>) -> Result<Result<UserRow, Duration>, sqlx::Error> {
+    /// Writes a registration, if necessary with several attempts.
+    ///
+    /// All parts of the statement read the users as of its start, but it may wait for its grant after that. A pending row
+    /// that another request writes in the meantime is invisible to the DELETE, so `users_one_pending` rejects the INSERT.
+    /// The next attempt sees the row.
+    pub(super) async fn try_register(&self, new: &NewUser<'_>) -> Result<User, RegisterError> {
         let mut attempts = 0;
         loop {
             attempts += 1;
             match self.register_once(new).await {
-                Ok(Some(row)) => return Ok(Ok(row)),
+                Ok(Some(row)) => return Ok(row.try_into()?),
                 Ok(None) => {
-                    let left = self.left(&mut *self.pool().acquire().await?, new.email.address().as_str()).await?;
-                    return Ok(Err(left));
+                    let address = new.email.address().as_str();
+                    let left = self.remaining_wait(&mut *self.pool().acquire().await?, address).await?;
+                    return Err(RegisterError::TooSoon { left });
                 }
                 Err(sqlx::Error::Database(error))
-                    if error.constraint() == Some("users_one_pending") && attempts < ATTEMPTS => {}
-                Err(error) => return Err(error),
+                    if error.constraint() == Some("users_one_pending") && attempts < MAX_ATTEMPTS => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// One statement, one journey. `None`: nothing was granted, nothing has changed.
+    /// Writes a registration with one statement, so with one network round trip. Returns `None` if nothing was granted and
+    /// nothing was written.
     ///
-    /// Of two parts neither of which asks for the other, either may be executed first; so who is inserted asks for who was
-    /// deleted. The queued mail of the deleted one goes with it (ON DELETE CASCADE). A row that was just activated is no
-    /// longer pending and stays.
+    /// PostgreSQL may execute independent CTEs in any order. So the INSERT reads the result of the DELETE to run after it.
+    /// Deleting the old row deletes its queued mail too (ON DELETE CASCADE). A row that was just activated is no longer
+    /// pending and stays.
     async fn register_once(&self, new: &NewUser<'_>) -> Result<Option<UserRow>, sqlx::Error> {
         grant!(
             self.pacing,
@@ -151,36 +162,43 @@ impl PgUsers {
             new.email.as_typed(),
             new.hash.to_phc(),
             &new.nonce.0[..],
-            traceparent(),
+            traceparent(new.trace),
         )
         .fetch_optional(self.pool())
         .await
     }
 
-    pub(super) async fn try_grant_again(&self, id: UserId, nonce: Nonce) -> Result<Regrant, sqlx::Error> {
+    /// Queues another code mail. Returns the next wait; `None` if the row is gone or not pending.
+    pub(super) async fn try_resend(
+        &self,
+        id: UserId,
+        nonce: Nonce,
+        trace: Option<TraceContext>,
+    ) -> Result<Option<Duration>, ResendError> {
         let mut transaction = self.pool().begin().await?;
-        let registered =
+        let pending =
             sqlx::query!("SELECT address, password_hash FROM users WHERE id = $1 AND status = 'pending'", id.0)
                 .fetch_optional(&mut *transaction)
                 .await?;
-        let Some(of) = registered else {
-            return Ok(Regrant::NotPending);
+        let Some(pending) = pending else {
+            return Ok(None);
         };
-        let hash = PasswordHash::from_phc(&of.password_hash).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        // First the address, then the user: the order in which registering locks them.
-        let Some((wait, length)) = self.grant(&mut transaction, &of.address, hash.params).await? else {
-            let left = self.left(&mut transaction, &of.address).await?;
+        let hash = PasswordHash::from_phc(&pending.password_hash).map_err(broken)?;
+        // Lock order: address, then user, as in a registration.
+        let Some((wait, length)) = self.grant(&mut transaction, &pending.address, hash.params).await? else {
+            let left = self.remaining_wait(&mut transaction, &pending.address).await?;
             transaction.rollback().await?;
-            return Ok(Regrant::TooSoon { left });
+            return Err(ResendError::TooSoon { left });
         };
-        let pending = sqlx::query!("SELECT FROM users WHERE id = $1 AND status = 'pending' FOR NO KEY UPDATE", id.0)
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if pending.is_none() {
+        let still_pending =
+            sqlx::query!("SELECT FROM users WHERE id = $1 AND status = 'pending' FOR NO KEY UPDATE", id.0)
+                .fetch_optional(&mut *transaction)
+                .await?;
+        if still_pending.is_none() {
             transaction.rollback().await?;
-            return Ok(Regrant::NotPending);
+            return Ok(None);
         }
-        // A mail not sent yet is overwritten, and its worker's lease with it.
+        // Overwrites an unsent mail and the lease of its worker.
         sqlx::query!(
             "
             INSERT INTO outbox (user_id, kind, nonce, digits, traceparent) VALUES ($1, 'code', $2, $3, $4)
@@ -192,11 +210,11 @@ impl PgUsers {
             id.0,
             &nonce.0[..],
             length.digits() as i16,
-            traceparent(),
+            traceparent(trace),
         )
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(Regrant::Granted { wait })
+        Ok(Some(wait))
     }
 }

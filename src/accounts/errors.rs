@@ -1,0 +1,131 @@
+//! The errors of all use cases. The ports return the same types, so each refusal has one name between store and HTTP.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::passwords::Overloaded;
+
+/// A store did not answer, or returned data that cannot be valid. A missing row is not an error.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The store does not answer now; the same call may succeed later. Whether a change was written is unknown.
+    #[error("{store} is unavailable: {reason}")]
+    Unavailable { store: &'static str, reason: String },
+    /// A defect in this program or in the stored data.
+    #[error("{store} returned invalid data: {reason}")]
+    Broken { store: &'static str, reason: String },
+}
+
+#[derive(Debug, Error)]
+pub enum RegisterError {
+    /// Only with [`ExistingAccount::Reveal`](super::ExistingAccount::Reveal).
+    #[error("the address has an account")]
+    Taken,
+    /// The wait between two code mails to the address is not over. Nothing was written.
+    #[error("the next code mail to the address is allowed in {left:?}")]
+    TooSoon { left: Duration },
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Debug, Error)]
+pub enum ResendError {
+    #[error("the account is active already")]
+    AlreadyActive,
+    /// The wait between two code mails to the address is not over. Nothing was written.
+    #[error("the next code mail to the address is allowed in {left:?}")]
+    TooSoon { left: Duration },
+    /// The registration was replaced or deleted after its credentials were checked.
+    #[error("the registration no longer exists")]
+    Gone,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Debug, Error)]
+pub enum ActivateError {
+    #[error("the account is active already")]
+    AlreadyActive,
+    #[error("the user has no live code")]
+    NoCode(NoCodeReason),
+    /// The registration was replaced or deleted after its credentials were checked, and its code with it.
+    #[error("the registration no longer exists")]
+    Gone,
+    /// The guess was wrong. `remaining` guesses are left; at 0 this guess destroyed the code.
+    #[error("the code is wrong")]
+    Incorrect { remaining: u8 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a user has no live code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoCodeReason {
+    /// No code was mailed in the last hour, or its mail could not be sent yet.
+    NotMailed,
+    /// The code was mailed, and its lifetime is over.
+    Expired,
+    /// Wrong guesses destroyed the code.
+    Destroyed,
+}
+
+#[derive(Debug, Error)]
+pub enum AuthenticateError {
+    /// An unknown address and a wrong password give the same error.
+    #[error("no user has this address and password")]
+    WrongCredentials,
+    /// The credentials are right, but an operator disabled the account.
+    #[error("the account is disabled")]
+    Disabled,
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Debug, Error)]
+pub enum ChangePasswordError {
+    #[error("the user is not active")]
+    NotActive,
+    /// An operator disabled the account after its credentials were checked.
+    #[error("the account is disabled")]
+    Disabled,
+    /// The password was changed, or the account deleted, after its credentials were checked.
+    #[error("the password is no longer the one that was checked")]
+    Changed,
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Nothing was deleted.
+#[derive(Debug, Error)]
+pub enum DeleteError {
+    #[error("no user has this id")]
+    NotFound,
+    /// An operator disabled the account after its credentials were checked. Only operators delete disabled accounts.
+    #[error("the account is disabled")]
+    Disabled,
+    #[error("the user is the only active admin")]
+    LastAdmin,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Nothing was changed.
+#[derive(Debug, Error)]
+pub enum UpdateError {
+    #[error("no user has this id")]
+    NotFound,
+    /// The registration is pending; only its code can activate it.
+    #[error("the user is not active")]
+    NotActive,
+    #[error("the user is the only active admin")]
+    LastAdmin,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

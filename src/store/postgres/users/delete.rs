@@ -1,0 +1,56 @@
+//! Deletion of users, by themselves or by operators. One active admin always remains.
+
+use super::PgUsers;
+use super::active_admins::lock_admins_and_find_another;
+use crate::accounts::errors::DeleteError;
+use crate::accounts::ports::DeletedBy;
+use crate::domain::user::UserId;
+
+impl PgUsers {
+    pub(super) async fn try_delete(&self, id: UserId, by: DeletedBy) -> Result<(), DeleteError> {
+        let may_be_disabled = by == DeletedBy::Operator;
+        // Deleting a user who is not an admin does not wait for the lock on all admins.
+        let deleted = sqlx::query!(
+            "
+            WITH deleted AS (
+                DELETE FROM users WHERE id = $1 AND role <> 'admin' AND ($2 OR status <> 'disabled')
+                RETURNING id, status, role
+            )
+            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM deleted
+            ",
+            id.0,
+            may_be_disabled
+        )
+        .execute(self.pool())
+        .await?;
+        if deleted.rows_affected() == 1 {
+            return Ok(());
+        }
+        let mut transaction = self.pool().begin().await?;
+        let is_last = !lock_admins_and_find_another(&mut transaction, id).await?;
+        let now = sqlx::query!("SELECT status, role FROM users WHERE id = $1 FOR UPDATE", id.0)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let refusal = match now {
+            None => Some(DeleteError::NotFound),
+            Some(now) if now.status == "disabled" && !may_be_disabled => Some(DeleteError::Disabled),
+            Some(now) if now.role == "admin" && now.status == "active" && is_last => Some(DeleteError::LastAdmin),
+            Some(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            transaction.rollback().await?;
+            return Err(refusal);
+        }
+        sqlx::query!(
+            "
+            WITH deleted AS (DELETE FROM users WHERE id = $1 RETURNING id, status, role)
+            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM deleted
+            ",
+            id.0
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+//! "This was not me": deletes the pending registration of a mailed link.
+
+use super::PgUsers;
+use crate::domain::not_me::NotMeHash;
+use crate::domain::user::UserId;
+
+impl PgUsers {
+    pub(super) async fn try_report_not_me(&self, link: &NotMeHash) -> Result<Option<UserId>, sqlx::Error> {
+        let mut transaction = self.pool().begin().await?;
+        let pending = sqlx::query!(
+            "
+            SELECT users.id, address FROM not_me_links JOIN users ON users.id = user_id
+            WHERE token_hash = $1 AND expires_at > now() AND status = 'pending'
+            ",
+            &link.0[..],
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(registration) = pending else {
+            return Ok(None);
+        };
+        // Lock order: address, then user, as in a registration. Moving `granted_at` back ends the wait. The length of the
+        // wait stays, so the next wait is still doubled.
+        sqlx::query!(
+            "UPDATE addresses SET granted_at = least(granted_at, now() - wait) WHERE address = $1",
+            registration.address
+        )
+        .execute(&mut *transaction)
+        .await?;
+        // The links are deleted with the row, so of two simultaneous uses only one deletes a row. A row that was just
+        // activated stays.
+        let deleted = sqlx::query!(
+            "
+            WITH deleted AS (
+                DELETE FROM users WHERE id = $1 AND status = 'pending' RETURNING id, status, role
+            )
+            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM deleted
+            ",
+            registration.id
+        )
+        .execute(&mut *transaction)
+        .await?;
+        if deleted.rows_affected() == 0 {
+            transaction.rollback().await?;
+            return Ok(None);
+        }
+        transaction.commit().await?;
+        Ok(Some(UserId(registration.id)))
+    }
+}

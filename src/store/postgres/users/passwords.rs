@@ -1,0 +1,81 @@
+//! Password hashes: a changed password, and the same password hashed at another cost.
+
+use super::{PgUsers, traceparent};
+use crate::domain::user::UserId;
+use crate::passwords::PasswordHash;
+use crate::telemetry::trace::TraceContext;
+
+impl PgUsers {
+    pub(super) async fn try_rehash(
+        &self,
+        id: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.pool().begin().await?;
+        // The address first: from here on no request can register a row with the old parameters.
+        let costs = sqlx::query!(
+            "
+            UPDATE addresses SET hash_cost = $3 FROM users
+            WHERE users.id = $1 AND addresses.address = users.address AND addresses.hash_cost = $2
+            ",
+            id.0,
+            old.params.cost.to_string(),
+            new.params.cost.to_string(),
+        )
+        .execute(&mut *transaction)
+        .await?;
+        let hashes = sqlx::query!(
+            "
+            UPDATE users SET password_hash = $3
+            WHERE id = $1 AND password_hash = $2 AND status <> 'pending'
+                AND NOT EXISTS (
+                    SELECT FROM users AS shadow WHERE shadow.address = users.address AND shadow.status = 'pending'
+                )
+            ",
+            id.0,
+            old.to_phc(),
+            new.to_phc(),
+        )
+        .execute(&mut *transaction)
+        .await?;
+        let rehashed = costs.rows_affected() == 1 && hashes.rows_affected() == 1;
+        if rehashed {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
+        Ok(rehashed)
+    }
+
+    pub(super) async fn try_change_password(
+        &self,
+        id: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+        trace: Option<TraceContext>,
+    ) -> Result<bool, sqlx::Error> {
+        // An unsent mail about an earlier change is queued again, so that the owner is informed of the latest change.
+        let change = sqlx::query!(
+            "
+            WITH changed AS (
+                UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND status = 'active'
+                RETURNING id, email, status, role
+            ), told AS (
+                INSERT INTO events (type, user_id, email, status, role)
+                SELECT 'user.password_changed', id, email, status, role FROM changed
+            )
+            INSERT INTO outbox (user_id, kind, nonce, digits, traceparent)
+            SELECT id, 'password_changed', decode(repeat('00', 16), 'hex'), 4, $4 FROM changed
+            ON CONFLICT (user_id, kind) WHERE kind <> 'code' DO UPDATE SET
+                id = DEFAULT, idempotency_key = DEFAULT, created_at = DEFAULT, attempts = DEFAULT, unsent = DEFAULT,
+                due_at = DEFAULT, lease = DEFAULT, traceparent = EXCLUDED.traceparent
+            ",
+            id.0,
+            old.to_phc(),
+            new.to_phc(),
+            traceparent(trace),
+        );
+        Ok(change.execute(self.pool()).await?.rows_affected() == 1)
+    }
+}

@@ -1,0 +1,55 @@
+//! Deletes pending registrations that were not activated in time, and expired links.
+
+use std::time::Duration;
+
+use super::PgUsers;
+use crate::accounts::ports::StoreError;
+
+/// Maximum number of rows that one statement deletes, so that it holds its locks for a short time.
+const BATCH: u64 = 1000;
+
+impl PgUsers {
+    pub(super) async fn purge_all(&self, pending_ttl: Duration) -> Result<u64, StoreError> {
+        let mut purged = 0;
+        loop {
+            let batch = self.postgres.bounded(self.purge_batch(pending_ttl)).await?;
+            purged += batch;
+            if batch < BATCH {
+                break;
+            }
+        }
+        self.postgres.bounded(self.purge_links()).await?;
+        Ok(purged)
+    }
+
+    /// Deletes a batch of pending rows whose address was granted no code mail for `pending_ttl`. Returns the number of
+    /// deleted rows; fewer than [`BATCH`] if none are left.
+    ///
+    /// The statement locks the address before it trusts `granted_at`. A bare `DELETE … USING addresses` would wait for a
+    /// locked row of `users` and then recheck that row alone: it would delete a registration that was just granted a mail.
+    /// The lock makes PostgreSQL recheck the address, and makes the next grant wait. `SKIP LOCKED` skips an address that
+    /// is being granted a mail now. The `DELETE` itself rechecks that the row is still pending.
+    async fn purge_batch(&self, pending_ttl: Duration) -> Result<u64, sqlx::Error> {
+        let purge = sqlx::query!(
+            "
+            WITH stale AS MATERIALIZED (
+                SELECT addresses.address
+                FROM users JOIN addresses ON addresses.address = users.address
+                WHERE users.status = 'pending' AND granted_at <= now() - make_interval(secs => $1)
+                LIMIT $2 FOR UPDATE OF addresses SKIP LOCKED
+            ), purged AS (
+                DELETE FROM users USING stale WHERE users.address = stale.address AND users.status = 'pending'
+                RETURNING users.id, status, role
+            )
+            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM purged
+            ",
+            pending_ttl.as_secs_f64(),
+            BATCH as i64,
+        );
+        Ok(purge.execute(self.pool()).await?.rows_affected())
+    }
+
+    async fn purge_links(&self) -> Result<(), sqlx::Error> {
+        sqlx::query!("DELETE FROM not_me_links WHERE expires_at <= now()").execute(self.pool()).await.map(drop)
+    }
+}

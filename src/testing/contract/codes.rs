@@ -1,0 +1,128 @@
+//! Contract of the store of live codes.
+
+use std::time::Duration;
+
+use super::super::wrong_code_for;
+use super::under_test::CodesUnderTest;
+use crate::accounts::errors::NoCodeReason;
+use crate::accounts::ports::{Codes as _, PutOutcome, Redeemed};
+use crate::domain::code::{Code, Grant};
+use crate::domain::user::UserId;
+use crate::rng::Rng;
+
+/// Tests everything that [`Codes`](crate::accounts::ports::Codes) promises.
+pub async fn codes(store: &impl CodesUnderTest) {
+    let fixture = CodesFixture::new(store);
+    fixture.user_without_a_code_gets_not_mailed().await;
+    fixture.match_changes_nothing_and_is_bound_to_the_user().await;
+    fixture.third_wrong_guess_destroys_the_code_and_later_grants_start_over().await;
+    fixture.second_put_restarts_the_lifetime().await;
+    fixture.wrong_guesses_stay_counted_after_expiry_and_discard_is_final().await;
+    fixture.withdrawn_code_is_invalid_until_the_next_put().await;
+    fixture.decoy_counts_guesses_and_never_matches().await;
+}
+
+struct CodesFixture<'a, T> {
+    store: &'a T,
+    rng: Rng,
+    code: Code,
+    wrong: Code,
+}
+
+impl<'a, T: CodesUnderTest> CodesFixture<'a, T> {
+    fn new(store: &'a T) -> Self {
+        let code = Code::parse("0042").expect("digits");
+        Self { store, rng: Rng::from_system(), wrong: wrong_code_for(&code), code }
+    }
+
+    async fn redeem(&self, user: UserId, code: &Code) -> Redeemed {
+        self.store.codes().redeem(user, code).await.expect("the store answers")
+    }
+
+    async fn put(&self, user: UserId, grant: i64, code: Option<&Code>) -> PutOutcome {
+        self.store.codes().put(user, Grant(grant), code).await.expect("the store answers")
+    }
+
+    async fn user_without_a_code_gets_not_mailed(&self) {
+        let user = self.rng.user_id();
+        assert_eq!(self.redeem(user, &self.code).await, Redeemed::NoCode(NoCodeReason::NotMailed));
+        self.store.codes().discard(user).await.expect("discarding nothing is not an error");
+    }
+
+    async fn match_changes_nothing_and_is_bound_to_the_user(&self) {
+        let user = self.rng.user_id();
+        assert_eq!(self.put(user, 1, Some(&self.code)).await, PutOutcome::Live);
+        assert_eq!(self.redeem(user, &self.code).await, Redeemed::Match);
+        assert_eq!(self.redeem(user, &self.code).await, Redeemed::Match);
+        let other_user = self.rng.user_id();
+        assert_eq!(self.redeem(other_user, &self.code).await, Redeemed::NoCode(NoCodeReason::NotMailed));
+    }
+
+    async fn third_wrong_guess_destroys_the_code_and_later_grants_start_over(&self) {
+        let Self { code, wrong, .. } = self;
+        let user = self.rng.user_id();
+        assert_eq!(self.put(user, 1, Some(code)).await, PutOutcome::Live);
+        assert_eq!(self.redeem(user, wrong).await, Redeemed::WrongGuess { remaining: 2 });
+        assert_eq!(self.put(user, 1, Some(code)).await, PutOutcome::Live);
+        assert_eq!(self.redeem(user, wrong).await, Redeemed::WrongGuess { remaining: 1 });
+        assert_eq!(self.redeem(user, code).await, Redeemed::Match);
+        assert_eq!(self.redeem(user, wrong).await, Redeemed::WrongGuess { remaining: 0 });
+        assert_eq!(self.redeem(user, code).await, Redeemed::NoCode(NoCodeReason::Destroyed));
+        assert_eq!(self.put(user, 1, Some(code)).await, PutOutcome::Invalidated);
+        assert_eq!(self.redeem(user, code).await, Redeemed::NoCode(NoCodeReason::Destroyed));
+
+        assert_eq!(self.put(user, 3, Some(code)).await, PutOutcome::Live);
+        assert_eq!(self.put(user, 2, Some(wrong)).await, PutOutcome::Superseded);
+        assert_eq!(self.redeem(user, code).await, Redeemed::Match);
+        assert_eq!(self.redeem(user, wrong).await, Redeemed::WrongGuess { remaining: 2 });
+    }
+
+    async fn second_put_restarts_the_lifetime(&self) {
+        let user = self.rng.user_id();
+        self.put(user, 1, Some(&self.code)).await;
+        self.store.advance(Duration::from_secs(40)).await;
+        self.put(user, 1, Some(&self.code)).await;
+        self.store.advance(Duration::from_secs(40)).await;
+        assert_eq!(self.redeem(user, &self.code).await, Redeemed::Match);
+        self.store.advance(Duration::from_secs(20)).await;
+        assert_eq!(self.redeem(user, &self.code).await, Redeemed::NoCode(NoCodeReason::Expired));
+    }
+
+    async fn wrong_guesses_stay_counted_after_expiry_and_discard_is_final(&self) {
+        let Self { code, wrong, .. } = self;
+        let user = self.rng.user_id();
+        self.put(user, 1, Some(code)).await;
+        self.redeem(user, wrong).await;
+        self.store.advance(Duration::from_secs(60)).await;
+        self.put(user, 1, Some(code)).await;
+        assert_eq!(self.redeem(user, wrong).await, Redeemed::WrongGuess { remaining: 1 });
+
+        self.store.codes().discard(user).await.expect("the store answers");
+        assert!(matches!(self.redeem(user, code).await, Redeemed::NoCode(_)));
+        assert_eq!(self.put(user, 1, Some(code)).await, PutOutcome::Invalidated);
+    }
+
+    async fn withdrawn_code_is_invalid_until_the_next_put(&self) {
+        let Self { code, wrong, .. } = self;
+        let (codes, user) = (self.store.codes(), self.rng.user_id());
+        self.put(user, 2, Some(code)).await;
+        self.redeem(user, wrong).await;
+        codes.withdraw(user, Grant(1)).await.expect("the store answers");
+        assert_eq!(self.redeem(user, code).await, Redeemed::Match, "withdrawing an earlier grant must change nothing");
+        codes.withdraw(user, Grant(2)).await.expect("the store answers");
+        assert_eq!(self.redeem(user, code).await, Redeemed::NoCode(NoCodeReason::NotMailed));
+        assert_eq!(self.put(user, 2, Some(code)).await, PutOutcome::Live);
+        assert_eq!(self.redeem(user, wrong).await, Redeemed::WrongGuess { remaining: 1 });
+        codes.withdraw(self.rng.user_id(), Grant(1)).await.expect("withdrawing nothing is not an error");
+    }
+
+    async fn decoy_counts_guesses_and_never_matches(&self) {
+        let user = self.rng.user_id();
+        assert_eq!(self.put(user, 1, None).await, PutOutcome::Live);
+        for remaining in [2, 1, 0] {
+            assert_eq!(self.redeem(user, &self.code).await, Redeemed::WrongGuess { remaining });
+        }
+        assert_eq!(self.redeem(user, &self.code).await, Redeemed::NoCode(NoCodeReason::Destroyed));
+        assert_eq!(self.put(user, 1, None).await, PutOutcome::Invalidated);
+    }
+}

@@ -1,0 +1,121 @@
+//! Contract of deletions, and of what operators do: change accounts and list users.
+
+use std::time::Duration;
+
+use super::fixture::Fixture;
+use super::under_test::UsersUnderTest;
+use crate::accounts::errors::{DeleteError, UpdateError};
+use crate::accounts::ports::{AccountChange, Cursor, DeletedBy, UserFilter, Users as _};
+use crate::domain::email::Email;
+use crate::domain::user::{Role, Status, User};
+
+const DISABLE: AccountChange = AccountChange { disabled: Some(true), role: None };
+const ENABLE: AccountChange = AccountChange { disabled: Some(false), role: None };
+const PROMOTE: AccountChange = AccountChange { disabled: None, role: Some(Role::Admin) };
+const DEMOTE: AccountChange = AccountChange { disabled: None, role: Some(Role::User) };
+
+pub async fn deletion_removes_the_row_and_its_mail_and_nothing_else<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    let account = fixture.register_account("leaves@example.com").await;
+    fixture.store.advance(Duration::from_secs(60)).await;
+    let pending = fixture.register("leaves@example.com").await;
+    fixture.delete(&pending, DeletedBy::User).await.expect("the row exists");
+    assert!(fixture.mails_of(&pending).await.is_empty());
+    let again = fixture.delete(&pending, DeletedBy::User).await;
+    assert!(matches!(again, Err(DeleteError::NotFound)), "{again:?}");
+    assert_eq!(fixture.ids("leaves@example.com").await, [account.id]);
+    fixture.delete(&account, DeletedBy::User).await.expect("the row exists");
+    assert!(fixture.rows("leaves@example.com").await.is_empty());
+    let state = fixture.address_state("leaves@example.com").await;
+    assert!(state.params.is_some() && state.wait.is_some(), "the grants of the address must stay");
+}
+
+pub async fn only_an_operator_deletes_a_disabled_account<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    let account = fixture.register_account("closed@example.com").await;
+    fixture.store.disable(account.id).await;
+    let by_user = fixture.delete(&account, DeletedBy::User).await;
+    assert!(matches!(by_user, Err(DeleteError::Disabled)), "{by_user:?}");
+    fixture.store.advance(Duration::from_secs(60)).await;
+    let pending = fixture.register("closed@example.com").await;
+    assert_eq!(fixture.activate(&pending).await, None, "registering again must not bypass the disabled account");
+    assert_eq!(fixture.find(&account).await.map(|user| user.status), Some(Status::Disabled));
+    fixture.delete(&account, DeletedBy::Operator).await.expect("operators delete disabled accounts");
+    let again = fixture.delete(&account, DeletedBy::Operator).await;
+    assert!(matches!(again, Err(DeleteError::NotFound)), "{again:?}");
+}
+
+pub async fn operator_changes_accounts_but_not_pending_rows<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    let changed = async |user: &User, change| fixture.update(user, change).await.expect("the account exists");
+    let user = fixture.register("changes@example.com").await;
+    for change in [DISABLE, ENABLE, PROMOTE, AccountChange::default()] {
+        let refused = fixture.update(&user, change).await;
+        assert!(matches!(refused, Err(UpdateError::NotActive)), "{refused:?}");
+    }
+    let active = fixture.activate(&user).await.expect("the user was pending");
+    let disabled = User { status: Status::Disabled, ..active.clone() };
+    assert_eq!(changed(&user, DISABLE).await, disabled);
+    assert_eq!(changed(&user, DISABLE).await, disabled);
+    assert_eq!(changed(&user, ENABLE).await, active);
+    assert_eq!(changed(&user, AccountChange::default()).await, active);
+    fixture.delete(&user, DeletedBy::Operator).await.expect("the row exists");
+    let gone = fixture.update(&user, DISABLE).await;
+    assert!(matches!(gone, Err(UpdateError::NotFound)), "{gone:?}");
+}
+
+pub async fn last_active_admin_cannot_be_removed<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    let mut admins = vec![];
+    for email in ["admin1@example.com", "admin2@example.com"] {
+        let user = fixture.register_account(email).await;
+        fixture.update(&user, PROMOTE).await.expect("the account is active");
+        admins.push(user);
+    }
+    let [first, second] = &admins[..] else { unreachable!("there are two") };
+    fixture.update(first, DEMOTE).await.expect("the second admin is left");
+    for change in [DEMOTE, DISABLE, AccountChange { role: Some(Role::User), ..DISABLE }] {
+        let refused = fixture.update(second, change).await;
+        assert!(matches!(refused, Err(UpdateError::LastAdmin)), "{refused:?}");
+    }
+    for by in [DeletedBy::User, DeletedBy::Operator] {
+        let refused = fixture.delete(second, by).await;
+        assert!(matches!(refused, Err(DeleteError::LastAdmin)), "{refused:?}");
+    }
+    fixture.update(second, PROMOTE).await.expect("the change removes no admin");
+
+    // A disabled admin does not count as an active admin.
+    let disabled_admin = AccountChange { role: Some(Role::Admin), ..DISABLE };
+    fixture.update(first, disabled_admin).await.expect("the second admin is left");
+    let refused = fixture.update(second, DISABLE).await;
+    assert!(matches!(refused, Err(UpdateError::LastAdmin)), "{refused:?}");
+    fixture.delete(first, DeletedBy::Operator).await.expect("the second admin is left");
+    let third = fixture.register_account("admin3@example.com").await;
+    fixture.update(&third, PROMOTE).await.expect("the account is active");
+    fixture.delete(second, DeletedBy::User).await.expect("the third admin is left");
+}
+
+pub async fn list_is_newest_first_and_continues_after_the_cursor<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    let list = async |filter: &UserFilter, after, limit| {
+        fixture.store.users().list(filter, after, limit).await.expect("the store answers")
+    };
+    let everybody = UserFilter::default();
+    let all = list(&everybody, None, 1000).await;
+    assert!(all.len() > 5 && all.is_sorted_by(|newer, older| Cursor::at(newer) > Cursor::at(older)), "{all:?}");
+    assert_eq!(list(&everybody, None, 2).await, all[..2]);
+    assert_eq!(list(&everybody, Some(Cursor::at(&all[1])), 3).await, all[2..5]);
+    assert_eq!(list(&everybody, all.last().map(Cursor::at), 3).await, []);
+    for status in [Status::Pending, Status::Active, Status::Disabled] {
+        let expected: Vec<User> = all.iter().filter(|user| user.status == status).cloned().collect();
+        let filter = UserFilter { status: Some(status), address: None };
+        assert!(!expected.is_empty() || status == Status::Disabled);
+        assert_eq!(list(&filter, None, 1000).await, expected);
+        if let [first, rest @ ..] = &expected[..] {
+            assert_eq!(list(&filter, Some(Cursor::at(first)), 1000).await, rest);
+        }
+    }
+    // An address with an account and a pending registration.
+    let address = Email::parse("BOTH@example.com").expect("a valid address").address().clone();
+    let of_address = UserFilter { status: None, address: Some(address) };
+    let both = list(&of_address, None, 1000).await;
+    assert_eq!(both.iter().map(|user| user.status).collect::<Vec<_>>(), [Status::Pending, Status::Active]);
+    let accounts = UserFilter { status: Some(Status::Active), ..of_address.clone() };
+    assert_eq!(list(&accounts, None, 1000).await, both[1..]);
+    assert_eq!(list(&of_address, Some(Cursor::at(&both[0])), 1000).await, both[1..]);
+}

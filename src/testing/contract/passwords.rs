@@ -1,0 +1,58 @@
+//! Contract of password hashes: rehashing and changing a password.
+
+use std::time::Duration;
+
+use super::fixture::Fixture;
+use super::under_test::UsersUnderTest;
+use crate::accounts::ports::Users as _;
+use crate::domain::password::Password;
+use crate::passwords::{HashCost, HashParams};
+
+const STORE_ANSWERS: &str = "the store answers";
+
+pub async fn rehash_needs_the_old_hash_and_no_pending_registration<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    let higher = HashCost::new(8, 2, 1).expect("above the minimum cost of argon2");
+    let user = fixture.register("rehash@example.com").await;
+    let old = fixture.rows("rehash@example.com").await[0].hash.clone();
+    let new = fixture.hash(HashParams { cost: higher, ..old.params }).await;
+    let rehash = async |old, new| fixture.store.users().rehash(user.id, old, new).await.expect(STORE_ANSWERS);
+    assert!(!rehash(&old, &new).await, "a pending row was rehashed; that reveals that the address has no account");
+    fixture.activate(&user).await.expect("the user was pending");
+    fixture.store.advance(Duration::from_secs(60)).await;
+    let pending = fixture.register("rehash@example.com").await;
+    assert!(!rehash(&old, &new).await, "the hash of the pending registration would no longer match the params");
+    assert_eq!(fixture.address_state("rehash@example.com").await.params, Some(old.params));
+
+    let user = fixture.register("rehash2@example.com").await;
+    let old = fixture.rows("rehash2@example.com").await[0].hash.clone();
+    let new = fixture.hash(HashParams { cost: higher, ..old.params }).await;
+    let rehash = async |old, new| fixture.store.users().rehash(user.id, old, new).await.expect(STORE_ANSWERS);
+    fixture.activate(&user).await.expect("the user was pending");
+    assert!(!rehash(&new, &old).await, "the old hash does not match: the password was changed in the meantime");
+    assert!(rehash(&old, &new).await);
+    assert!(!rehash(&old, &new).await, "a simultaneous login has already rehashed the password");
+    assert_eq!(fixture.rows("rehash2@example.com").await[0].hash.to_phc(), new.to_phc());
+    assert_eq!(fixture.address_state("rehash2@example.com").await.params, Some(new.params));
+    fixture.store.advance(Duration::from_secs(60)).await;
+    fixture.register("rehash2@example.com").await;
+    let of_other_user = fixture.store.users().rehash(pending.id, &old, &new).await.expect(STORE_ANSWERS);
+    assert!(!of_other_user, "the hash of another user was changed");
+}
+
+pub async fn password_change_needs_an_active_account_with_the_old_hash<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    let user = fixture.register("change@example.com").await;
+    let old = fixture.rows("change@example.com").await[0].hash.clone();
+    let password = Password::present("battery staple").expect("a valid password");
+    let new = fixture.hasher.hash(password, old.params).await.expect("the hasher is idle");
+    let change =
+        async |old, new| fixture.store.users().change_password(user.id, old, new, None).await.expect(STORE_ANSWERS);
+    assert!(!change(&old, &new).await, "the user is pending");
+    fixture.activate(&user).await.expect("the user was pending");
+    assert!(!change(&new, &old).await, "the stored hash is another one");
+    assert!(change(&old, &new).await);
+    assert!(!change(&old, &new).await, "a simultaneous request has already changed the password");
+    assert!(change(&new, &old).await, "a second change before the mail about the first was sent");
+    assert_eq!(fixture.rows("change@example.com").await[0].hash.to_phc(), old.to_phc());
+    fixture.store.disable(user.id).await;
+    assert!(!change(&old, &new).await, "the account is disabled");
+}

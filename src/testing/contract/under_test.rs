@@ -1,0 +1,30 @@
+//! What a contract test needs from the store that it tests.
+
+use std::time::Duration;
+
+use super::super::QueuedMail;
+use crate::accounts::ports::{Codes, Users};
+use crate::domain::not_me::NotMeHash;
+use crate::domain::user::UserId;
+
+/// A store of users under test: empty, with [`Pacing::default`](crate::domain::pacing::Pacing::default).
+pub trait UsersUnderTest {
+    type Users: Users;
+    fn users(&self) -> &Self::Users;
+    /// Advances the store's time by making all stored times older.
+    fn advance(&self, by: Duration) -> impl Future<Output = ()>;
+    /// Returns the code mails that are not sent yet, oldest first.
+    fn queued_mails(&self) -> impl Future<Output = Vec<QueuedMail>>;
+    /// Stores a "this was not me" link of the user. Returns `false` if the user is not pending.
+    fn store_link(&self, user: UserId, link: NotMeHash) -> impl Future<Output = bool>;
+    /// Disables an account, as an operator does.
+    fn disable(&self, user: UserId) -> impl Future<Output = ()>;
+}
+
+/// A store of codes under test, with a `CODE_TTL` of 60 s.
+pub trait CodesUnderTest {
+    type Codes: Codes;
+    fn codes(&self) -> &Self::Codes;
+    /// Advances the store's time by shortening the lifetimes of all keys.
+    fn advance(&self, by: Duration) -> impl Future<Output = ()>;
+}

@@ -1,0 +1,120 @@
+//! In-memory fake of Redis's live codes.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::{ManualClock, lock};
+use crate::accounts::errors::NoCodeReason;
+use crate::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
+use crate::domain::code::{Code, Grant, MAX_WRONG_GUESSES};
+use crate::domain::user::UserId;
+
+/// Fake of `store/redis/codes.rs`.
+pub struct InMemoryCodes {
+    clock: ManualClock,
+    ttl: Duration,
+    keys: Mutex<Keys>,
+}
+
+#[derive(Default)]
+struct Keys {
+    /// The live code of each user (`None` is a decoy), and when it expires.
+    codes: HashMap<UserId, (Option<Code>, OffsetDateTime)>,
+    guesses: HashMap<UserId, GuessCounter>,
+}
+
+/// Wrong guesses at the code of a user's latest grant.
+#[derive(Clone, Copy)]
+struct GuessCounter {
+    grant: Grant,
+    wrong_guesses: u8,
+    withdrawn: bool,
+    expires_at: OffsetDateTime,
+}
+
+/// Lifetime of a guess counter. It must exceed the time for which a mail is retried.
+const GUESS_COUNTER_TTL: Duration = Duration::from_secs(60 * 60);
+
+impl InMemoryCodes {
+    pub fn new(clock: ManualClock, ttl: Duration) -> Self {
+        Self { clock, ttl, keys: Mutex::default() }
+    }
+
+    /// Locks the keys and removes the expired ones.
+    fn live_keys(&self) -> MutexGuard<'_, Keys> {
+        let now = self.clock.now();
+        let mut keys = lock(&self.keys);
+        keys.codes.retain(|_, (_, expires_at)| *expires_at > now);
+        keys.guesses.retain(|_, counter| counter.expires_at > now);
+        keys
+    }
+}
+
+impl Codes for InMemoryCodes {
+    async fn put(&self, user: UserId, grant: Grant, code: Option<&Code>) -> Result<PutOutcome, StoreError> {
+        let mut keys = self.live_keys();
+        let mut wrong_guesses = 0;
+        if let Some(latest) = keys.guesses.get(&user) {
+            if latest.grant > grant {
+                return Ok(PutOutcome::Superseded);
+            }
+            if latest.grant == grant {
+                wrong_guesses = latest.wrong_guesses;
+            }
+        }
+        if wrong_guesses >= MAX_WRONG_GUESSES {
+            return Ok(PutOutcome::Invalidated);
+        }
+        let expires_at = self.clock.now() + GUESS_COUNTER_TTL;
+        keys.guesses.insert(user, GuessCounter { grant, wrong_guesses, withdrawn: false, expires_at });
+        keys.codes.insert(user, (code.cloned(), self.clock.now() + self.ttl));
+        Ok(PutOutcome::Live)
+    }
+
+    async fn withdraw(&self, user: UserId, grant: Grant) -> Result<(), StoreError> {
+        let mut keys = self.live_keys();
+        if let Some(counter) = keys.guesses.get_mut(&user).filter(|counter| counter.grant == grant) {
+            counter.withdrawn = true;
+            keys.codes.remove(&user);
+        }
+        Ok(())
+    }
+
+    async fn redeem(&self, user: UserId, code: &Code) -> Result<Redeemed, StoreError> {
+        let mut keys = self.live_keys();
+        let Some((live, _)) = keys.codes.get(&user) else {
+            return Ok(Redeemed::NoCode(match keys.guesses.get(&user) {
+                None => NoCodeReason::NotMailed,
+                Some(counter) if counter.wrong_guesses >= MAX_WRONG_GUESSES => NoCodeReason::Destroyed,
+                Some(counter) if counter.withdrawn => NoCodeReason::NotMailed,
+                Some(_) => NoCodeReason::Expired,
+            }));
+        };
+        if live.as_ref() == Some(code) {
+            return Ok(Redeemed::Match);
+        }
+        let Some(GuessCounter { wrong_guesses, .. }) = keys.guesses.get_mut(&user) else {
+            // The counter was lost. Without it the number of guesses has no limit, so the code is removed too.
+            keys.codes.remove(&user);
+            return Ok(Redeemed::NoCode(NoCodeReason::Expired));
+        };
+        *wrong_guesses += 1;
+        let remaining = MAX_WRONG_GUESSES.saturating_sub(*wrong_guesses);
+        if remaining == 0 {
+            keys.codes.remove(&user);
+        }
+        Ok(Redeemed::WrongGuess { remaining })
+    }
+
+    async fn discard(&self, user: UserId) -> Result<(), StoreError> {
+        let mut keys = self.live_keys();
+        keys.codes.remove(&user);
+        if let Some(counter) = keys.guesses.get_mut(&user) {
+            counter.wrong_guesses = MAX_WRONG_GUESSES;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The fakes pass the contract tests of the ports.
+
+use std::time::Duration;
+
+use super::super::QueuedMail;
+use super::super::contract::{self, CodesUnderTest, UsersUnderTest};
+use super::{InMemoryCodes, InMemoryUsers, ManualClock};
+use crate::domain::not_me::NotMeHash;
+use crate::domain::pacing::Pacing;
+use crate::domain::user::UserId;
+
+struct FakeUsers {
+    clock: ManualClock,
+    users: InMemoryUsers,
+}
+
+impl UsersUnderTest for FakeUsers {
+    type Users = InMemoryUsers;
+
+    fn users(&self) -> &InMemoryUsers {
+        &self.users
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    async fn queued_mails(&self) -> Vec<QueuedMail> {
+        self.users.queued_mails()
+    }
+
+    async fn store_link(&self, user: UserId, link: NotMeHash) -> bool {
+        self.users.store_link(user, link)
+    }
+
+    async fn disable(&self, user: UserId) {
+        self.users.disable(user);
+    }
+}
+
+struct FakeCodes {
+    clock: ManualClock,
+    codes: InMemoryCodes,
+}
+
+impl CodesUnderTest for FakeCodes {
+    type Codes = InMemoryCodes;
+
+    fn codes(&self) -> &InMemoryCodes {
+        &self.codes
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
+#[tokio::test]
+async fn in_memory_users_pass_the_contract() {
+    let clock = ManualClock::default();
+    let users = InMemoryUsers::new(clock.clone(), Pacing::default());
+    contract::users(&FakeUsers { clock, users }).await;
+}
+
+#[tokio::test]
+async fn in_memory_codes_pass_the_contract() {
+    let clock = ManualClock::default();
+    let codes = InMemoryCodes::new(clock.clone(), Duration::from_secs(60));
+    contract::codes(&FakeCodes { clock, codes }).await;
+}

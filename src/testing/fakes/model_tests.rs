@@ -1,0 +1,53 @@
+//! The use cases on the fakes respond as the model predicts.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::QueuedMail;
+use super::super::model::{self, ServiceUnderTest, Step};
+use super::{InMemoryCodes, InMemoryService, InMemoryUsers};
+use crate::accounts::Accounts;
+use crate::accounts::ports::Users as _;
+use crate::domain::code::CodeSecret;
+use crate::domain::not_me::NotMeHash;
+use crate::domain::user::UserId;
+
+impl ServiceUnderTest for InMemoryService {
+    type Users = InMemoryUsers;
+    type Codes = InMemoryCodes;
+
+    fn accounts(&self) -> &Accounts<InMemoryUsers, InMemoryCodes> {
+        &self.accounts
+    }
+
+    fn codes(&self) -> &InMemoryCodes {
+        &self.codes
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    async fn queued_mails(&self) -> Vec<QueuedMail> {
+        self.users.queued_mails()
+    }
+
+    async fn store_link(&self, user: UserId, link: NotMeHash) -> bool {
+        self.users.store_link(user, link)
+    }
+
+    async fn purge(&self, pending_ttl: Duration) {
+        self.users.purge(pending_ttl).await.expect("the fake returns no errors");
+    }
+}
+
+proptest! {
+    #[test]
+    fn fakes_respond_to_any_sequence_as_the_model_predicts(numbers in prop::collection::vec(any::<u32>(), 1..200)) {
+        let steps: Vec<Step> = numbers.into_iter().map(Step::from_number).collect();
+        let secret = CodeSecret::new(vec![60; 32]).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(model::run(&InMemoryService::new(), &secret, "example.com", &steps));
+    }
+}

@@ -1,0 +1,304 @@
+//! In-memory fake of PostgreSQL's users, addresses and outbox.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::super::QueuedMail;
+use super::{ManualClock, lock};
+use crate::accounts::errors::{DeleteError, RegisterError, ResendError, UpdateError};
+use crate::accounts::ports::*;
+use crate::domain::code::{CodeLength, Grant, Nonce};
+use crate::domain::email::Address;
+use crate::domain::not_me::{self, NotMeHash};
+use crate::domain::pacing::{History, Pacing};
+use crate::domain::user::{Role, Status, User, UserId};
+use crate::passwords::{HashParams, PasswordHash};
+use crate::telemetry::trace::TraceContext;
+
+/// Fake of `store/postgres/users`.
+pub struct InMemoryUsers {
+    clock: ManualClock,
+    pacing: Pacing,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Default)]
+struct Tables {
+    addresses: HashMap<Address, (HashParams, History)>,
+    users: Vec<Row>,
+    outbox: Vec<QueuedMail>,
+    /// The user of each "this was not me" link, and when the link expires.
+    links: HashMap<NotMeHash, (UserId, OffsetDateTime)>,
+    latest_grant: i64,
+}
+
+/// A row of the table `users`.
+struct Row {
+    address: Address,
+    user: User,
+    hash: PasswordHash,
+}
+
+impl Row {
+    fn is_pending(&self) -> bool {
+        self.user.status == Status::Pending
+    }
+}
+
+impl InMemoryUsers {
+    pub fn new(clock: ManualClock, pacing: Pacing) -> Self {
+        Self { clock, pacing, tables: Mutex::default() }
+    }
+
+    /// Returns the code mails that the mail worker would claim, oldest first.
+    pub fn queued_mails(&self) -> Vec<QueuedMail> {
+        lock(&self.tables).outbox.clone()
+    }
+
+    /// Stores a "this was not me" link, as the mail worker does before it sends a mail. Returns `false` if the user is not
+    /// pending.
+    pub fn store_link(&self, user: UserId, link: NotMeHash) -> bool {
+        let mut tables = lock(&self.tables);
+        let is_pending = tables.pending(user).is_some();
+        if is_pending {
+            tables.links.insert(link, (user, self.clock.now() + not_me::LIFETIME));
+        }
+        is_pending
+    }
+
+    /// Disables an account, as an operator does.
+    pub fn disable(&self, id: UserId) {
+        if let Some(row) = lock(&self.tables).row_mut(id) {
+            row.user.status = Status::Disabled;
+        }
+    }
+}
+
+impl Tables {
+    fn row(&self, id: UserId) -> Option<&Row> {
+        self.users.iter().find(|row| row.user.id == id)
+    }
+
+    fn row_mut(&mut self, id: UserId) -> Option<&mut Row> {
+        self.users.iter_mut().find(|row| row.user.id == id)
+    }
+
+    fn pending(&self, id: UserId) -> Option<&Row> {
+        self.row(id).filter(|row| row.is_pending())
+    }
+
+    fn of_address(&self, address: &Address) -> impl Iterator<Item = &Row> {
+        self.users.iter().filter(move |row| row.address == *address)
+    }
+
+    /// Deletes users with their mails and links, as ON DELETE CASCADE does. Returns the number of deleted users.
+    fn delete(&mut self, selects: impl Fn(&Row) -> bool) -> usize {
+        let before = self.users.len();
+        self.users.retain(|row| !selects(row));
+        let left = &self.users;
+        self.outbox.retain(|mail| left.iter().any(|row| row.user.id == mail.user));
+        self.links.retain(|_, (user, _)| left.iter().any(|row| row.user.id == *user));
+        before - self.users.len()
+    }
+
+    fn is_last_admin(&self, id: UserId) -> bool {
+        let mut admins =
+            self.users.iter().filter(|row| row.user.role == Role::Admin && row.user.status == Status::Active);
+        admins.next().is_some_and(|row| row.user.id == id) && admins.next().is_none()
+    }
+
+    fn queue(&mut self, user: UserId, nonce: Nonce, length: CodeLength) {
+        self.outbox.retain(|mail| mail.user != user);
+        self.latest_grant += 1;
+        self.outbox.push(QueuedMail { user, grant: Grant(self.latest_grant), nonce, length });
+    }
+}
+
+impl Users for InMemoryUsers {
+    async fn address_state(&self, address: &Address) -> Result<AddressState, StoreError> {
+        let tables = lock(&self.tables);
+        let Some((params, history)) = tables.addresses.get(address) else {
+            return Ok(AddressState { params: None, wait: None });
+        };
+        let wait = self.pacing.grant(Some(history), self.clock.now()).err().map(|too_soon| too_soon.left);
+        Ok(AddressState { params: Some(*params), wait })
+    }
+
+    async fn register(&self, new: &NewUser<'_>) -> Result<User, RegisterError> {
+        let mut tables = lock(&self.tables);
+        let now = self.clock.now();
+        let address = new.email.address().clone();
+        let before = tables.addresses.get(&address);
+        let (params, history) = before.map_or((new.hash.params, None), |(params, history)| (*params, Some(history)));
+        let (history, length) = match self.pacing.grant(history, now) {
+            Ok(granted) if params == new.hash.params => granted,
+            Ok((history, _)) => return Err(RegisterError::TooSoon { left: history.wait }),
+            Err(too_soon) => return Err(RegisterError::TooSoon { left: too_soon.left }),
+        };
+        tables.addresses.insert(address.clone(), (params, history));
+        tables.delete(|row| row.address == address && row.is_pending());
+        let user = User {
+            id: new.id,
+            email: new.email.as_typed().to_owned(),
+            status: Status::Pending,
+            role: Role::User,
+            created_at: now,
+            activated_at: None,
+        };
+        tables.users.push(Row { address, user: user.clone(), hash: new.hash.clone() });
+        tables.queue(new.id, new.nonce, length);
+        Ok(user)
+    }
+
+    async fn resend(&self, id: UserId, nonce: Nonce, _: Option<TraceContext>) -> Result<Duration, ResendError> {
+        let mut tables = lock(&self.tables);
+        let row = tables.row(id).ok_or(ResendError::Gone)?;
+        if !row.is_pending() {
+            return Err(ResendError::AlreadyActive);
+        }
+        let address = row.address.clone();
+        let (params, history) = tables.addresses[&address].clone();
+        let (history, length) = self
+            .pacing
+            .grant(Some(&history), self.clock.now())
+            .map_err(|too_soon| ResendError::TooSoon { left: too_soon.left })?;
+        let wait = history.wait;
+        tables.addresses.insert(address, (params, history));
+        tables.queue(id, nonce, length);
+        Ok(wait)
+    }
+
+    async fn find_by_address(&self, address: &Address) -> Result<Vec<StoredUser>, StoreError> {
+        let tables = lock(&self.tables);
+        let stored = |row: &Row| StoredUser { user: row.user.clone(), hash: row.hash.clone() };
+        Ok(tables.of_address(address).map(stored).collect())
+    }
+
+    async fn rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
+        let mut tables = lock(&self.tables);
+        let Some(row) = tables.row(id) else {
+            return Ok(false);
+        };
+        let address = row.address.clone();
+        if tables.of_address(&address).count() != 1 || row.is_pending() || row.hash.to_phc() != old.to_phc() {
+            return Ok(false);
+        }
+        if let Some(row) = tables.row_mut(id) {
+            row.hash = new.clone();
+        }
+        tables.addresses.entry(address).and_modify(|(params, _)| *params = new.params);
+        Ok(true)
+    }
+
+    async fn change_password(
+        &self,
+        id: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+        _: Option<TraceContext>,
+    ) -> Result<bool, StoreError> {
+        let mut tables = lock(&self.tables);
+        let row = tables.row_mut(id);
+        let row = row.filter(|row| row.user.status == Status::Active && row.hash.to_phc() == old.to_phc());
+        Ok(row.map(|row| row.hash = new.clone()).is_some())
+    }
+
+    async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        Ok(lock(&self.tables).row(id).map(|row| row.user.clone()))
+    }
+
+    async fn activate(&self, id: UserId, _: Option<TraceContext>) -> Result<Option<User>, StoreError> {
+        let mut tables = lock(&self.tables);
+        let Some(row) = tables.pending(id) else {
+            return Ok(None);
+        };
+        if tables.of_address(&row.address).any(|other| !other.is_pending()) {
+            return Ok(None);
+        }
+        tables.outbox.retain(|mail| mail.user != id);
+        let now = self.clock.now();
+        Ok(tables.row_mut(id).map(|row| {
+            (row.user.status, row.user.activated_at) = (Status::Active, Some(now));
+            row.user.clone()
+        }))
+    }
+
+    async fn list(&self, filter: &UserFilter, after: Option<Cursor>, limit: u32) -> Result<Vec<User>, StoreError> {
+        let tables = lock(&self.tables);
+        let mut listed: Vec<User> = tables
+            .users
+            .iter()
+            .filter(|row| filter.address.as_ref().is_none_or(|address| *address == row.address))
+            .map(|row| &row.user)
+            .filter(|user| filter.status.is_none_or(|status| status == user.status))
+            .filter(|user| after.is_none_or(|after| Cursor::at(user) < after))
+            .cloned()
+            .collect();
+        listed.sort_by_key(|user| std::cmp::Reverse(Cursor::at(user)));
+        listed.truncate(limit as usize);
+        Ok(listed)
+    }
+
+    async fn update(&self, id: UserId, change: AccountChange) -> Result<User, UpdateError> {
+        let mut tables = lock(&self.tables);
+        let is_last_admin = tables.is_last_admin(id);
+        let row = tables.row_mut(id).ok_or(UpdateError::NotFound)?;
+        if row.is_pending() {
+            return Err(UpdateError::NotActive);
+        }
+        if is_last_admin && change.removes_admin() {
+            return Err(UpdateError::LastAdmin);
+        }
+        if let Some(disabled) = change.disabled {
+            row.user.status = if disabled { Status::Disabled } else { Status::Active };
+        }
+        row.user.role = change.role.unwrap_or(row.user.role);
+        Ok(row.user.clone())
+    }
+
+    async fn delete(&self, id: UserId, by: DeletedBy) -> Result<(), DeleteError> {
+        let mut tables = lock(&self.tables);
+        let row = tables.row(id).ok_or(DeleteError::NotFound)?;
+        if row.user.status == Status::Disabled && by == DeletedBy::User {
+            return Err(DeleteError::Disabled);
+        }
+        if tables.is_last_admin(id) {
+            return Err(DeleteError::LastAdmin);
+        }
+        tables.delete(|row| row.user.id == id);
+        Ok(())
+    }
+
+    async fn report_not_me(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {
+        let mut tables = lock(&self.tables);
+        let now = self.clock.now();
+        let Some(&(id, _)) = tables.links.get(link).filter(|(_, expires_at)| *expires_at > now) else {
+            return Ok(None);
+        };
+        let Some(address) = tables.pending(id).map(|row| row.address.clone()) else {
+            return Ok(None);
+        };
+        if let Some((_, history)) = tables.addresses.get_mut(&address) {
+            history.granted_at = history.granted_at.min(now - history.wait);
+        }
+        tables.delete(|row| row.user.id == id);
+        Ok(Some(id))
+    }
+
+    async fn purge(&self, pending_ttl: Duration) -> Result<u64, StoreError> {
+        let mut tables = lock(&self.tables);
+        let now = self.clock.now();
+        let stale: Vec<Address> = tables
+            .addresses
+            .iter()
+            .filter(|(_, (_, history))| history.granted_at + pending_ttl <= now)
+            .map(|(address, _)| address.clone())
+            .collect();
+        let purged = tables.delete(|row| row.is_pending() && stale.contains(&row.address));
+        tables.links.retain(|_, (_, expires_at)| *expires_at > now);
+        Ok(purged as u64)
+    }
+}

@@ -1,0 +1,279 @@
+//! The model: the predicted state of two addresses, and the predicted response to every step.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::super::{QueuedMail, wrong_code_for};
+use super::step::Step;
+use super::under_test::ServiceUnderTest;
+use crate::accounts::errors::{ActivateError, AuthenticateError, NoCodeReason, RegisterError, ResendError};
+use crate::accounts::ports::Codes as _;
+use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES};
+use crate::domain::email::Email;
+use crate::domain::not_me::{self, NotMeToken};
+use crate::domain::pacing::{History, Pacing};
+use crate::domain::password::Password;
+use crate::domain::policy::Policy;
+use crate::domain::user::{Status, User, UserId};
+
+const PASSWORDS: [&str; 2] = ["correct horse", "battery staple"];
+const CODE_TTL: Duration = Duration::from_secs(60);
+/// A mail older than this is not sent again, as in the mail worker.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(15 * 60);
+/// Lifetime of a guess counter after the latest mail.
+const GUESS_COUNTER_TTL: Duration = Duration::from_secs(60 * 60);
+const PENDING_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Tolerance for waits: the clocks of real stores advance during a test, the model's clock does not. No [`Step::Wait`] is
+/// shorter.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
+
+/// The predicted state of an address.
+#[derive(Default)]
+struct Address {
+    /// The password index of the account.
+    account: Option<usize>,
+    pending: Option<Pending>,
+    history: Option<History>,
+    /// The links of all mails to the address, oldest first.
+    links: Vec<MailedLink>,
+}
+
+struct Pending {
+    user: User,
+    password: usize,
+    /// Time of the latest grant.
+    granted_at: OffsetDateTime,
+    /// The latest mailed code.
+    code: Option<MailedCode>,
+}
+
+struct MailedCode {
+    mail: QueuedMail,
+    wrong_guesses: u8,
+    put_at: OffsetDateTime,
+    is_decoy: bool,
+}
+
+struct MailedLink {
+    token: NotMeToken,
+    user: UserId,
+    mailed_at: OffsetDateTime,
+}
+
+/// Performs the steps and compares every response with the model's prediction.
+///
+/// # Panics
+/// If a response differs from the prediction.
+pub async fn run<S: ServiceUnderTest>(service: &S, secret: &CodeSecret, domain: &str, steps: &[Step]) {
+    let mut model = Model {
+        service,
+        secret,
+        emails: [format!("ada@{domain}"), format!("bob@{domain}")]
+            .map(|email| Email::parse(&email).expect("a valid address")),
+        pacing: Pacing::default(),
+        now: OffsetDateTime::UNIX_EPOCH,
+        addresses: Default::default(),
+        wrong_guesses: HashMap::new(),
+    };
+    for step in steps {
+        match *step {
+            Step::Register { address, password } => model.register(address, password).await,
+            Step::Resend { address, password } => model.resend(address, password).await,
+            Step::Guess { address, password, right } => model.guess(address, password, right).await,
+            Step::SendMails => model.send_mails().await,
+            Step::Wait(by) => {
+                service.advance(by).await;
+                model.now += by;
+            }
+            Step::Delete { address, password } => model.delete(address, password).await,
+            Step::ReportNotMe { address, latest } => model.report_not_me(address, latest).await,
+            Step::Purge => model.purge().await,
+        }
+    }
+}
+
+struct Model<'a, S> {
+    service: &'a S,
+    secret: &'a CodeSecret,
+    emails: [Email; 2],
+    pacing: Pacing,
+    now: OffsetDateTime,
+    addresses: [Address; 2],
+    /// Responses "wrong code" per grant.
+    wrong_guesses: HashMap<i64, u8>,
+}
+
+impl<S: ServiceUnderTest> Model<'_, S> {
+    async fn register(&mut self, index: usize, password: usize) {
+        let email = &self.emails[index];
+        let chosen = Policy::default().password(PASSWORDS[password], Some(email)).expect("a valid password");
+        let response = self.service.accounts().register(email, chosen, None).await;
+        let address = &mut self.addresses[index];
+        match (self.pacing.grant(address.history.as_ref(), self.now), response) {
+            (Ok((history, _)), Ok(user)) => {
+                assert_eq!(user.status, Status::Pending);
+                address.history = Some(history);
+                address.pending = Some(Pending { user, password, granted_at: self.now, code: None });
+            }
+            (Err(expected), Err(RegisterError::TooSoon { left })) => assert_near(expected.left, left),
+            (expected, response) => panic!("registering: {response:?} instead of {expected:?}"),
+        }
+    }
+
+    /// Returns the user that the credentials match: an account, a pending row, or `None`.
+    async fn authenticate(&self, index: usize, password: usize) -> Option<User> {
+        let presented = Password::present(PASSWORDS[password]).expect("a valid password");
+        let response = self.service.accounts().authenticate(Some(self.emails[index].address()), presented).await;
+        let Address { account, pending, .. } = &self.addresses[index];
+        let pending = pending.as_ref().filter(|pending| pending.password == password);
+        match response {
+            Ok(ref row) if *account == Some(password) => assert_eq!(row.user.status, Status::Active),
+            Ok(ref row) => assert_eq!(Some(&row.user), pending.map(|pending| &pending.user)),
+            Err(AuthenticateError::WrongCredentials) => assert!(*account != Some(password) && pending.is_none()),
+            Err(ref error) => panic!("{error}"),
+        }
+        response.ok().map(|row| row.user)
+    }
+
+    async fn resend(&mut self, index: usize, password: usize) {
+        let Some(user) = self.authenticate(index, password).await else {
+            return;
+        };
+        let response = self.service.accounts().resend(&user, None).await;
+        let address = &mut self.addresses[index];
+        if user.status == Status::Active {
+            assert!(matches!(response, Err(ResendError::AlreadyActive)));
+            return;
+        }
+        match (self.pacing.grant(address.history.as_ref(), self.now), response) {
+            (Ok((history, _)), Ok(wait)) => {
+                assert_eq!(wait, history.wait);
+                address.history = Some(history);
+                address.pending.as_mut().expect("a pending row was authenticated").granted_at = self.now;
+            }
+            (Err(expected), Err(ResendError::TooSoon { left })) => assert_near(expected.left, left),
+            (expected, response) => panic!("resending: {response:?} instead of {expected:?}"),
+        }
+    }
+
+    async fn send_mails(&mut self) {
+        let queued = self.service.queued_mails().await;
+        for address in &mut self.addresses {
+            let has_account = address.account.is_some();
+            let Some(pending) = &mut address.pending else {
+                continue;
+            };
+            if self.now > pending.granted_at + GIVE_UP_AFTER {
+                continue;
+            }
+            let mails: Vec<_> = queued.iter().filter(|mail| mail.user == pending.user.id).collect();
+            assert_eq!(mails.len(), 1, "a pending row has one mail");
+            let mail = *mails[0];
+            let code = self.secret.code(&mail.nonce, mail.length);
+            let put = self.service.codes().put(pending.user.id, mail.grant, (!has_account).then_some(&code)).await;
+            put.expect("the store answers");
+            let token = self.secret.not_me(&mail.nonce);
+            assert!(self.service.store_link(pending.user.id, token.hash()).await);
+            address.links.push(MailedLink { token, user: pending.user.id, mailed_at: self.now });
+            let same = pending.code.take().filter(|mailed| mailed.mail == mail);
+            let wrong_guesses = same.as_ref().map_or(0, |mailed| mailed.wrong_guesses);
+            // A destroyed code is not put again.
+            let put_at = same.filter(|_| wrong_guesses >= MAX_WRONG_GUESSES).map_or(self.now, |mailed| mailed.put_at);
+            pending.code = Some(MailedCode { mail, wrong_guesses, put_at, is_decoy: has_account });
+        }
+    }
+
+    async fn guess(&mut self, index: usize, password: usize, right: bool) {
+        let Some(user) = self.authenticate(index, password).await else {
+            return;
+        };
+        let address = &mut self.addresses[index];
+        let mailed = address.pending.as_mut().and_then(|pending| pending.code.as_mut());
+        let code = match &mailed {
+            Some(mailed) => self.secret.code(&mailed.mail.nonce, mailed.mail.length),
+            None => Code::parse("0042").expect("digits"),
+        };
+        let guess = if right { code } else { wrong_code_for(&code) };
+        let response = self.service.accounts().activate(&user, &guess, None).await;
+        if user.status == Status::Active {
+            assert!(matches!(response, Err(ActivateError::AlreadyActive)));
+            return;
+        }
+        let expected = match mailed {
+            None => Err(NoCodeReason::NotMailed),
+            Some(mailed) if self.now >= mailed.put_at + GUESS_COUNTER_TTL => Err(NoCodeReason::NotMailed),
+            Some(mailed) if mailed.wrong_guesses >= MAX_WRONG_GUESSES => Err(NoCodeReason::Destroyed),
+            Some(mailed) if self.now >= mailed.put_at + CODE_TTL => Err(NoCodeReason::Expired),
+            Some(mailed) => Ok(mailed),
+        };
+        match (expected, response) {
+            (Err(expected), Err(ActivateError::NoCode(reason))) => assert_eq!(reason, expected),
+            // A decoy treats a right guess like a wrong one.
+            (Ok(mailed), Err(ActivateError::Incorrect { remaining })) if !right || mailed.is_decoy => {
+                mailed.wrong_guesses += 1;
+                assert_eq!(remaining, MAX_WRONG_GUESSES - mailed.wrong_guesses);
+                let wrong_guesses = self.wrong_guesses.entry(mailed.mail.grant.0).or_default();
+                *wrong_guesses += 1;
+                assert!(*wrong_guesses <= MAX_WRONG_GUESSES, "a grant allowed more than three wrong guesses");
+            }
+            (Ok(mailed), Ok(active)) if right && !mailed.is_decoy => {
+                assert_eq!((active.id, active.status), (user.id, Status::Active));
+                address.account = Some(password);
+                address.pending = None;
+            }
+            (expected, response) => {
+                panic!("guessing: {response:?} instead of {:?}", expected.map(|mailed| mailed.wrong_guesses))
+            }
+        }
+    }
+
+    async fn delete(&mut self, index: usize, password: usize) {
+        let Some(user) = self.authenticate(index, password).await else {
+            return;
+        };
+        self.service.accounts().delete(&user).await.expect("no account is disabled");
+        let address = &mut self.addresses[index];
+        if user.status == Status::Active {
+            address.account = None;
+        } else {
+            address.pending = None;
+        }
+    }
+
+    async fn report_not_me(&mut self, index: usize, latest: bool) {
+        let address = &mut self.addresses[index];
+        let link = if latest { address.links.last() } else { address.links.first() };
+        let Some(link) = link else {
+            return;
+        };
+        let is_pending = address.pending.as_ref().is_some_and(|pending| pending.user.id == link.user);
+        // A link that was mailed again is valid from its latest mail on.
+        let same_link = address.links.iter().filter(|other| other.token == link.token);
+        let mailed_at = same_link.map(|link| link.mailed_at).max().unwrap_or(link.mailed_at);
+        let works = is_pending && self.now < mailed_at + not_me::LIFETIME;
+        assert_eq!(self.service.accounts().report_not_me(&link.token).await.expect("the store answers"), works);
+        if works {
+            address.pending = None;
+            let history = address.history.as_mut().expect("the address was registered");
+            history.granted_at = history.granted_at.min(self.now - history.wait);
+        }
+    }
+
+    /// The number of deleted rows is not predicted: a real database also holds rows of earlier sequences.
+    async fn purge(&mut self) {
+        self.service.purge(PENDING_TTL).await;
+        for address in &mut self.addresses {
+            let is_stale = |history: &History| history.granted_at + PENDING_TTL <= self.now;
+            if address.history.as_ref().is_some_and(is_stale) {
+                address.pending = None;
+            }
+        }
+    }
+}
+
+/// Asserts that a remaining wait is the expected one, less the time that passed since.
+fn assert_near(expected: Duration, actual: Duration) {
+    assert!(actual <= expected && actual + CLOCK_TOLERANCE > expected, "{actual:?} instead of {expected:?}");
+}

@@ -1,0 +1,26 @@
+//! What a model-based test needs from the service that it tests.
+
+use std::time::Duration;
+
+use super::super::QueuedMail;
+use crate::accounts::Accounts;
+use crate::accounts::ports::{Codes, Users};
+use crate::domain::not_me::NotMeHash;
+use crate::domain::user::UserId;
+
+/// The use cases on some stores, with [`Pacing::default`](crate::domain::pacing::Pacing::default), a `CODE_TTL` of 60 s and
+/// a movable clock.
+pub trait ServiceUnderTest {
+    type Users: Users;
+    type Codes: Codes;
+    fn accounts(&self) -> &Accounts<Self::Users, Self::Codes>;
+    fn codes(&self) -> &Self::Codes;
+    /// Advances the time of both stores by making everything stored older.
+    fn advance(&self, by: Duration) -> impl Future<Output = ()>;
+    /// Returns the code mails that are not sent yet, oldest first.
+    fn queued_mails(&self) -> impl Future<Output = Vec<QueuedMail>>;
+    /// Stores a "this was not me" link of the user. Returns `false` if the user is not pending.
+    fn store_link(&self, user: UserId, link: NotMeHash) -> impl Future<Output = bool>;
+    /// Purges pending registrations that were granted no code mail for `pending_ttl`.
+    fn purge(&self, pending_ttl: Duration) -> impl Future<Output = ()>;
+}

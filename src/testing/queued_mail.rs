@@ -1,0 +1,13 @@
+//! A queued code mail, as tests read it from a fake or from the outbox table.
+
+use crate::domain::code::{CodeLength, Grant, Nonce};
+use crate::domain::user::UserId;
+
+/// A code mail that is not sent yet, with all inputs of its code but the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueuedMail {
+    pub user: UserId,
+    pub grant: Grant,
+    pub nonce: Nonce,
+    pub length: CodeLength,
+}
