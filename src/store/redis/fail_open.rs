@@ -42,7 +42,7 @@ impl FailOpen {
         match self.redis.run(script).await {
             Ok(value) => {
                 if self.pause_until(None).is_some() {
-                    info!("Redis responds again; the limits of client networks apply");
+                    info!("Redis responds again: the limits of client networks apply");
                 }
                 Some(value)
             }

@@ -91,7 +91,7 @@ impl Redis {
         };
         tokio::time::timeout(self.timeout, response)
             .await
-            .unwrap_or_else(|_| Err(format!("no response within {:?}", self.timeout)))
+            .unwrap_or_else(|_| Err(format!("no answer in {:?}", self.timeout)))
             .map_err(|reason| StoreError::Unavailable { store: STORE, reason })
     }
 }

@@ -44,7 +44,7 @@ async fn only_activating_fails(running: &Running, service: &Service, code: &str)
     let retries = async || counted(running, "sixty_mail_attempts_total{outcome=\"retry\"}").await;
     eventually("an attempt", async || (retries().await > 0).then_some(())).await;
     assert!(service.mails(BOB).await.is_empty(), "a code that is not live is not mailed");
-    told(running, "the limits of client networks do not hold until Redis answers").await;
+    told(running, "the limits of client networks do not apply until Redis responds").await;
     assert!(counted(running, "sixty_limits_skipped_total").await > 0);
 }
 
@@ -55,7 +55,7 @@ async fn bob_gets_in(running: &Running, service: &Service) {
     told(running, "a mail was not accepted; it will be tried again").await;
     recovers("the limits of client networks", async || {
         let answer = service.me(ADA, PASSWORD).await;
-        (answer.status == 200 && running.stderr().contains("Redis answers again")).then_some(())
+        (answer.status == 200 && running.stderr().contains("Redis responds again")).then_some(())
     })
     .await;
 }
