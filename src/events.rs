@@ -1,8 +1,10 @@
-//! Telling other programs what happened to users: the relay, which appends the events that the stores' statements have
-//! written to a Redis Stream, as CloudEvents 1.0, at least once and each user's in order.
+//! The event relay: moves events from the PostgreSQL table `events` to a Redis Stream that other programs read.
 //!
-//! One process relays at a time, or two would append one user's events in any order. Nothing wakes it: a look at the
-//! table four times a second makes batches of what comes in between, and finds what other processes wrote, too.
+//! Events are CloudEvents 1.0. They are delivered at least once, and the events of each user in order. Every statement that
+//! changes a user writes its event in the same transaction (a transactional outbox).
+//!
+//! One process relays at a time, under an advisory lock: two would append the events of one user in any order. The relay
+//! polls. Notifications are rejected, since polling four times a second makes batches of the events in between.
 
 use std::time::{Duration, Instant};
 
@@ -18,83 +20,92 @@ use crate::store::postgres::Postgres;
 use crate::store::postgres::events::{Event, EventQueue, SILENCE};
 use crate::store::redis::events::EventStream;
 
-/// How often the table is looked at.
-const POLL: Duration = Duration::from_millis(250);
+/// The pause between two reads of the table when it had no full batch.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often those who do not relay ask whether they should, and how long who could not waits before it tries again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The pause between two attempts to get the lock, and after an error.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Events that are read, appended and forgotten together, at the most. All of them are in memory at once.
-const BATCH: u32 = 500;
+/// The most events in one batch. A batch is in memory at once.
+const MAX_BATCH: u32 = 500;
 
 pub struct Relay {
     pub postgres: Postgres,
     pub stream: EventStream,
-    /// Where people reach the API: what tells these events from another service's.
+    /// The `source` of every event: the public URL of the API. It distinguishes these events from other services' events.
     pub source: String,
 }
 
+/// What survives an error of the relay.
+struct Progress {
+    /// Whether the latest attempt succeeded, so that only changes are logged.
+    healthy: bool,
+    /// The most events in the next batch.
+    batch_size: u32,
+}
+
 impl Relay {
-    /// Relays until told to stop, or until another process does.
+    /// Relays events until `stop` is cancelled. While another process holds the lock, it waits for the lock.
     pub async fn run(self, stop: CancellationToken) {
-        let (mut works, mut most) = (true, BATCH);
+        let mut progress = Progress { healthy: true, batch_size: MAX_BATCH };
         while !stop.is_cancelled() {
-            let Err(error) = self.relay(&stop, &mut works, &mut most).await else {
+            let Err(error) = self.relay(&stop, &mut progress).await else {
                 return;
             };
-            // What takes too long is tried in parts: else a slow Redis might append the same ones over and over.
-            most = (most / 2).max(1);
-            // The lock went with the session: a process that reaches both stores may take over.
-            if std::mem::replace(&mut works, false) {
-                warn!(%error, "events cannot be relayed; they are kept, and it is tried on");
+            // A batch that times out may have been appended all the same. A smaller one is repeated less often.
+            progress.batch_size = (progress.batch_size / 2).max(1);
+            // The lock ended with the session, so a process that can reach both stores may take over.
+            if std::mem::replace(&mut progress.healthy, false) {
+                warn!(%error, "events cannot be relayed; they are kept, and the relay retries");
             }
-            pause(&stop, AGAIN).await;
+            pause(&stop, RETRY_INTERVAL).await;
         }
     }
 
-    async fn relay(&self, stop: &CancellationToken, works: &mut bool, most: &mut u32) -> Result<(), StoreError> {
+    async fn relay(&self, stop: &CancellationToken, progress: &mut Progress) -> Result<(), StoreError> {
         let mut queue = EventQueue::connect(&self.postgres).await?;
         while !queue.lock().await? {
-            pause(stop, AGAIN).await;
+            pause(stop, RETRY_INTERVAL).await;
             if stop.is_cancelled() {
                 return Ok(());
             }
         }
         let mut relayed = vec![];
         loop {
-            // Who dies between appending and this appends once more, under the same ids.
-            let asked = Instant::now();
-            let events = queue.next(&relayed, *most).await?;
+            // This call deletes the relayed events. A crash before it repeats them under the same ids.
+            let read_at = Instant::now();
+            let events = queue.next(&relayed, progress.batch_size).await?;
             if stop.is_cancelled() {
                 return Ok(());
             }
-            // Who was frozen since has lost the lock, and another has appended them. It finds its session ended.
-            if asked.elapsed() >= SILENCE {
+            // After so long, PostgreSQL has ended the session, and another process may have relayed these events. The next
+            // call returns the error.
+            if read_at.elapsed() >= SILENCE {
                 continue;
             }
-            let full = events.len() == *most as usize;
+            let batch_is_full = events.len() == progress.batch_size as usize;
             if !events.is_empty() {
-                let written: Vec<String> = events.iter().map(|event| self.written(event)).collect();
-                self.stream.append(&written).await?;
+                let cloud_events: Vec<String> = events.iter().map(|event| self.cloud_event(event)).collect();
+                self.stream.append(&cloud_events).await?;
                 counter!("sixty_events_relayed_total").increment(events.len() as u64);
-                *most = (*most + 1).min(BATCH);
+                progress.batch_size = (progress.batch_size + 1).min(MAX_BATCH);
             }
-            if !std::mem::replace(works, true) {
+            if !std::mem::replace(&mut progress.healthy, true) {
                 info!("events are relayed again");
             }
             relayed = events.iter().map(|event| event.sequence).collect();
-            if !full {
-                pause(stop, POLL).await;
+            if !batch_is_full {
+                pause(stop, POLL_INTERVAL).await;
             }
         }
     }
 
-    fn written(&self, event: &Event) -> String {
+    fn cloud_event(&self, event: &Event) -> String {
         let event = CloudEvent {
             specversion: "1.0",
             id: event.id,
             source: &self.source,
-            kind: &event.kind,
+            event_type: &event.kind,
             subject: event.user.0,
             time: event.at,
             datacontenttype: "application/json",
@@ -104,19 +115,19 @@ impl Relay {
     }
 }
 
-/// Ends sooner when told to stop.
-async fn pause(stop: &CancellationToken, time: Duration) {
-    let _ = tokio::time::timeout(time, stop.cancelled()).await;
+/// Sleeps for `duration`, or until `stop` is cancelled.
+async fn pause(stop: &CancellationToken, duration: Duration) {
+    let _ = tokio::time::timeout(duration, stop.cancelled()).await;
 }
 
-/// CloudEvents 1.0 in its JSON format. `docs/events.md` says what it means to who reads it.
+/// An event in the JSON format of CloudEvents 1.0. `docs/events.md` explains its fields to consumers.
 #[derive(Serialize)]
 struct CloudEvent<'a> {
     specversion: &'static str,
     id: Uuid,
     source: &'a str,
     #[serde(rename = "type")]
-    kind: &'a str,
+    event_type: &'a str,
     subject: Uuid,
     #[serde(with = "time::serde::rfc3339")]
     time: OffsetDateTime,
