@@ -1,4 +1,4 @@
-//! The one source of randomness, so that a test can fix it and an auditor has one place to read.
+//! The only source of randomness: tests can seed it, and auditors have one file to read.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -16,12 +16,12 @@ pub struct Rng(Arc<Mutex<StdRng>>);
 
 impl Rng {
     /// # Panics
-    /// When the operating system has no randomness to give: nothing safe can be done then.
+    /// When the operating system gives no randomness: there is no safe fallback.
     pub fn from_system() -> Self {
         Self::from_rng(StdRng::try_from_rng(&mut SysRng).expect("the operating system gives randomness"))
     }
 
-    /// The same values in the same order, for tests.
+    /// Returns a generator for tests: the same seed gives the same values in the same order.
     pub fn seeded(seed: u64) -> Self {
         Self::from_rng(StdRng::seed_from_u64(seed))
     }
@@ -36,7 +36,7 @@ impl Rng {
         bytes
     }
 
-    /// Evenly in `0.0..1.0`.
+    /// Returns a random number, uniform in `0.0..1.0`.
     pub fn fraction(&self) -> f64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
@@ -49,7 +49,7 @@ impl Rng {
         Builder::from_random_bytes(self.bytes()).into_uuid()
     }
 
-    /// A UUIDv7: its clock part only sorts lists, so this machine's clock is good enough for it.
+    /// Returns a UUIDv7. Its timestamp only sorts lists, so this machine's clock is precise enough.
     #[expect(clippy::disallowed_methods, reason = "no rule depends on the time inside an id")]
     pub fn user_id(&self) -> UserId {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
