@@ -25,7 +25,7 @@ use crate::http::health::Health;
 use crate::http::openapi::{Document, Operator};
 use crate::http::routes::ApiConfig;
 use crate::http::{routes, server};
-use crate::mail::circuit::Circuit;
+use crate::mail::circuit_breaker::CircuitBreaker;
 use crate::mail::provider::Provider;
 use crate::mail::worker::Worker;
 use crate::passwords::Hasher;
@@ -147,7 +147,7 @@ impl App {
             public_url,
             give_up_after: config.mail_give_up,
             concurrency: config.mail_concurrency,
-            circuit: Circuit::default(),
+            circuit_breaker: CircuitBreaker::default(),
             rng,
             queued: mail_queued,
         };

@@ -27,7 +27,7 @@ use crate::http::openapi::Contact;
 use crate::http::server::ServerLimits;
 use crate::mail::mailjet::Mailjet;
 use crate::mail::mailpit::Mailpit;
-use crate::mail::provider::{Dialect, Sender};
+use crate::mail::provider::{Dialect, FromHeader};
 use crate::passwords::HashCost;
 use crate::store::postgres::PostgresConfig;
 use crate::store::redis::RedisConfig;
@@ -78,7 +78,7 @@ pub struct Config {
     pub hash_max_wait: Duration,
     pub mail_url: Url,
     pub mail_dialect: Arc<dyn Dialect>,
-    pub mail_from: Sender,
+    pub mail_from: FromHeader,
     pub mail_timeout: Duration,
     pub mail_lease: Duration,
     pub mail_give_up: Duration,
@@ -189,7 +189,7 @@ impl Config {
             hash_max_wait: hash.hash_max_wait,
             mail_url: provider.mail_url,
             mail_dialect,
-            mail_from: Sender { email: mail.mail_from, name: mail.mail_from_name },
+            mail_from: FromHeader { email: mail.mail_from, name: mail.mail_from_name },
             mail_timeout,
             mail_lease: mail.mail_lease,
             mail_give_up: mail.mail_give_up,

@@ -1,5 +1,10 @@
-//! Whether the provider works, as far as this process has seen. While it does not, it is probed with one mail at a time:
-//! a provider that struggles is not hammered, and mails keep their attempts for when they are of use.
+//! The circuit breaker of the mail provider: after failures in a row, this process sends one mail at a time.
+//!
+//! - Closed: the worker sends as many mails at once as `MAIL_CONCURRENCY` allows.
+//! - Open: after ten failures in a row, or after a failed probe, the worker pauses.
+//! - Half-open: after the pause, one mail probes the provider. Success closes the breaker; failure opens it again.
+//!
+//! The breaker protects a provider in trouble, and saves the attempts of mails for when they can succeed.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,59 +12,64 @@ use std::time::Duration;
 use metrics::gauge;
 use tracing::{info, warn};
 
-/// Failures in a row that are not chance: of a provider that fails every other time one run in a thousand is so long.
-const FAILURES: u32 = 10;
-/// From a failed probe to the next.
+/// Failures in a row that open the breaker. If a provider fails half of the requests, ten in a row have a probability of
+/// one in a thousand.
+const FAILURES_TO_OPEN: u32 = 10;
+/// The pause between a failed probe and the next one.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause that a provider may ask for. A mail of its own waits as long as it asked.
+/// The longest pause for a `Retry-After` of the provider. The mail that was refused waits the whole `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Starts closed.
 #[derive(Default)]
-pub struct Circuit(Mutex<State>);
+pub struct CircuitBreaker(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    failures: u32,
-    /// Until the next probe, if the last one failed.
+    consecutive_failures: u32,
+    /// The pause before the next probe. `None`: the worker has taken it, so the breaker is half-open.
     pause: Option<Duration>,
 }
 
 impl State {
-    fn probing(&self) -> bool {
-        self.failures >= FAILURES
+    fn is_closed(&self) -> bool {
+        self.consecutive_failures < FAILURES_TO_OPEN
     }
 }
 
-impl Circuit {
-    /// The provider has accepted a mail.
-    pub fn accepted(&self) {
-        let was = std::mem::take(&mut *self.state());
-        if was.probing() {
-            info!("the mail provider accepts mails again");
+impl CircuitBreaker {
+    /// Records that the provider accepted a mail. Closes the breaker.
+    pub fn record_success(&self) {
+        let before = std::mem::take(&mut *self.state());
+        if !before.is_closed() {
+            info!("the circuit breaker is closed: the mail provider accepts mails again");
             gauge!("sixty_mail_probing").set(0.0);
         }
     }
 
-    /// It failed in a way that will pass, and asked for some time or for none.
-    pub fn failed(&self, retry_after: Option<Duration>) {
+    /// Records a temporary failure of the provider, with its `Retry-After`.
+    pub fn record_failure(&self, retry_after: Option<Duration>) {
         let mut state = self.state();
-        state.failures = state.failures.saturating_add(1);
+        state.consecutive_failures = state.consecutive_failures.saturating_add(1);
         state.pause = Some(retry_after.unwrap_or_default().clamp(PAUSE, LONGEST_PAUSE));
-        if state.failures == FAILURES {
-            warn!(failures = FAILURES, "the mail provider fails; trying one mail at a time until it accepts one");
+        if state.consecutive_failures == FAILURES_TO_OPEN {
+            warn!(
+                failures = FAILURES_TO_OPEN,
+                "the circuit breaker is open: the mail provider fails; trying one mail at a time until it accepts one"
+            );
             gauge!("sixty_mail_probing").set(1.0);
         }
     }
 
-    /// How many mails may be under way at once.
+    /// Returns how many mails the worker may send at once: `concurrency` while closed, otherwise one.
     pub fn limit(&self, concurrency: usize) -> usize {
-        if self.state().probing() { 1 } else { concurrency }
+        if self.state().is_closed() { concurrency } else { 1 }
     }
 
-    /// What to wait before the next probe, once for each that failed.
-    pub fn pause(&self) -> Option<Duration> {
+    /// Takes the pause before the next probe. `None`: the breaker is closed, or the pause was already taken.
+    pub fn take_pause(&self) -> Option<Duration> {
         let mut state = self.state();
-        if state.probing() { state.pause.take() } else { None }
+        if state.is_closed() { None } else { state.pause.take() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -71,39 +81,39 @@ impl Circuit {
 mod tests {
     use super::*;
 
-    fn failing(times: u32) -> Circuit {
-        let circuit = Circuit::default();
-        (0..times).for_each(|_| circuit.failed(None));
-        circuit
+    fn breaker_after(failures: u32) -> CircuitBreaker {
+        let breaker = CircuitBreaker::default();
+        (0..failures).for_each(|_| breaker.record_failure(None));
+        breaker
     }
 
     #[test]
-    fn several_failures_in_a_row_leave_one_mail_at_a_time() {
-        assert_eq!(failing(FAILURES - 1).limit(8), 8);
-        let circuit = failing(FAILURES);
-        assert_eq!(circuit.limit(8), 1);
-        circuit.accepted();
-        assert_eq!(circuit.limit(8), 8);
+    fn ten_failures_in_a_row_limit_the_worker_to_one_mail() {
+        assert_eq!(breaker_after(FAILURES_TO_OPEN - 1).limit(8), 8);
+        let breaker = breaker_after(FAILURES_TO_OPEN);
+        assert_eq!(breaker.limit(8), 1);
+        breaker.record_success();
+        assert_eq!(breaker.limit(8), 8);
     }
 
     #[test]
-    fn an_acceptance_ends_the_row() {
-        let circuit = failing(FAILURES - 1);
-        circuit.accepted();
-        circuit.failed(None);
-        assert_eq!(circuit.limit(8), 8);
+    fn a_success_resets_the_count_of_failures() {
+        let breaker = breaker_after(FAILURES_TO_OPEN - 1);
+        breaker.record_success();
+        breaker.record_failure(None);
+        assert_eq!(breaker.limit(8), 8);
     }
 
     #[test]
-    fn each_failed_probe_is_followed_by_a_pause() {
-        assert_eq!(failing(FAILURES - 1).pause(), None);
-        let circuit = failing(FAILURES);
-        assert_eq!((circuit.pause(), circuit.pause()), (Some(PAUSE), None));
-        for (asked, pause) in [(0, PAUSE), (2, Duration::from_secs(2)), (3600, LONGEST_PAUSE)] {
-            circuit.failed(Some(Duration::from_secs(asked)));
-            assert_eq!(circuit.pause(), Some(pause));
+    fn each_failed_probe_causes_one_pause() {
+        assert_eq!(breaker_after(FAILURES_TO_OPEN - 1).take_pause(), None);
+        let breaker = breaker_after(FAILURES_TO_OPEN);
+        assert_eq!((breaker.take_pause(), breaker.take_pause()), (Some(PAUSE), None));
+        for (retry_after, pause) in [(0, PAUSE), (2, Duration::from_secs(2)), (3600, LONGEST_PAUSE)] {
+            breaker.record_failure(Some(Duration::from_secs(retry_after)));
+            assert_eq!(breaker.take_pause(), Some(pause));
         }
-        circuit.accepted();
-        assert_eq!(circuit.pause(), None);
+        breaker.record_success();
+        assert_eq!(breaker.take_pause(), None);
     }
 }

@@ -1,8 +1,9 @@
 //! The dialect of Mailjet's Send API v3.1: `POST /v3.1/send`, key and secret as Basic credentials.
 //!
-//! The answer speaks of each message by itself, so a 200 may hold a refusal, and a 400 one that will pass. Mailjet knows
-//! no idempotency key: `CustomID` carries ours, so that an operator can tell a mail's attempts from two mails, and a mail
-//! whose acceptance was lost arrives twice, with the same code.
+//! The response has a status for each message: a 200 may contain a refusal, and a 400 may contain a temporary failure.
+//!
+//! Mailjet has no idempotency keys. If the response to an accepted mail is lost, the retry delivers a second copy with the
+//! same code. `CustomID` carries the key, so that an operator can recognise the attempts of one mail.
 
 use reqwest::{RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -10,10 +11,10 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::messages::Message;
-use super::provider::{self, Dialect, Sender};
+use super::provider::{self, Dialect, FromHeader};
+use super::rendering::RenderedMail;
 
-/// An account at Mailjet, to its API.
+/// The credentials of an account at Mailjet.
 #[derive(Clone)]
 pub struct Mailjet {
     pub key: String,
@@ -25,61 +26,70 @@ impl Dialect for Mailjet {
         "v3.1/send"
     }
 
-    fn write(&self, request: RequestBuilder, from: &Sender, message: &Message, key: Uuid) -> RequestBuilder {
+    fn write(
+        &self,
+        request: RequestBuilder,
+        from: &FromHeader,
+        mail: &RenderedMail,
+        idempotency_key: Uuid,
+    ) -> RequestBuilder {
         request.basic_auth(&self.key, Some(self.secret.expose_secret())).json(&json!({
             "Messages": [{
                 "From": { "Email": from.email, "Name": from.name },
-                "To": [{ "Email": message.to }],
-                "Subject": message.subject,
-                "TextPart": message.text,
-                "HTMLPart": message.html,
-                "CustomID": key,
-                // A counted link would lead through Mailjet, and leak the token in it.
+                "To": [{ "Email": mail.to }],
+                "Subject": mail.subject,
+                "TextPart": mail.text,
+                "HTMLPart": mail.html,
+                "CustomID": idempotency_key,
+                // Click tracking would replace the link, and give Mailjet the "not me" token in it.
                 "TrackClicks": "disabled",
                 "TrackOpens": "disabled",
-                // Not Message-ID, too: Mailjet sets its own, and refuses a mail that brings one.
+                // No Message-ID: Mailjet sets its own, and refuses mails that have one.
                 "Headers": { "Auto-Submitted": "auto-generated" },
             }],
         }))
     }
 
-    fn status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode> {
-        let of_the_whole = (!status.is_success()).then_some(status);
+    fn mail_status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode> {
+        let response_failure = (!status.is_success()).then_some(status);
         let Some(result) =
-            serde_json::from_slice::<Answer>(body).ok().and_then(|answer| answer.messages.into_iter().next())
+            serde_json::from_slice::<SendResponse>(body).ok().and_then(|response| response.messages.into_iter().next())
         else {
-            return of_the_whole;
+            return response_failure;
         };
         match result.status.as_str() {
             "success" if status.is_success() => Some(status),
             "error" => {
                 let statuses = || result.errors.iter().filter_map(|error| StatusCode::from_u16(error.status_code).ok());
-                let refusals = || statuses().filter(|status| status.is_client_error() || status.is_server_error());
-                // As long as one of them stays, there is no use in trying again.
-                refusals().find(|status| provider::is_permanent(*status)).or_else(|| refusals().next()).or(of_the_whole)
+                let failures = || statuses().filter(|status| status.is_client_error() || status.is_server_error());
+                // One permanent error makes every retry useless, so it takes precedence.
+                failures()
+                    .find(|status| provider::is_permanent(*status))
+                    .or_else(|| failures().next())
+                    .or(response_failure)
             }
-            _ => of_the_whole,
+            _ => response_failure,
         }
     }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
-    messages: Vec<Fate>,
+struct SendResponse {
+    messages: Vec<MessageResult>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Fate {
+struct MessageResult {
     status: String,
     #[serde(default)]
-    errors: Vec<Flaw>,
+    errors: Vec<MessageError>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Flaw {
+struct MessageError {
     #[serde(default)]
     status_code: u16,
 }
@@ -90,10 +100,10 @@ mod tests {
 
     fn status(status: u16, body: &str) -> Option<u16> {
         let mailjet = Mailjet { key: "key".into(), secret: "secret".into() };
-        mailjet.status(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|status| status.as_u16())
+        mailjet.mail_status(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|status| status.as_u16())
     }
 
-    // As its documentation and those who use it have recorded them.
+    // Responses from Mailjet's documentation and from bug reports of its users.
     const SUCCESS: &str = r#"{"Messages":[{"Status":"success","CustomID":"","To":[{"Email":"passenger1@mailjet.com",
         "MessageUUID":"cb927469-36fd-4c02-bce4-0d199929a207","MessageID":70650219165027410,
         "MessageHref":"https://api.mailjet.com/v3/REST/message/70650219165027410"}],"Cc":[],"Bcc":[]}]}"#;
@@ -116,26 +126,26 @@ mod tests {
     }
 
     #[test]
-    fn each_message_speaks_for_itself() {
+    fn the_status_of_the_message_takes_precedence() {
         assert_eq!(status(200, SUCCESS), Some(200));
         for answered in [200, 400] {
             assert_eq!(status(answered, NO_CONTENT), Some(400));
             assert_eq!(status(answered, UNKNOWN_SENDER), Some(403));
-            // What passes is tried again, though the answer as a whole is a refusal for good.
-            for passing in [429, 500, 503] {
-                assert_eq!(status(answered, &errors(&[passing])), Some(passing));
+            // A temporary error is retried, although a 400 by itself is permanent.
+            for temporary in [429, 500, 503] {
+                assert_eq!(status(answered, &errors(&[temporary])), Some(temporary));
             }
         }
     }
 
     #[test]
-    fn of_several_errors_the_one_that_stays_decides() {
+    fn a_permanent_error_takes_precedence_over_temporary_ones() {
         assert_eq!(status(400, &errors(&[429, 403])), Some(403));
         assert_eq!(status(200, &errors(&[0, 500])), Some(500));
     }
 
     #[test]
-    fn an_answer_without_messages_is_judged_as_a_whole() {
+    fn without_message_statuses_the_status_of_the_response_counts() {
         for (answered, body) in [(401, WRONG_KEY), (400, MALFORMED), (429, ""), (500, BROKEN), (502, "<html>")] {
             assert_eq!(status(answered, body), Some(answered));
         }
@@ -143,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_that_does_not_say_so_is_none() {
+    fn a_success_without_a_successful_message_is_rejected() {
         let queued = SUCCESS.replace("success", "queued");
         for garbage in ["", "OK", "{}", r#"{"Messages":[]}"#, r#"{"ID":"1"}"#, "<html>", &queued, &errors(&[]), BROKEN]
         {
@@ -152,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn the_request() {
+    fn the_request_has_the_mail_and_its_headers() {
         let mailjet = Mailjet { key: "key".into(), secret: "secret".into() };
-        let from = Sender { email: "no-reply@sixty.example".into(), name: "Sixty".into() };
-        let message = Message { to: "ada@example.com".into(), subject: "S", text: "T".into(), html: "<p>T".into() };
+        let from = FromHeader { email: "no-reply@sixty.example".into(), name: "Sixty".into() };
+        let mail = RenderedMail { to: "ada@example.com".into(), subject: "S", text: "T".into(), html: "<p>T".into() };
         let request = reqwest::Client::new().post("http://mail.example");
-        let request = mailjet.write(request, &from, &message, Uuid::nil()).build().unwrap();
+        let request = mailjet.write(request, &from, &mail, Uuid::nil()).build().unwrap();
         assert_eq!(request.headers()["authorization"], "Basic a2V5OnNlY3JldA==");
         let body: serde_json::Value = serde_json::from_slice(request.body().unwrap().as_bytes().unwrap()).unwrap();
         insta::assert_json_snapshot!(body, @r#"

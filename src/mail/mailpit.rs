@@ -1,12 +1,12 @@
-//! The dialect of Mailpit's send API: `POST /api/v1/send`, answered by `{"ID": …}`.
+//! The dialect of Mailpit's send API: `POST /api/v1/send`, whose response is `{"ID": …}`.
 
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::messages::Message;
-use super::provider::{Dialect, Sender};
+use super::provider::{Dialect, FromHeader};
+use super::rendering::RenderedMail;
 
 pub struct Mailpit;
 
@@ -15,24 +15,30 @@ impl Dialect for Mailpit {
         "api/v1/send"
     }
 
-    fn write(&self, request: RequestBuilder, from: &Sender, message: &Message, key: Uuid) -> RequestBuilder {
+    fn write(
+        &self,
+        request: RequestBuilder,
+        from: &FromHeader,
+        mail: &RenderedMail,
+        idempotency_key: Uuid,
+    ) -> RequestBuilder {
         let (_, domain) = from.email.rsplit_once('@').unwrap_or_default();
         request.json(&json!({
             "From": { "Email": from.email, "Name": from.name },
-            "To": [{ "Email": message.to, "Name": "" }],
-            "Subject": message.subject,
-            "Text": message.text,
-            "HTML": message.html,
+            "To": [{ "Email": mail.to, "Name": "" }],
+            "Subject": mail.subject,
+            "Text": mail.text,
+            "HTML": mail.html,
             "Headers": {
-                // RFC 3834: no vacation responder should answer.
+                // RFC 3834: tells vacation responders not to reply.
                 "Auto-Submitted": "auto-generated",
-                // A mailbox that gets a mail twice knows it by this.
-                "Message-ID": format!("<{key}@{domain}>"),
+                // Lets a mailbox recognise a second copy of the same mail.
+                "Message-ID": format!("<{idempotency_key}@{domain}>"),
             },
         }))
     }
 
-    fn status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode> {
+    fn mail_status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode> {
         (!status.is_success() || has_id(body)).then_some(status)
     }
 }
@@ -51,10 +57,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_request() {
-        let from = Sender { email: "no-reply@sixty.example".into(), name: "Sixty".into() };
-        let message = Message { to: "ada@example.com".into(), subject: "S", text: "T".into(), html: "<p>T".into() };
-        let request = Mailpit.write(reqwest::Client::new().post("http://mail.example"), &from, &message, Uuid::nil());
+    fn the_request_has_the_mail_and_its_headers() {
+        let from = FromHeader { email: "no-reply@sixty.example".into(), name: "Sixty".into() };
+        let mail = RenderedMail { to: "ada@example.com".into(), subject: "S", text: "T".into(), html: "<p>T".into() };
+        let request = Mailpit.write(reqwest::Client::new().post("http://mail.example"), &from, &mail, Uuid::nil());
         let request = request.build().unwrap();
         let body: serde_json::Value = serde_json::from_slice(request.body().unwrap().as_bytes().unwrap()).unwrap();
         insta::assert_json_snapshot!(body, @r#"
@@ -81,8 +87,8 @@ mod tests {
     }
 
     #[test]
-    fn only_an_id_is_an_acceptance() {
-        let status = |status, body: &[u8]| Mailpit.status(status, body);
+    fn a_success_needs_an_id() {
+        let status = |status, body: &[u8]| Mailpit.mail_status(status, body);
         assert_eq!(status(StatusCode::OK, br#"{"ID":"iAfZVVe2UQfNSG5BAjgYwa"}"#), Some(StatusCode::OK));
         for garbage in [&b""[..], b"OK", b"{}", br#"{"ID":""}"#, br#"{"Error":"no"}"#, b"<html>", b"[1]"] {
             assert_eq!(status(StatusCode::OK, garbage), None);

@@ -1,12 +1,16 @@
-//! Mail goes out through somebody else's HTTP API, which may be slow, down, or lying about what it did.
+//! Mails to users, sent by the HTTP API of a mail provider.
 //!
-//! `messages.rs` says what is written, `provider.rs` hands it over (in a dialect: `mailpit.rs`, `mailjet.rs`), `retry.rs` decides
-//! when to try again and when to stop, `circuit.rs` spares a provider that fails, `worker.rs` does the rounds.
+//! - `rendering.rs`: subjects and bodies, from the templates in `templates/`.
+//! - `provider.rs`: one attempt to send a mail, and whether a failure is temporary. `mailpit.rs` and `mailjet.rs` are the
+//!   dialects of the supported providers.
+//! - `retry.rs`: when to send a mail again, and when to give it up.
+//! - `circuit_breaker.rs`: fewer mails at once while the provider fails.
+//! - `worker.rs`: the loop that claims mails from the outbox and sends them.
 
-pub mod circuit;
+pub mod circuit_breaker;
 pub mod mailjet;
 pub mod mailpit;
-pub mod messages;
 pub mod provider;
+pub mod rendering;
 pub mod retry;
 pub mod worker;

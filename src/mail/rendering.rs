@@ -1,20 +1,20 @@
-//! What the mails say. The words are in `templates/`; a mail is its subject, a text and an HTML template.
+//! Rendering of mails: a subject, and a text and an HTML body from the templates in `templates/`.
 
 use std::time::Duration;
 
 use askama::Template;
-use reqwest::Url;
+use url::Url;
 
 use crate::domain::code::Code;
 use crate::domain::email::Email;
 use crate::domain::not_me::NotMeToken;
 
-/// A mail, ready to be handed to a provider in any dialect.
+/// A mail that is ready to send, in the form that all dialects of providers share.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Message {
-    /// The mailbox, its domain in ASCII.
+pub struct RenderedMail {
+    /// The recipient's mailbox, with its domain in ASCII (IDNA).
     pub to: String,
-    /// Never with the code: subjects show on locked screens.
+    /// Never contains the code: locked screens show subjects.
     pub subject: &'static str,
     pub text: String,
     pub html: String,
@@ -72,8 +72,8 @@ struct PasswordChangedHtml<'a> {
     subject: &'a str,
 }
 
-impl Message {
-    /// The code, how long it lives, and a link for those who did not ask for it.
+impl RenderedMail {
+    /// The mail with a code, its lifetime, and a "not me" link for a recipient who did not register.
     pub fn code(to: &Email, code: &Code, ttl: Duration, not_me: &Url) -> Self {
         let (subject, code, link) = ("Your Sixty code", code.expose(), not_me.as_str());
         let (spelled, seconds, ttl) = (&spelled(code), ttl.as_secs(), &in_words(ttl));
@@ -81,33 +81,33 @@ impl Message {
         Self::new(to, subject, &CodeText { code, ttl, link }, &html)
     }
 
-    /// To the owner of an account, when somebody registers its address again.
+    /// The notice to the owner of an active account that somebody registered the address again.
     pub fn existing_account(to: &Email, not_me: &Url) -> Self {
         let (subject, link) = ("You already have a Sixty account", not_me.as_str());
         Self::new(to, subject, &ExistingAccountText { link }, &ExistingAccountHtml { subject, link })
     }
 
-    /// To an account's owner, who may not be the one who used the code.
+    /// The notice that an account was activated. Its owner may not be the person who used the code.
     pub fn activated(to: &Email) -> Self {
         let subject = "Your Sixty account is active";
         Self::new(to, subject, &ActivatedText, &ActivatedHtml { subject })
     }
 
-    /// To an account's owner, who may not be the one who changed it.
+    /// The notice that a password was changed. The account's owner may not be the person who changed it.
     pub fn password_changed(to: &Email) -> Self {
         let subject = "Your Sixty password was changed";
         Self::new(to, subject, &PasswordChangedText, &PasswordChangedHtml { subject })
     }
 
     fn new(to: &Email, subject: &'static str, text: &impl Template, html: &impl Template) -> Self {
-        let render = "templates only format strings";
-        let (text, html) = (text.render().expect(render) + "\n", html.render().expect(render));
+        let infallible = "these templates only format strings";
+        let (text, html) = (text.render().expect(infallible) + "\n", html.render().expect(infallible));
         Self { to: to.mailbox(), subject, text, html }
     }
 }
 
-/// The link "this was not me", under the base where people reach the API.
-pub fn not_me(public_url: &Url, token: &NotMeToken) -> Url {
+/// Returns the "not me" link: a page below the public URL of the API.
+pub fn not_me_link(public_url: &Url, token: &NotMeToken) -> Url {
     let mut link = public_url.clone();
     let mut path = link.path_segments_mut().expect("an http URL is the base of paths");
     path.pop_if_empty().push("not-me").push(&token.letters());
@@ -115,12 +115,12 @@ pub fn not_me(public_url: &Url, token: &NotMeToken) -> Url {
     link
 }
 
-/// "0, 0, 4, 2": a screen reader would make one number of the digits, or leave zeros out.
+/// Separates the digits: "0, 0, 4, 2". Otherwise a screen reader reads one number, or drops leading zeros.
 fn spelled(code: &str) -> String {
     code.chars().map(String::from).collect::<Vec<_>>().join(", ")
 }
 
-/// "one minute", "2 minutes", "90 seconds".
+/// Returns a duration in words: "one minute", "2 minutes", "90 seconds".
 fn in_words(duration: Duration) -> String {
     match duration.as_secs() {
         60 => "one minute".to_owned(),
@@ -139,22 +139,22 @@ mod tests {
     }
 
     fn link() -> Url {
-        not_me(&"http://127.0.0.1:8000".parse().unwrap(), &NotMeToken::new([0x1f; 16]))
+        not_me_link(&"http://127.0.0.1:8000".parse().unwrap(), &NotMeToken::new([0x1f; 16]))
     }
 
-    fn code_mail() -> Message {
-        Message::code(&ada(), &Code::parse("0042").unwrap(), Duration::from_secs(60), &link())
+    fn code_mail() -> RenderedMail {
+        RenderedMail::code(&ada(), &Code::parse("0042").unwrap(), Duration::from_secs(60), &link())
     }
 
-    /// The HTML between the layout's lines.
-    fn content(mail: &Message) -> &str {
+    /// Returns the HTML inside `<main>`, without the layout.
+    fn content(mail: &RenderedMail) -> &str {
         let (layout, content) = mail.html.split_once("<main>").unwrap();
         assert!(layout.contains(&format!("<title>{}</title>", mail.subject)));
         content.split_once("</main>").unwrap().0.trim()
     }
 
     #[test]
-    fn the_code_mail() {
+    fn the_code_mail_is_rendered() {
         let mail = code_mail();
         insta::assert_snapshot!(format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text), @r"
         To: Ada@example.com
@@ -184,8 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn the_notice_to_an_accounts_owner() {
-        let mail = Message::existing_account(&ada(), &link());
+    fn the_notice_of_a_repeated_registration_is_rendered() {
+        let mail = RenderedMail::existing_account(&ada(), &link());
         insta::assert_snapshot!(format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text), @r"
         To: Ada@example.com
         Subject: You already have a Sixty account
@@ -217,8 +217,8 @@ mod tests {
     }
 
     #[test]
-    fn the_notice_of_an_activation() {
-        let mail = Message::activated(&ada());
+    fn the_notice_of_an_activation_is_rendered() {
+        let mail = RenderedMail::activated(&ada());
         insta::assert_snapshot!(format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text), @r"
         To: Ada@example.com
         Subject: Your Sixty account is active
@@ -235,12 +235,12 @@ mod tests {
         You get this mail once, because you have an account at Sixty.
         ");
         assert!(mail.html.contains("<h1>Your account is active</h1>"));
-        assert!(!format!("{}{}", mail.text, mail.html).contains("http"), "nothing to follow");
+        assert!(!format!("{}{}", mail.text, mail.html).contains("http"), "the mail has no link");
     }
 
     #[test]
-    fn the_notice_of_another_password() {
-        let mail = Message::password_changed(&ada());
+    fn the_notice_of_a_changed_password_is_rendered() {
+        let mail = RenderedMail::password_changed(&ada());
         insta::assert_snapshot!(format!("To: {}\nSubject: {}\n\n{}", mail.to, mail.subject, mail.text), @r"
         To: Ada@example.com
         Subject: Your Sixty password was changed
@@ -267,25 +267,25 @@ mod tests {
     }
 
     #[test]
-    fn the_code_is_the_only_number_that_could_be_one() {
+    fn the_code_is_the_only_number_of_four_digits() {
         let mail = code_mail();
         for body in [mail.text, mail.html] {
             let numbers = body.split(|c: char| !c.is_ascii_digit()).filter(|run| run.len() >= 4);
-            // The port is the operator's choice, and comes at the end.
+            // 8000 is the port of the link, which an operator configures.
             assert_eq!(numbers.collect::<Vec<_>>(), ["0042", "8000"]);
         }
     }
 
     #[test]
-    fn a_link_follows_its_base() {
+    fn the_link_keeps_the_path_of_the_public_url() {
         for base in ["https://sixty.example/accounts", "https://sixty.example/accounts/"] {
-            let link = not_me(&base.parse().unwrap(), &NotMeToken::new([0; 16]));
+            let link = not_me_link(&base.parse().unwrap(), &NotMeToken::new([0; 16]));
             assert_eq!(link.as_str(), format!("https://sixty.example/accounts/not-me/{}", "a".repeat(32)));
         }
     }
 
     #[test]
-    fn a_lifetime_reads_like_speech() {
+    fn lifetimes_are_written_in_words() {
         let words = [60, 120, 90, 1, 5].map(|seconds| in_words(Duration::from_secs(seconds)));
         assert_eq!(words, ["one minute", "2 minutes", "90 seconds", "one second", "5 seconds"]);
     }

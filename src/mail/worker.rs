@@ -1,22 +1,21 @@
-//! The worker: claims mails, makes their codes live, hands them to the provider, and starts the minute when it has
-//! taken them.
+//! The mail worker: claims mails from the outbox, makes their codes live, and sends them.
 //!
-//! The code is put into Redis *before* the mail goes out, because the mail may arrive before the provider's answer, and
-//! again *after* its acceptance, because the minute belongs to the person, not to a slow provider.
+//! A code is put into Redis twice. *Before* the mail is sent, because the mail may arrive before the provider responds.
+//! *After* the provider accepted the mail, so that a slow response does not shorten the code's lifetime.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
-use reqwest::Url;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
+use url::Url;
 
-use super::circuit::Circuit;
-use super::messages::{self, Message};
+use super::circuit_breaker::CircuitBreaker;
 use super::provider::{Provider, SendError};
+use super::rendering::{self, RenderedMail};
 use super::retry;
 use crate::accounts::ports::{Codes, PutOutcome, StoreError};
 use crate::domain::code::CodeSecret;
@@ -25,12 +24,12 @@ use crate::rng::Rng;
 use crate::store::postgres::outbox::{Claim, MailKind, Outbox};
 use crate::telemetry::trace::TraceContext;
 
-/// How often the outbox is looked at without being told: for rows of other processes, retries and ended leases.
-const POLL: Duration = Duration::from_millis(500);
+/// How often the worker reads the outbox without a notification: for mails of other processes, retries and expired leases.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// From the grant to the acceptance; more than this is taken out of the wait for the next grant. A working provider
-/// takes milliseconds, and for those nobody should have to wait longer than they were told.
-const LATE: Duration = Duration::from_secs(1);
+/// If the provider accepts a mail later than this after its grant, the wait for the next grant starts anew. Most providers
+/// respond in milliseconds; then nobody should wait longer than the API has promised.
+const LATE_ACCEPTANCE: Duration = Duration::from_secs(1);
 
 pub struct Worker<C> {
     pub outbox: Outbox,
@@ -38,31 +37,31 @@ pub struct Worker<C> {
     pub provider: Provider,
     pub secret: CodeSecret,
     pub code_ttl: Duration,
-    /// Where people reach the API.
+    /// The base URL of links in mails.
     pub public_url: Url,
-    /// A mail of this age is tried for the last time; so is one that is older, because nobody could try it.
+    /// The age of a mail at its last attempt. An older mail, which could not be tried earlier, gets one attempt.
     pub give_up_after: Duration,
-    /// Mails under way at once.
+    /// The number of mails that are sent at once.
     pub concurrency: usize,
-    pub circuit: Circuit,
+    pub circuit_breaker: CircuitBreaker,
     pub rng: Rng,
-    /// Rung when this process has queued a mail.
+    /// Notified when this process has queued a mail.
     pub queued: Arc<Notify>,
 }
 
-/// What to do with a claim after an attempt.
+/// The outcome of an attempt to send a claimed mail.
 enum Outcome {
     Sent,
-    /// Somebody else has it now, or nobody needs it.
-    Lost,
-    /// This process ends.
+    /// Another process has claimed the mail, or its row is gone.
+    ClaimLost,
+    /// This process stops before the attempt has ended.
     HandOver,
-    /// A later grant, three wrong guesses, an activation or the end of the registration came in between.
+    /// The mail has become useless: by a later grant, three wrong guesses, an activation or the end of the registration.
     NotWanted,
     Retry {
         reason: String,
-        after: Option<Duration>,
-        /// Whether still no attempt can have reached the provider.
+        retry_after: Option<Duration>,
+        /// Whether no attempt, including this one, can have reached the provider.
         unsent: bool,
     },
     GiveUp {
@@ -71,22 +70,22 @@ enum Outcome {
 }
 
 impl<C: Codes> Worker<C> {
-    /// Works until told to stop, then finishes what is under way; what is not finished at `hand_over` is left to other
-    /// processes.
+    /// Sends mails until `stop` is cancelled, then finishes those that it has claimed. When `hand_over` is cancelled,
+    /// unfinished mails are released to other processes.
     pub async fn run(self, stop: CancellationToken, hand_over: CancellationToken) {
         let worker = Arc::new(self);
-        let mut under_way = JoinSet::new();
+        let mut in_flight = JoinSet::new();
         let mut reachable = true;
         loop {
-            if let Some(pause) = worker.circuit.pause() {
+            if let Some(pause) = worker.circuit_breaker.take_pause() {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep(pause) => {}
                 }
             }
-            // A mail queued while the outbox is read is not slept over: its ring is kept until somebody waits for it.
+            // Created before the outbox is read: a notification during the read is kept for the wait below.
             let queued = worker.queued.notified();
-            let free = worker.circuit.limit(worker.concurrency).saturating_sub(under_way.len());
+            let free = worker.circuit_breaker.limit(worker.concurrency).saturating_sub(in_flight.len());
             match worker.claim(free).await {
                 Ok(claims) => {
                     if !reachable {
@@ -98,33 +97,33 @@ impl<C: Codes> Worker<C> {
                         let trace = worker.trace(&claim);
                         let span = info_span!("mail", trace_id = trace.id());
                         let handled = async move { worker.handle(claim, trace, hand_over).await };
-                        under_way.spawn(handled.instrument(span));
+                        in_flight.spawn(handled.instrument(span));
                     }
                 }
                 Err(error) if reachable => {
-                    warn!(%error, "the outbox cannot be read; trying on");
+                    warn!(%error, "the outbox cannot be read; the mail worker retries");
                     reachable = false;
                 }
                 Err(_) => {}
             }
-            let full = under_way.len() >= worker.circuit.limit(worker.concurrency);
+            let full = in_flight.len() >= worker.circuit_breaker.limit(worker.concurrency);
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = under_way.join_next(), if full => {}
+                _ = in_flight.join_next(), if full => {}
                 () = queued, if !full => {}
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
-            while under_way.try_join_next().is_some() {}
+            while in_flight.try_join_next().is_some() {}
         }
-        // One that panicked has told so.
-        while under_way.join_next().await.is_some() {}
+        // The panic hook has logged tasks that panicked.
+        while in_flight.join_next().await.is_some() {}
     }
 
     async fn claim(&self, free: usize) -> Result<Vec<Claim>, StoreError> {
         if free == 0 { Ok(vec![]) } else { self.outbox.claim(free as u32).await }
     }
 
-    /// The next step of what queued the mail.
+    /// Returns a child of the trace that queued the mail, or a new trace.
     fn trace(&self, claim: &Claim) -> TraceContext {
         match claim.trace {
             Some(trace) => trace.child(&self.rng),
@@ -135,12 +134,12 @@ impl<C: Codes> Worker<C> {
     async fn handle(&self, claim: Claim, trace: TraceContext, hand_over: CancellationToken) {
         let outcome = tokio::select! {
             outcome = self.attempt(&claim, trace) => outcome,
-            () = self.outbox.keep(&claim) => Outcome::Lost,
+            () = self.outbox.keep(&claim) => Outcome::ClaimLost,
             () = hand_over.cancelled() => Outcome::HandOver,
         };
         if let Err(error) = self.settle(&claim, outcome).await {
-            // The lease ends by itself and the mail is sent again, with the same code under the same key.
-            warn!(%error, user.id = %claim.user, "a mail's end could not be noted");
+            // When the lease expires, the mail is sent again, with the same code and the same idempotency key.
+            warn!(%error, user.id = %claim.user, "the outcome of a mail could not be stored; the mail will be sent again");
         }
     }
 
@@ -149,115 +148,114 @@ impl<C: Codes> Worker<C> {
             return Outcome::NotWanted;
         }
         match claim.kind {
-            MailKind::Code => {}
-            MailKind::Activated => return self.notify(claim, Message::activated, trace).await,
-            MailKind::PasswordChanged => return self.notify(claim, Message::password_changed, trace).await,
+            MailKind::Code => self.send_code(claim, trace).await,
+            MailKind::Activated => self.send_notice(claim, RenderedMail::activated, trace).await,
+            MailKind::PasswordChanged => self.send_notice(claim, RenderedMail::password_changed, trace).await,
         }
-        // An account's owner is told; whoever registered gets a decoy that behaves like a code.
-        let recipient = Email::parse(claim.account_email.as_ref().unwrap_or(&claim.email));
-        let Ok(recipient) = recipient else {
-            return Outcome::GiveUp { reason: "the stored address is none".to_owned() };
+    }
+
+    /// Sends a code. If the address has an account, its owner gets a notice instead, and Redis a decoy, which no code matches.
+    async fn send_code(&self, claim: &Claim, trace: TraceContext) -> Outcome {
+        let Ok(recipient) = Email::parse(claim.account_email.as_ref().unwrap_or(&claim.email)) else {
+            return invalid_recipient();
         };
-        let later = |error: StoreError, unsent| Outcome::Retry { reason: error.to_string(), after: None, unsent };
-        let not_me = self.secret.not_me(&claim.nonce);
-        match self.outbox.link(claim.user, &not_me.hash()).await {
+        let retry = |error: StoreError, unsent| Outcome::Retry { reason: error.to_string(), retry_after: None, unsent };
+        let token = self.secret.not_me(&claim.nonce);
+        match self.outbox.link(claim.user, &token.hash()).await {
             Ok(true) => {}
             Ok(false) => return Outcome::NotWanted,
-            // A link that does not work must not be mailed.
-            Err(error) => return later(error, claim.unsent),
+            // The link in the mail would not work.
+            Err(error) => return retry(error, claim.unsent),
         }
-        let not_me = messages::not_me(&self.public_url, &not_me);
-        let (message, code) = if claim.account_email.is_some() {
-            (Message::existing_account(&recipient, &not_me), None)
+        let link = rendering::not_me_link(&self.public_url, &token);
+        let (mail, code) = if claim.account_email.is_some() {
+            (RenderedMail::existing_account(&recipient, &link), None)
         } else {
             let code = self.secret.code(&claim.nonce, claim.length);
-            (Message::code(&recipient, &code, self.code_ttl, &not_me), Some(code))
+            (RenderedMail::code(&recipient, &code, self.code_ttl, &link), Some(code))
         };
-        let put = || self.codes.put(claim.user, claim.grant, code.as_ref());
-        match put().await {
+        let put_code = || self.codes.put(claim.user, claim.grant, code.as_ref());
+        match put_code().await {
             Ok(PutOutcome::Live) => {}
             Ok(PutOutcome::Superseded | PutOutcome::Invalidated) => return Outcome::NotWanted,
-            // A code that is not live must not be mailed.
-            Err(error) => return later(error, claim.unsent),
+            // The code in the mail would not work.
+            Err(error) => return retry(error, claim.unsent),
         }
-        let begun = Instant::now();
-        let sent = self.send(claim, &message, trace).await;
-        let maybe_taken = matches!(&sent, Ok(()) | Err(SendError::Temporary { maybe_taken: true, .. }));
-        if maybe_taken && begun.elapsed() + claim.age > LATE {
-            // Before the minute begins, so that there is no gap in which it could be cut short.
+        let start = Instant::now();
+        let sent = self.send(claim, &mail, trace).await;
+        let maybe_accepted = matches!(&sent, Ok(()) | Err(SendError::Temporary { maybe_accepted: true, .. }));
+        if maybe_accepted && start.elapsed() + claim.age > LATE_ACCEPTANCE {
+            // Before the code gets its new lifetime: otherwise another grant could replace the code in between.
             if let Err(error) = self.outbox.restart_wait(claim).await {
-                return later(error, false);
+                return retry(error, false);
             }
         }
-        let unsent = claim.unsent && !maybe_taken;
+        let unsent = claim.unsent && !maybe_accepted;
         if unsent && let Err(error) = self.withdraw(claim).await {
-            debug!(%error, user.id = %claim.user, "a code that was not mailed was not withdrawn");
+            debug!(%error, user.id = %claim.user, "the code of an unsent mail was not withdrawn; it expires by itself");
         }
-        match sent {
-            Ok(()) => {}
-            Err(SendError::Temporary { reason, retry_after, .. }) => {
-                return Outcome::Retry { reason, after: retry_after, unsent };
-            }
-            Err(SendError::Permanent { reason }) => return Outcome::GiveUp { reason },
+        if let Err(error) = sent {
+            return failed(error, unsent);
         }
-        match put().await {
-            // Used or destroyed while the provider was answering: the mail has done its work.
+        match put_code().await {
+            // Superseded or invalidated while the provider responded: the mail is sent all the same.
             Ok(PutOutcome::Live | PutOutcome::Superseded | PutOutcome::Invalidated) => {
                 if code.is_some() {
                     counter!("sixty_codes_issued_total").increment(1);
                 }
                 Outcome::Sent
             }
-            // The mail is out but its code may be gone: the same mail again is better than a code that does not work.
-            Err(error) => later(error, false),
+            // The code may be gone. A second copy of the mail is better than a code that does not work.
+            Err(error) => retry(error, false),
         }
     }
 
-    /// One attempt, of which the circuit hears.
-    async fn send(&self, claim: &Claim, message: &Message, trace: TraceContext) -> Result<(), SendError> {
-        let begun = Instant::now();
-        let sent = self.provider.send(message, claim.idempotency_key, trace).await;
+    /// Sends a mail that has no code.
+    async fn send_notice(&self, claim: &Claim, render: fn(&Email) -> RenderedMail, trace: TraceContext) -> Outcome {
+        let Ok(recipient) = Email::parse(&claim.email) else {
+            return invalid_recipient();
+        };
+        match self.send(claim, &render(&recipient), trace).await {
+            Ok(()) => Outcome::Sent,
+            Err(error) => {
+                let maybe_accepted = matches!(&error, SendError::Temporary { maybe_accepted: true, .. });
+                failed(error, claim.unsent && !maybe_accepted)
+            }
+        }
+    }
+
+    /// Makes one attempt, and records its result in the metrics and the circuit breaker.
+    async fn send(&self, claim: &Claim, mail: &RenderedMail, trace: TraceContext) -> Result<(), SendError> {
+        let start = Instant::now();
+        let sent = self.provider.send(mail, claim.idempotency_key, trace).await;
         let accepted = if sent.is_ok() { "true" } else { "false" };
-        histogram!("sixty_mail_attempt_duration_seconds", "accepted" => accepted).record(begun.elapsed());
+        histogram!("sixty_mail_attempt_duration_seconds", "accepted" => accepted).record(start.elapsed());
         if sent.is_ok() {
             histogram!("sixty_mail_acceptance_seconds").record(claim.age + claim.claimed.elapsed());
         }
         match &sent {
-            Ok(()) => self.circuit.accepted(),
-            Err(SendError::Temporary { retry_after, .. }) => self.circuit.failed(*retry_after),
-            // It knows its mind, but has accepted nothing.
+            Ok(()) => self.circuit_breaker.record_success(),
+            Err(SendError::Temporary { retry_after, .. }) => self.circuit_breaker.record_failure(*retry_after),
+            // A definitive refusal says nothing about the provider's health.
             Err(SendError::Permanent { .. }) => {}
         }
         sent
     }
 
-    /// Nobody has the code, so nobody should lose a guess at it. It expires by itself if this fails.
+    /// Deletes the code of an unsent mail: nobody has the code, so a guess at it must not count as wrong.
     async fn withdraw(&self, claim: &Claim) -> Result<(), StoreError> {
-        // Who took the mail over may have sent the code meanwhile. A whole lease is time enough to be sure of the claim.
+        // After a renewal, the claim is certain for a whole lease. Without it, another process may have sent the code.
         if self.outbox.renew(claim).await? { self.codes.withdraw(claim.user, claim.grant).await } else { Ok(()) }
     }
 
-    /// Sends a mail that carries no code.
-    async fn notify(&self, claim: &Claim, message: fn(&Email) -> Message, trace: TraceContext) -> Outcome {
-        let Ok(recipient) = Email::parse(&claim.email) else {
-            return Outcome::GiveUp { reason: "the stored address is none".to_owned() };
-        };
-        match self.send(claim, &message(&recipient), trace).await {
-            Ok(()) => Outcome::Sent,
-            Err(SendError::Temporary { reason, retry_after, maybe_taken }) => {
-                Outcome::Retry { reason, after: retry_after, unsent: claim.unsent && !maybe_taken }
-            }
-            Err(SendError::Permanent { reason }) => Outcome::GiveUp { reason },
-        }
-    }
-
+    /// Stores the outcome in the outbox: deletes the mail's row, or schedules a retry.
     async fn settle(&self, claim: &Claim, outcome: Outcome) -> Result<(), StoreError> {
         let (user, attempts) = (claim.user, claim.attempts);
         let outcome = match outcome {
-            Outcome::Retry { reason, after, unsent } => {
+            Outcome::Retry { reason, retry_after, unsent } => {
                 let fraction = self.rng.fraction();
                 let age = claim.age + claim.claimed.elapsed();
-                match retry::delay(attempts, unsent, age, after, self.give_up_after, fraction) {
+                match retry::delay(attempts, unsent, age, retry_after, self.give_up_after, fraction) {
                     Some(delay) => {
                         warn!(%reason, user.id = %user, attempts, ?delay, "a mail was not accepted; it will be tried again");
                         counter!("sixty_mail_attempts_total", "outcome" => "retry").increment(1);
@@ -268,16 +266,16 @@ impl<C: Codes> Worker<C> {
                 }
             }
             Outcome::HandOver => {
-                info!(user.id = %user, attempts, "a mail under way is left to another process");
-                // Whether the provider has it is not known.
+                info!(user.id = %user, attempts, "a mail was not finished before the shutdown; another process will send it");
+                // `unsent` is false, because the provider may have accepted the mail.
                 self.outbox.retry(claim, Duration::ZERO, false).await?;
                 return Ok(());
             }
-            Outcome::Lost => {
-                debug!(user.id = %user, "the claim was no longer held");
+            Outcome::ClaimLost => {
+                debug!(user.id = %user, "the claim on a mail was lost; another process sends the mail, or it is not wanted");
                 return Ok(());
             }
-            done => done,
+            other => other,
         };
         let label = match &outcome {
             Outcome::Sent => {
@@ -289,14 +287,25 @@ impl<C: Codes> Worker<C> {
                 "given_up"
             }
             _ => {
-                debug!(user.id = %user, "a mail is not wanted any more");
+                debug!(user.id = %user, "a mail is not wanted any more, and was deleted");
                 "not_wanted"
             }
         };
         counter!("sixty_mail_attempts_total", "outcome" => label).increment(1);
         if !self.outbox.finish(claim).await? {
-            debug!(user.id = %user, "the claim was no longer held");
+            debug!(user.id = %user, "the claim on a finished mail was lost; another process may send the mail again");
         }
         Ok(())
     }
+}
+
+fn failed(error: SendError, unsent: bool) -> Outcome {
+    match error {
+        SendError::Temporary { reason, retry_after, .. } => Outcome::Retry { reason, retry_after, unsent },
+        SendError::Permanent { reason } => Outcome::GiveUp { reason },
+    }
+}
+
+fn invalid_recipient() -> Outcome {
+    Outcome::GiveUp { reason: "the stored address is not a valid e-mail address".to_owned() }
 }

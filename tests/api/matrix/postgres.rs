@@ -75,7 +75,7 @@ async fn it_is_stopped_and_started() {
     own.stop().await;
     world.provider.does(Does::Work);
     nothing_can_be_done(&service, &code).await;
-    told(&running, "the outbox cannot be read; trying on").await;
+    told(&running, "the outbox cannot be read; the mail worker retries").await;
     own.start_again().await;
     all_get_in(&service, &code).await;
     told(&running, "the outbox can be read again").await;
@@ -89,7 +89,7 @@ async fn it_is_paused() {
     world.provider.does(Does::Work);
     nothing_can_be_done(&service, &code).await;
     over.await;
-    told(&running, "the outbox cannot be read; trying on").await;
+    told(&running, "the outbox cannot be read; the mail worker retries").await;
     drop(frozen);
     all_get_in(&service, &code).await;
 }

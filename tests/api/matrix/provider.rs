@@ -92,7 +92,7 @@ async fn it_answers_200_with_garbage() {
 async fn it_cuts_the_connection_after_taking_the_mail() {
     let (world, running, service) = registered_while(Does::TakeAndCut).await;
     world.provider.attempted(3).await;
-    told(&running, "broke off before its answer was complete").await;
+    told(&running, "closed the connection before its answer was complete").await;
     service.gets_in(ADA).await;
     let copies = service.mailed_codes(ADA).await.len();
     assert!(copies >= 3);

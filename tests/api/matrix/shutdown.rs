@@ -92,7 +92,7 @@ async fn it_leaves_others_what_it_cannot_finish() {
     world.provider.attempted(1).await;
     let took = ends(&mut running).await;
     assert!(took > GRACE / 2, "{took:?}");
-    told(&running, "a mail under way is left to another process").await;
+    told(&running, "a mail was not finished before the shutdown; another process will send it").await;
     world.provider.does(Does::Work);
     world.serve(&[]).await.1.gets_in(ADA).await;
 }
