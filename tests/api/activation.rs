@@ -1,4 +1,4 @@
-//! Activating: the right code once, three wrong ones, and none after the minute.
+//! Activation: the right code works once, within 60 seconds, and before the third wrong guess.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::support::{Answer, PASSWORD, Service, code_in, concurrently, eventuall
 const ADA: &str = "ada@example.com";
 
 #[tokio::test]
-async fn the_owner_is_told_by_mail_and_nobody_else_is() {
+async fn activation_mails_a_notice_to_the_owner_and_a_decoy_guess_mails_nothing() {
     let service = Service::start().await;
     service.register_active(ADA).await;
     let newest = service.mails(ADA).await[0].clone();
@@ -18,11 +18,11 @@ async fn the_owner_is_told_by_mail_and_nobody_else_is() {
     let text = service.mail_text(&newest).await;
     assert!(text.starts_with("Your account is active\n") && code_in(&text).is_none(), "{text}");
     service.wait_for_empty_outbox().await;
-    // A notice is no code: nothing of it lives in Redis, and no link of it deletes the account.
+    // The notice contains no "not me" link: a link in it must not delete an active account.
     let links: i64 = sqlx::query_scalar("SELECT count(*) FROM not_me_links").fetch_one(&service.db).await.unwrap();
-    assert_eq!((links, text.contains("/not-me/")), (1, false), "that of the code's mail");
+    assert_eq!((links, text.contains("/not-me/")), (1, false), "the only link belongs to the code mail");
 
-    // Whoever guesses at a decoy activates nothing, and is told nothing.
+    // A guess at the code of a decoy registration activates nothing and sends no notice.
     service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.register(ADA, "another password").await.status, 201);
     service.wait_for_mail(ADA, 3).await;
@@ -34,7 +34,7 @@ async fn the_owner_is_told_by_mail_and_nobody_else_is() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_down_delays_the_notice_and_not_the_activation() {
+async fn a_failing_mail_provider_delays_the_notice_but_not_the_activation() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
@@ -59,19 +59,19 @@ async fn the_mailed_code_activates_the_account_once() {
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.outcome(), (409, "already-active"));
     assert_eq!(service.me(ADA, PASSWORD).await.body, active.body);
     service.wait_for_empty_outbox().await;
-    let left: bool = service.redis(&["EXISTS", &service.redis_key("code", &id)]).await;
-    assert!(!left, "a used code is gone");
+    let code_exists: bool = service.redis(&["EXISTS", &service.redis_key("code", &id)]).await;
+    assert!(!code_exists, "Redis still holds the used code");
 }
 
 #[tokio::test]
-async fn wrong_guesses_count_down_and_destroy_the_code() {
+async fn a_third_wrong_guess_destroys_the_code() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
-    for left in [2, 1, 0] {
+    for attempts_remaining in [2, 1, 0] {
         let guess = service.activate(ADA, PASSWORD, &wrong_code(&code)).await;
         assert_eq!(guess.outcome(), (422, "incorrect-code"));
-        assert_eq!(guess.body["attempts_remaining"], left);
+        assert_eq!(guess.body["attempts_remaining"], attempts_remaining);
         assert_eq!(guess.pointers(), ["/code"]);
     }
     let late = service.activate(ADA, PASSWORD, &code).await;
@@ -81,7 +81,7 @@ async fn wrong_guesses_count_down_and_destroy_the_code() {
 }
 
 #[tokio::test]
-async fn before_its_mail_is_sent_there_is_no_code() {
+async fn no_code_is_live_between_failed_attempts_to_send_its_mail() {
     let service = Service::start().await;
     service.set_mail_faults(json!({ "fail_rate": 1, "status": 503 })).await;
     service.register_pending(ADA).await;
@@ -91,8 +91,9 @@ async fn before_its_mail_is_sent_there_is_no_code() {
     })
     .await;
     service.set_mail_faults(json!({ "fail_rate": 1, "latency_ms": 0, "status": 500 })).await;
-    // Between attempts: one under way makes the code live, since its mail may arrive before its answer.
-    let early = eventually("no attempt under way", async || {
+    // The code is live during an attempt, because the mail can arrive before the provider's answer. So poll until no
+    // attempt is in progress.
+    let early = eventually("a guess between two attempts", async || {
         let early = service.activate(ADA, PASSWORD, "0000").await;
         (early.outcome() == (410, "code-expired")).then_some(early)
     })
@@ -100,17 +101,17 @@ async fn before_its_mail_is_sent_there_is_no_code() {
     assert_eq!(early.body["detail"], "No code is live: the mail is still on its way, or was sent long ago.");
 }
 
-/// The promise of the service's name, with the native expiry of a real Redis and no clock moved.
+/// Waits for the expiry of the key in a real Redis. The test moves no clock.
 #[tokio::test]
-async fn a_code_dies_after_sixty_seconds() {
+async fn a_code_expires_after_sixty_seconds() {
     let service = Service::start_with(&["--code-storage=plain"]).await;
     let id = service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
     service.wait_for_empty_outbox().await;
-    let armed = Instant::now();
+    let started = Instant::now();
     let key = service.redis_key("code", &id);
-    let shown: std::collections::HashMap<String, String> = service.redis(&["HGETALL", &key]).await;
-    assert_eq!(shown["code"], code);
+    let entry: std::collections::HashMap<String, String> = service.redis(&["HGETALL", &key]).await;
+    assert_eq!(entry["code"], code);
     let ttl: i64 = service.redis(&["PTTL", &key]).await;
     assert!((55_000..=60_000).contains(&ttl), "{ttl}");
 
@@ -118,32 +119,32 @@ async fn a_code_dies_after_sixty_seconds() {
     while service.redis::<i64>(&["PTTL", &key]).await > 1_500 {
         seconds.tick().await;
     }
-    // A miss, so that the code is not used up: it is alive to the end.
+    // A wrong guess shows that the code is still live and does not use it up.
     let last = service.activate(ADA, PASSWORD, &wrong_code(&code)).await;
     assert_eq!(last.outcome(), (422, "incorrect-code"));
-    eventually("the code's end", async || (!service.redis::<bool>(&["EXISTS", &key]).await).then_some(())).await;
-    assert!((55..=65).contains(&armed.elapsed().as_secs()), "{:?}", armed.elapsed());
+    eventually("the code to expire", async || (!service.redis::<bool>(&["EXISTS", &key]).await).then_some(())).await;
+    assert!((55..=65).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
     let late = service.activate(ADA, PASSWORD, &code).await;
     assert_eq!(late.outcome(), (410, "code-expired"));
     assert_eq!(late.body["detail"], "The code has expired; ask for another.");
 }
 
 #[tokio::test]
-async fn with_macs_redis_shows_no_code() {
+async fn redis_stores_a_mac_instead_of_the_code_by_default() {
     let service = Service::start().await;
     let id = service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
-    let shown: std::collections::HashMap<String, String> =
+    let entry: std::collections::HashMap<String, String> =
         service.redis(&["HGETALL", &service.redis_key("code", &id)]).await;
-    let mut fields: Vec<_> = shown.keys().collect();
+    let mut fields: Vec<_> = entry.keys().collect();
     fields.sort();
     assert_eq!(fields, ["grant", "mac"]);
-    assert!(shown.values().all(|value| *value != code));
+    assert!(entry.values().all(|value| *value != code));
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
 }
 
 #[tokio::test]
-async fn codes_that_are_none_are_refused_and_cost_no_guess() {
+async fn malformed_codes_are_refused_and_do_not_count_as_guesses() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
@@ -158,7 +159,7 @@ async fn codes_that_are_none_are_refused_and_cost_no_guess() {
 }
 
 #[tokio::test]
-async fn of_eight_activations_at_once_one_succeeds() {
+async fn one_of_eight_concurrent_activations_succeeds() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
@@ -174,28 +175,30 @@ async fn of_eight_activations_at_once_one_succeeds() {
 }
 
 #[tokio::test]
-async fn of_twenty_guesses_at_once_three_are_answered() {
+async fn three_of_twenty_concurrent_wrong_guesses_are_checked() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
     service.wait_for_empty_outbox().await;
     let replica = service.replica(&[]).await;
     let answers = concurrently(20, |n| {
-        let to = if n % 2 == 0 { &service } else { &replica };
-        let request = to.request(Method::POST, "/v1/users/me/activation").basic_auth(ADA, Some(PASSWORD));
+        let target = if n % 2 == 0 { &service } else { &replica };
+        let request = target.request(Method::POST, "/v1/users/me/activation").basic_auth(ADA, Some(PASSWORD));
         Answer::of(request.json(&json!({ "code": wrong_code(&code) })))
     })
     .await;
-    let mut left: Vec<_> = answers.iter().filter_map(|answer| answer.body["attempts_remaining"].as_u64()).collect();
-    left.sort_unstable();
-    assert_eq!(left, [0, 1, 2]);
+    let mut attempts_remaining: Vec<_> =
+        answers.iter().filter_map(|answer| answer.body["attempts_remaining"].as_u64()).collect();
+    attempts_remaining.sort_unstable();
+    assert_eq!(attempts_remaining, [0, 1, 2]);
     assert_eq!(answers.iter().filter(|answer| answer.outcome() == (410, "code-expired")).count(), 17);
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.outcome(), (410, "code-expired"));
 }
 
-/// Whoever wins, the active row's password is the one whose code was given.
+/// A second registration of the address replaces the pending one. Whichever request commits first, only the password
+/// whose registration received the code may become active.
 #[tokio::test]
-async fn an_activation_racing_a_registration_never_activates_the_others_password() {
+async fn an_activation_that_races_a_registration_activates_only_the_password_of_its_code() {
     let service = Service::start().await;
     for round in 0..12 {
         let email = format!("ada{round}@example.com");

@@ -1,4 +1,4 @@
-//! What admins may do, and nobody else.
+//! The admin routes: list, read, change and delete users.
 
 use std::time::Duration;
 
@@ -9,36 +9,36 @@ use crate::support::{Answer, PASSWORD, Service, concurrently};
 
 const ADMIN: &str = "admin@example.com";
 const ADA: &str = "ada@example.com";
-const NOBODY: &str = "01a1fb31-109f-7fd3-a969-470eb5982bb2";
+const UNKNOWN_ID: &str = "01a1fb31-109f-7fd3-a969-470eb5982bb2";
 
 impl Service {
-    /// An account with the role admin. Returns its id.
-    async fn admin(&self, email: &str) -> String {
+    /// Creates an active account with the role admin. Returns its id.
+    async fn create_admin(&self, email: &str) -> String {
         let id = self.register_active(email).await;
         let promote = sqlx::query("UPDATE users SET role = 'admin' WHERE id = $1::uuid").bind(&id);
         promote.execute(&self.db).await.unwrap();
         id
     }
 
-    async fn ask_as(&self, email: &str, method: Method, path: &str) -> Answer {
+    async fn request_as(&self, email: &str, method: Method, path: &str) -> Answer {
         Answer::of(self.request(method, path).basic_auth(email, Some(PASSWORD))).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
-        self.ask_as(ADMIN, Method::GET, path).await
+    async fn get_as_admin(&self, path: &str) -> Answer {
+        self.request_as(ADMIN, Method::GET, path).await
     }
 
-    async fn patch_as(&self, email: &str, id: &str, change: Value) -> Answer {
+    async fn patch_user_as(&self, email: &str, id: &str, change: Value) -> Answer {
         let request = self.request(Method::PATCH, &format!("/v1/users/{id}"));
         Answer::of(request.basic_auth(email, Some(PASSWORD)).json(&change)).await
     }
 
-    async fn patch(&self, id: &str, change: Value) -> Answer {
-        self.patch_as(ADMIN, id, change).await
+    async fn patch_user(&self, id: &str, change: Value) -> Answer {
+        self.patch_user_as(ADMIN, id, change).await
     }
 
-    async fn remove(&self, id: &str) -> Answer {
-        self.ask_as(ADMIN, Method::DELETE, &format!("/v1/users/{id}")).await
+    async fn delete_user(&self, id: &str) -> Answer {
+        self.request_as(ADMIN, Method::DELETE, &format!("/v1/users/{id}")).await
     }
 }
 
@@ -48,9 +48,9 @@ fn ids(page: &Answer) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn others_are_forbidden_everything_and_told_nothing() {
+async fn every_admin_route_refuses_non_admins_before_it_validates_the_request() {
     let service = Service::start().await;
-    let admin = service.admin(ADMIN).await;
+    let admin = service.create_admin(ADMIN).await;
     let ada = service.register_active(ADA).await;
     service.register_pending("bob@example.com").await;
     let paths = ["/v1/users?limit=0", &format!("/v1/users/{admin}"), &format!("/v1/users/{ada}"), "/v1/users/x"];
@@ -59,87 +59,88 @@ async fn others_are_forbidden_everything_and_told_nothing() {
             if n == 0 && method != Method::GET {
                 continue;
             }
-            let ask = || service.request(method.clone(), path).json(&json!({ "status": 7 }));
+            let invalid_request = || service.request(method.clone(), path).json(&json!({ "status": 7 }));
             for email in [ADA, "bob@example.com"] {
-                let refused = Answer::of(ask().basic_auth(email, Some(PASSWORD))).await;
+                let refused = Answer::of(invalid_request().basic_auth(email, Some(PASSWORD))).await;
                 assert_eq!(refused.outcome(), (403, "forbidden"), "{method} {path}");
             }
-            let wrong = Answer::of(ask().basic_auth(ADMIN, Some("wrong password"))).await;
-            assert_eq!(wrong.outcome(), (401, "unauthenticated"));
-            assert_eq!(Answer::of(ask()).await.outcome(), (401, "unauthenticated"));
+            let wrong_password = Answer::of(invalid_request().basic_auth(ADMIN, Some("wrong password"))).await;
+            assert_eq!(wrong_password.outcome(), (401, "unauthenticated"));
+            assert_eq!(Answer::of(invalid_request()).await.outcome(), (401, "unauthenticated"));
         }
     }
-    // A role that was taken away, or an account that was closed, is one from the next request on.
+    // A removed role and a disabled account take effect at the next request.
     sqlx::query("UPDATE users SET role = 'admin' WHERE id = $1::uuid").bind(&ada).execute(&service.db).await.unwrap();
-    assert_eq!(service.patch_as(ADA, &admin, json!({ "status": "disabled" })).await.status, 200);
-    assert_eq!(service.get("/v1/users").await.outcome(), (403, "account-disabled"));
-    assert_eq!(service.patch_as(ADA, &admin, json!({ "status": "active", "role": "user" })).await.status, 200);
-    assert_eq!(service.get("/v1/users").await.outcome(), (403, "forbidden"));
+    assert_eq!(service.patch_user_as(ADA, &admin, json!({ "status": "disabled" })).await.status, 200);
+    assert_eq!(service.get_as_admin("/v1/users").await.outcome(), (403, "account-disabled"));
+    assert_eq!(service.patch_user_as(ADA, &admin, json!({ "status": "active", "role": "user" })).await.status, 200);
+    assert_eq!(service.get_as_admin("/v1/users").await.outcome(), (403, "forbidden"));
 }
 
 #[tokio::test]
-async fn a_list_is_newest_first_and_its_pages_hold_everybody_once() {
+async fn the_user_list_is_newest_first_and_its_pages_contain_each_user_once() {
     let service = Service::start().await;
-    let mut expected = vec![service.admin(ADMIN).await];
+    let mut expected = vec![service.create_admin(ADMIN).await];
     for n in 0..6 {
         expected.push(service.register_pending(&format!("{n}@example.com")).await);
     }
     expected.reverse();
-    let whole = service.get("/v1/users").await;
+    let full_list = service.get_as_admin("/v1/users").await;
     assert_eq!(
-        (ids(&whole), &whole.body["next_cursor"]),
+        (ids(&full_list), &full_list.body["next_cursor"]),
         (expected.iter().map(String::as_str).collect(), &Value::Null)
     );
-    assert_eq!(whole.header("cache-control"), "no-store");
-    assert_eq!(whole.body["items"][6], service.me(ADMIN, PASSWORD).await.body);
+    assert_eq!(full_list.header("cache-control"), "no-store");
+    assert_eq!(full_list.body["items"][6], service.me(ADMIN, PASSWORD).await.body);
 
     for limit in [1, 3, 6, 7, 100] {
         let (mut seen, mut path): (Vec<String>, _) = (vec![], format!("/v1/users?limit={limit}"));
         loop {
-            let page = service.get(&path).await;
+            let page = service.get_as_admin(&path).await;
             assert!((1..=limit).contains(&ids(&page).len()), "{page:?}");
             seen.extend(ids(&page).into_iter().map(ToOwned::to_owned));
             let Some(cursor) = page.body["next_cursor"].as_str() else { break };
             path = format!("/v1/users?limit={limit}&cursor={cursor}");
         }
-        assert_eq!(seen, expected, "{limit}");
+        assert_eq!(seen, expected, "limit {limit}");
     }
-    assert_eq!(service.get("/v1/users?unknown=x").await.status, 200);
+    assert_eq!(service.get_as_admin("/v1/users?unknown=x").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_list_holds_those_of_a_status_or_an_address() {
+async fn the_user_list_filters_by_status_and_email() {
     let service = Service::start().await;
-    let admin = service.admin(ADMIN).await;
+    let admin = service.create_admin(ADMIN).await;
     let ada = service.register_active("Ada@B\u{fc}cher.example").await;
     service.age_grants(Duration::from_secs(60)).await;
-    let shadow = service.register_pending("ada@b\u{fc}cher.example").await;
+    let second_registration = service.register_pending("ada@b\u{fc}cher.example").await;
     let bob = service.register_active("bob@example.com").await;
-    assert_eq!(service.patch(&bob, json!({ "status": "disabled" })).await.body["status"], "disabled");
+    assert_eq!(service.patch_user(&bob, json!({ "status": "disabled" })).await.body["status"], "disabled");
     for (query, expected) in [
-        ("status=pending", vec![&shadow]),
+        ("status=pending", vec![&second_registration]),
         ("status=active", vec![&ada, &admin]),
         ("status=disabled", vec![&bob]),
-        ("email=ADA@xn--bcher-kva.example", vec![&shadow, &ada]),
-        ("email=%20ada@b%C3%BCcher.example", vec![&shadow, &ada]),
+        ("email=ADA@xn--bcher-kva.example", vec![&second_registration, &ada]),
+        ("email=%20ada@b%C3%BCcher.example", vec![&second_registration, &ada]),
         ("email=ada@b%C3%BCcher.example&status=active", vec![&ada]),
         ("email=eve@example.com", vec![]),
         ("email=bob@example.com&status=pending", vec![]),
     ] {
-        assert_eq!(ids(&service.get(&format!("/v1/users?{query}")).await), expected, "{query}");
+        assert_eq!(ids(&service.get_as_admin(&format!("/v1/users?{query}")).await), expected, "{query}");
     }
-    let first = service.get("/v1/users?email=ada@b%C3%BCcher.example&limit=1").await;
-    assert_eq!(ids(&first), [&shadow]);
+    let first = service.get_as_admin("/v1/users?email=ada@b%C3%BCcher.example&limit=1").await;
+    assert_eq!(ids(&first), [&second_registration]);
     let cursor = first.body["next_cursor"].as_str().unwrap();
-    let second = service.get(&format!("/v1/users?email=ada@b%C3%BCcher.example&limit=1&cursor={cursor}")).await;
+    let second =
+        service.get_as_admin(&format!("/v1/users?email=ada@b%C3%BCcher.example&limit=1&cursor={cursor}")).await;
     assert_eq!((ids(&second), &second.body["next_cursor"]), (vec![&*ada], &Value::Null));
 }
 
 #[tokio::test]
-async fn every_bad_parameter_is_named_and_none_repeated() {
+async fn all_invalid_query_parameters_are_named_without_their_values() {
     let service = Service::start().await;
-    service.admin(ADMIN).await;
-    let refused = service.get("/v1/users?status=c4n4ry&email=c4n4ry&limit=c4n4ry&cursor=c4n4ry").await;
+    service.create_admin(ADMIN).await;
+    let refused = service.get_as_admin("/v1/users?status=c4n4ry&email=c4n4ry&limit=c4n4ry&cursor=c4n4ry").await;
     assert_eq!(refused.outcome(), (422, "invalid-field"));
     let errors = json!([
         { "parameter": "status", "detail": "must be pending, active or disabled" },
@@ -162,55 +163,58 @@ async fn every_bad_parameter_is_named_and_none_repeated() {
         ("cursor=AAAA", "cursor"),
         ("cursor=________________________________", "cursor"),
     ] {
-        let refused = service.get(&format!("/v1/users?{query}")).await;
+        let refused = service.get_as_admin(&format!("/v1/users?{query}")).await;
         assert_eq!(refused.outcome(), (422, "invalid-field"), "{query}");
         assert_eq!(refused.body["errors"][0]["parameter"], parameter, "{query}");
     }
 }
 
 #[tokio::test]
-async fn an_admin_looks_at_a_user_and_one_that_is_not_there_is_404() {
+async fn an_admin_reads_a_user_and_an_unknown_or_malformed_id_is_404() {
     let service = Service::start().await;
-    service.admin(ADMIN).await;
+    service.create_admin(ADMIN).await;
     let ada = service.register_pending(ADA).await;
-    let found = service.get(&format!("/v1/users/{ada}")).await;
+    let found = service.get_as_admin(&format!("/v1/users/{ada}")).await;
     assert_eq!((found.status.as_u16(), &found.body), (200, &service.me(ADA, PASSWORD).await.body));
-    let braced = format!("%7B{ada}%7D");
-    for id in [NOBODY, "x", "0", "ada@example.com", "%00", "%FF", &braced, &ada[1..], &ada.replace('-', "")] {
-        assert_eq!(service.get(&format!("/v1/users/{id}")).await.outcome(), (404, "user-not-found"), "{id}");
-        assert_eq!(service.remove(id).await.outcome(), (404, "user-not-found"), "{id}");
-        let patched = service.patch(id, json!({ "status": "active" })).await;
+    let id_in_braces = format!("%7B{ada}%7D");
+    for id in [UNKNOWN_ID, "x", "0", "ada@example.com", "%00", "%FF", &id_in_braces, &ada[1..], &ada.replace('-', "")] {
+        assert_eq!(service.get_as_admin(&format!("/v1/users/{id}")).await.outcome(), (404, "user-not-found"), "{id}");
+        assert_eq!(service.delete_user(id).await.outcome(), (404, "user-not-found"), "{id}");
+        let patched = service.patch_user(id, json!({ "status": "active" })).await;
         assert_eq!(patched.outcome(), (404, "user-not-found"), "{id}");
     }
-    assert_eq!(service.get("/v1/users/").await.outcome(), (404, "not-found"));
-    let put = service.ask_as(ADMIN, Method::PUT, &format!("/v1/users/{ada}")).await;
+    assert_eq!(service.get_as_admin("/v1/users/").await.outcome(), (404, "not-found"));
+    let put = service.request_as(ADMIN, Method::PUT, &format!("/v1/users/{ada}")).await;
     assert_eq!(
         (put.outcome(), put.header("allow")),
         ((405, "method-not-allowed"), "DELETE, GET, HEAD, OPTIONS, PATCH")
     );
     assert_eq!(
-        service.ask_as(ADMIN, Method::PATCH, "/v1/users/me").await.header("allow"),
+        service.request_as(ADMIN, Method::PATCH, "/v1/users/me").await.header("allow"),
         "DELETE, GET, HEAD, OPTIONS"
     );
-    assert_eq!(service.ask_as(ADMIN, Method::PUT, "/v1/users").await.header("allow"), "GET, HEAD, OPTIONS, POST");
+    assert_eq!(service.request_as(ADMIN, Method::PUT, "/v1/users").await.header("allow"), "GET, HEAD, OPTIONS, POST");
 }
 
 #[tokio::test]
-async fn an_account_is_closed_and_opened_and_promoted() {
+async fn an_admin_disables_enables_and_promotes_an_account() {
     let service = Service::start().await;
-    service.admin(ADMIN).await;
+    service.create_admin(ADMIN).await;
     let ada = service.register_active(ADA).await;
     let before = service.me(ADA, PASSWORD).await.body;
-    let closed = service.patch(&ada, json!({ "status": "disabled" })).await;
-    assert_eq!((&closed.body["status"], &closed.body["activated_at"]), (&json!("disabled"), &before["activated_at"]));
+    let disabled = service.patch_user(&ada, json!({ "status": "disabled" })).await;
+    assert_eq!(
+        (&disabled.body["status"], &disabled.body["activated_at"]),
+        (&json!("disabled"), &before["activated_at"])
+    );
     assert_eq!(service.me(ADA, PASSWORD).await.outcome(), (403, "account-disabled"));
-    assert_eq!(service.patch(&ada, json!({ "status": "disabled" })).await.status, 200);
-    assert_eq!(service.patch(&ada, json!({ "status": "active" })).await.body, before);
-    assert_eq!(service.patch(&ada, json!({})).await.body, before);
+    assert_eq!(service.patch_user(&ada, json!({ "status": "disabled" })).await.status, 200);
+    assert_eq!(service.patch_user(&ada, json!({ "status": "active" })).await.body, before);
+    assert_eq!(service.patch_user(&ada, json!({})).await.body, before);
     assert_eq!(service.me(ADA, PASSWORD).await.body, before);
-    assert_eq!(service.patch(&ada, json!({ "role": "admin" })).await.body["role"], "admin");
-    assert_eq!(service.ask_as(ADA, Method::GET, "/v1/users").await.status, 200);
-    assert_eq!(service.patch(&ada, json!({ "role": "user", "status": "disabled" })).await.status, 200);
+    assert_eq!(service.patch_user(&ada, json!({ "role": "admin" })).await.body["role"], "admin");
+    assert_eq!(service.request_as(ADA, Method::GET, "/v1/users").await.status, 200);
+    assert_eq!(service.patch_user(&ada, json!({ "role": "user", "status": "disabled" })).await.status, 200);
 
     for (change, pointers) in [
         (json!({ "status": "pending" }), vec!["/status"]),
@@ -220,58 +224,58 @@ async fn an_account_is_closed_and_opened_and_promoted() {
         (json!({ "activated_at": null }), vec!["/activated_at"]),
         (json!("disabled"), vec![""]),
     ] {
-        let refused = service.patch(&ada, change.clone()).await;
+        let refused = service.patch_user(&ada, change.clone()).await;
         assert_eq!((refused.outcome(), refused.pointers()), ((422, "invalid-field"), pointers), "{change}");
     }
 }
 
 #[tokio::test]
-async fn a_pending_registration_is_nobodys_to_change_but_can_be_deleted_with_its_code() {
+async fn an_admin_cannot_change_a_pending_registration_but_can_delete_it_with_its_code() {
     let service = Service::start().await;
-    service.admin(ADMIN).await;
+    service.create_admin(ADMIN).await;
     let ada = service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
     for change in [json!({ "status": "active" }), json!({ "status": "disabled" }), json!({ "role": "admin" })] {
-        assert_eq!(service.patch(&ada, change).await.outcome(), (409, "not-active"));
+        assert_eq!(service.patch_user(&ada, change).await.outcome(), (409, "not-active"));
     }
     service.wait_for_empty_outbox().await;
-    assert_eq!(service.remove(&ada).await.status, 204);
-    assert_eq!(service.remove(&ada).await.outcome(), (404, "user-not-found"));
+    assert_eq!(service.delete_user(&ada).await.status, 204);
+    assert_eq!(service.delete_user(&ada).await.outcome(), (404, "user-not-found"));
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.outcome(), (401, "unauthenticated"));
-    let live: bool = service.redis(&["EXISTS", &service.redis_key("code", &ada)]).await;
-    assert!(!live);
+    let code_exists: bool = service.redis(&["EXISTS", &service.redis_key("code", &ada)]).await;
+    assert!(!code_exists);
 
     let bob = service.register_active("bob@example.com").await;
-    assert_eq!(service.patch(&bob, json!({ "status": "disabled" })).await.status, 200);
-    assert_eq!(service.remove(&bob).await.status, 204, "disabled ones, too");
+    assert_eq!(service.patch_user(&bob, json!({ "status": "disabled" })).await.status, 200);
+    assert_eq!(service.delete_user(&bob).await.status, 204, "an admin can delete a disabled account");
 }
 
 #[tokio::test]
-async fn the_last_active_admin_stays() {
+async fn the_last_active_admin_cannot_be_demoted_disabled_or_deleted() {
     let service = Service::start().await;
-    let admin = service.admin(ADMIN).await;
-    let closed = service.admin("closed@example.com").await;
-    assert_eq!(service.patch(&closed, json!({ "status": "disabled" })).await.status, 200);
+    let admin = service.create_admin(ADMIN).await;
+    let disabled = service.create_admin("closed@example.com").await;
+    assert_eq!(service.patch_user(&disabled, json!({ "status": "disabled" })).await.status, 200);
     for change in [json!({ "role": "user" }), json!({ "status": "disabled" })] {
-        assert_eq!(service.patch(&admin, change).await.outcome(), (409, "last-admin"));
+        assert_eq!(service.patch_user(&admin, change).await.outcome(), (409, "last-admin"));
     }
-    assert_eq!(service.remove(&admin).await.outcome(), (409, "last-admin"));
+    assert_eq!(service.delete_user(&admin).await.outcome(), (409, "last-admin"));
     assert_eq!(service.delete(ADMIN, PASSWORD).await.outcome(), (409, "last-admin"));
-    assert_eq!(service.patch(&admin, json!({ "role": "admin", "status": "active" })).await.status, 200);
-    assert_eq!(service.patch(&closed, json!({ "status": "active" })).await.status, 200);
+    assert_eq!(service.patch_user(&admin, json!({ "role": "admin", "status": "active" })).await.status, 200);
+    assert_eq!(service.patch_user(&disabled, json!({ "status": "active" })).await.status, 200);
     assert_eq!(service.delete(ADMIN, PASSWORD).await.status, 204);
 }
 
 #[tokio::test]
-async fn of_admins_who_remove_each_other_at_once_one_stays() {
+async fn one_admin_remains_when_admins_remove_each_other_concurrently() {
     let service = Service::start().await;
     let emails: Vec<String> = (0..4).map(|n| format!("admin{n}@example.com")).collect();
     let mut admins = vec![];
     for email in &emails {
-        admins.push(service.admin(email).await);
+        admins.push(service.create_admin(email).await);
     }
     for change in [json!({ "role": "user" }), json!({ "status": "disabled" }), Value::Null] {
-        // Each removes the next one; DELETE is the third way.
+        // Each admin removes the next one. `null` stands for DELETE.
         let removals = concurrently(4, |n| {
             let path = format!("/v1/users/{}", admins[(n + 1) % 4]);
             let method = if change.is_null() { Method::DELETE } else { Method::PATCH };
@@ -279,17 +283,19 @@ async fn of_admins_who_remove_each_other_at_once_one_stays() {
             Answer::of(if change.is_null() { request } else { request.json(&change) })
         })
         .await;
-        let left: Vec<String> =
+        let active_admins: Vec<String> =
             sqlx::query_scalar("SELECT id::text FROM users WHERE role = 'admin' AND status = 'active'")
                 .fetch_all(&service.db)
                 .await
                 .unwrap();
-        assert!(!left.is_empty(), "{removals:?}");
+        assert!(!active_admins.is_empty(), "{removals:?}");
         for removal in removals {
             let outcome = removal.outcome();
-            // Who was removed before it was asked has no say any more.
-            let losers = [(409, "last-admin"), (403, "forbidden"), (403, "account-disabled"), (401, "unauthenticated")];
-            assert!(removal.status.is_success() || losers.contains(&outcome), "{outcome:?}");
+
+            // An admin who was removed before its own request gets one of the other refusals.
+            let refusals =
+                [(409, "last-admin"), (403, "forbidden"), (403, "account-disabled"), (401, "unauthenticated")];
+            assert!(removal.status.is_success() || refusals.contains(&outcome), "{outcome:?}");
         }
         sqlx::query("UPDATE users SET role = 'admin', status = 'active'").execute(&service.db).await.unwrap();
     }

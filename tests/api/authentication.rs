@@ -1,4 +1,4 @@
-//! HTTP Basic: what is nobody's is always the same 401.
+//! HTTP Basic authentication: every invalid credential gets the same 401.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,26 +8,26 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use crate::support::{Answer, PASSWORD, Service, concurrently};
 
 #[tokio::test]
-async fn a_wrong_user_and_a_wrong_password_are_the_same() {
+async fn an_unknown_user_and_a_wrong_password_get_the_same_answer() {
     let service = Service::start().await;
     service.register_pending("ada@example.com").await;
     service.register_active("active@example.com").await;
-    let wrong = service.me("ada@example.com", "wrong password").await;
-    assert_eq!(wrong.outcome(), (401, "unauthenticated"));
+    let expected = service.me("ada@example.com", "wrong password").await;
+    assert_eq!(expected.outcome(), (401, "unauthenticated"));
     for (name, password) in [("active@example.com", "wrong password"), ("eve@example.com", PASSWORD), ("eve", PASSWORD)]
     {
         let answer = service.me(name, password).await;
-        assert_eq!((answer.status, &answer.body), (wrong.status, &wrong.body));
-        let names = |answer: &Answer| answer.headers.keys().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(names(&answer), names(&wrong));
+        assert_eq!((answer.status, &answer.body), (expected.status, &expected.body));
+        let header_names = |answer: &Answer| answer.headers.keys().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(header_names(&answer), header_names(&expected));
     }
 }
 
 #[tokio::test]
-async fn fields_that_are_not_basic_are_refused() {
+async fn malformed_authorization_fields_are_refused() {
     let service = Service::start().await;
     service.register_pending("ada@example.com").await;
-    let basic = |pair: &[u8]| format!("Basic {}", STANDARD.encode(pair)).into_bytes();
+    let basic = |credentials: &[u8]| format!("Basic {}", STANDARD.encode(credentials)).into_bytes();
     let fields: [Vec<u8>; 9] = [
         b"".to_vec(),
         b"Basic".to_vec(),
@@ -39,8 +39,8 @@ async fn fields_that_are_not_basic_are_refused() {
         basic(b"\0ada@example.com:correct horse battery"),
         basic(format!("ada@example.com:{}", "x".repeat(10_000)).as_bytes()),
     ];
-    let without = Answer::of(service.request(Method::GET, "/v1/users/me")).await;
-    assert_eq!(without.outcome(), (401, "unauthenticated"));
+    let without_field = Answer::of(service.request(Method::GET, "/v1/users/me")).await;
+    assert_eq!(without_field.outcome(), (401, "unauthenticated"));
     for field in fields {
         let value = HeaderValue::from_bytes(&field).unwrap();
         let answer = Answer::of(service.request(Method::GET, "/v1/users/me").header(AUTHORIZATION, value)).await;
@@ -50,7 +50,7 @@ async fn fields_that_are_not_basic_are_refused() {
 }
 
 #[tokio::test]
-async fn a_hash_is_made_anew_at_the_first_login_after_its_cost_was_raised() {
+async fn the_first_login_after_a_cost_increase_rehashes_the_password() {
     let service = Service::start().await;
     service.register_active("ada@example.com").await;
     let hash = async || -> String {
@@ -59,26 +59,26 @@ async fn a_hash_is_made_anew_at_the_first_login_after_its_cost_was_raised() {
     let before = hash().await;
     assert!(before.contains("$m=8,t=1,p=1$"), "{before}");
 
-    let raised = service.replica(&["--argon2-memory-kib=16"]).await;
-    assert_eq!(raised.me("ada@example.com", "wrong password").await.status, 401);
+    let higher_cost = service.replica(&["--argon2-memory-kib=16"]).await;
+    assert_eq!(higher_cost.me("ada@example.com", "wrong password").await.status, 401);
     assert_eq!(hash().await, before);
-    // Two at once: one of them is later than the other, and finds the hash made anew.
+    // Of two concurrent logins, the later one finds that the first has already replaced the hash.
     let logins = concurrently(2, |_| {
-        let request = raised.request(Method::GET, "/v1/users/me").basic_auth("ada@example.com", Some(PASSWORD));
+        let request = higher_cost.request(Method::GET, "/v1/users/me").basic_auth("ada@example.com", Some(PASSWORD));
         Answer::of(request)
     });
     assert!(logins.await.iter().all(|login| login.status == 200));
     let after = hash().await;
     assert!(after.contains("$m=16,t=1,p=1$"), "{after}");
-    for service in [&service, &raised] {
+    for service in [&service, &higher_cost] {
         assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 200);
         assert_eq!(service.me("ada@example.com", "wrong password").await.status, 401);
     }
-    assert_eq!(hash().await, after, "a lower cost takes nothing back");
+    assert_eq!(hash().await, after, "a login at the lower cost must not rehash");
 }
 
 #[tokio::test]
-async fn a_disabled_account_is_told_so_with_the_right_password_only() {
+async fn a_disabled_account_gets_account_disabled_only_with_the_right_password() {
     let service = Service::start().await;
     service.register_active("ada@example.com").await;
     sqlx::query("UPDATE users SET status = 'disabled'").execute(&service.db).await.unwrap();

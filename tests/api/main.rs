@@ -1,25 +1,25 @@
 //! Tests of the service from outside, over HTTP and its command line. One binary, because each binary costs a link.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, in helpers too")]
 
+mod account_enumeration;
 mod activation;
 mod admin;
-mod alike;
 mod authentication;
 mod browser;
 mod commands;
+mod connections;
 mod deletion;
 mod demo;
 mod dev;
-mod document;
-mod edge;
 mod events;
-mod failures;
 mod limits;
+mod login_throttle;
 mod mailjet;
 mod matrix;
 mod migrate;
 mod not_me;
 mod observability;
+mod openapi;
 mod outbox;
 #[cfg(target_os = "linux")]
 mod own;

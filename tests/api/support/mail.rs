@@ -26,8 +26,8 @@ impl Service {
 
     /// Waits until an address has received `n` mails. Returns the text of the newest.
     ///
-    /// The mail may be readable before the service has the provider's answer. The service then starts the 60 seconds of a
-    /// code only once.
+    /// The mail may be readable before the service has received the provider's answer. A code in the mail is live by
+    /// then, and its 60 seconds start again when the answer arrives.
     pub async fn wait_for_mail(&self, email: &str, n: usize) -> String {
         let newest = eventually("mail", async || {
             let mails = self.mails(email).await;

@@ -23,8 +23,8 @@ struct Flags {
     settings: ServeArgs,
 }
 
-/// A handle to a running service, its database, its Redis keys and its mail provider. Dropping the handle cancels the stop
-/// token that it was created with.
+/// A handle to a running service, its database, its Redis keys and its mail provider. Dropping the handle cancels its
+/// stop token.
 pub struct Service {
     pub url: String,
     pub mail_url: String,
@@ -35,7 +35,7 @@ pub struct Service {
     _stop: DropGuard,
 }
 
-/// Runs the service in this process with the test defaults and `flags`. Returns its URL without waiting until it is ready.
+/// Runs the service in this process with the test defaults and `flags`. Returns its URL before the service is ready.
 pub async fn run_service(flags: &[&str], stop: CancellationToken) -> String {
     let mut args = vec!["sixty", "--api-addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"];
     args.extend(["--argon2-memory-kib=8", "--argon2-passes=1", "--hash-threads=2"]);
@@ -98,8 +98,8 @@ impl Service {
             database_url: database_url.to_owned(),
             prefix: prefix.to_owned(),
             db: PgPool::connect(database_url).await.unwrap(),
-            // Servers close a connection after 10 s idle. The client drops it earlier, so that no request is lost in the
-            // moment of closing.
+            // The service closes connections that are idle for 10 s. The client closes idle connections first, so that
+            // no request meets a closing connection.
             http: Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(5)).build().unwrap(),
             _stop: stop.drop_guard(),
         };

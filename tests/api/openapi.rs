@@ -1,4 +1,4 @@
-//! The OpenAPI document says what the service does.
+//! The OpenAPI document: complete, current and as configured.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Service};
 
 #[tokio::test]
-async fn the_committed_document_is_the_codes() {
+async fn the_committed_document_equals_the_generated_one() {
     let committed = include_str!("../../docs/openapi.json");
-    let same = committed == sixty::app::document().json();
-    assert!(same, "the document has changed; accept it by: cargo run -- openapi > docs/openapi.json");
+    let is_current = committed == sixty::app::document().json();
+    assert!(is_current, "docs/openapi.json is out of date; regenerate it: cargo run -- openapi > docs/openapi.json");
 }
 
 fn document() -> Value {
@@ -21,26 +21,26 @@ fn operations(document: &Value) -> impl Iterator<Item = &Value> {
 }
 
 #[tokio::test]
-async fn every_operation_declares_its_security_and_its_problems() {
+async fn every_operation_declares_its_security_and_its_problem_types() {
     let document = document();
     let mut ids = vec![];
     for operation in operations(&document) {
         let id = operation["operationId"].as_str().unwrap();
         ids.push(id);
-        let basic = !operation["security"].as_array().unwrap().is_empty();
+        let requires_basic = !operation["security"].as_array().unwrap().is_empty();
         let responses = operation["responses"].as_object().unwrap();
-        assert_eq!(responses.contains_key("401"), basic);
+        assert_eq!(responses.contains_key("401"), requires_basic);
         for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
-            let page =
+            let is_html_page =
                 ["showNotMe", "disownRegistration"].contains(&id) && response["content"]["text/html"].is_object();
             let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
-            assert!(page || schema == "#/components/schemas/Problem", "{id} {status}");
-            let has = |header: &str| response["headers"][header].is_object();
-            assert!(has("X-Request-Id"));
+            assert!(is_html_page || schema == "#/components/schemas/Problem", "{id} {status}");
+            let declares = |header: &str| response["headers"][header].is_object();
+            assert!(declares("X-Request-Id"));
             match status.as_str() {
-                "401" => assert!(has("WWW-Authenticate")),
-                "415" => assert!(has("Accept")),
-                "429" | "503" => assert!(has("Retry-After"), "{id} {status}"),
+                "401" => assert!(declares("WWW-Authenticate")),
+                "415" => assert!(declares("Accept")),
+                "429" | "503" => assert!(declares("Retry-After"), "{id} {status}"),
                 _ => {}
             }
         }
@@ -72,7 +72,7 @@ async fn every_operation_declares_its_security_and_its_problems() {
 }
 
 #[tokio::test]
-async fn every_operation_is_described_and_shown_by_example() {
+async fn every_operation_has_a_summary_a_description_and_examples() {
     let document = document();
     for operation in operations(&document) {
         let id = operation["operationId"].as_str().unwrap();
@@ -88,7 +88,7 @@ async fn every_operation_is_described_and_shown_by_example() {
 }
 
 #[tokio::test]
-async fn secrets_are_passwords_that_are_never_answered() {
+async fn secret_properties_are_write_only_and_of_format_password() {
     let document = document();
     let mut secrets = vec![];
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
@@ -104,12 +104,12 @@ async fn secrets_are_passwords_that_are_never_answered() {
 }
 
 #[tokio::test]
-async fn the_document_names_its_operator_and_its_server() {
+async fn the_document_contains_the_configured_contact_and_server() {
     let flags = ["--public-url=https://api.example.com/sixty/", "--contact=help@example.com"];
     let service = Service::start_with(&flags).await;
     let document = Answer::of(service.request(Method::GET, "/openapi.json")).await.body;
     assert_eq!(document["servers"], json!([{ "url": "https://api.example.com/sixty" }]));
     assert_eq!(document["info"]["contact"]["email"], "help@example.com");
     let page = service.request(Method::GET, "/docs").send().await.unwrap().text().await.unwrap();
-    assert!(page.contains(r#""url": "/sixty""#), "the page asks where it came from");
+    assert!(page.contains(r#""url": "/sixty""#), "the docs page must send its requests to the path of the public URL");
 }

@@ -1,0 +1,170 @@
+//! Client connections: time limits for idle and slow clients, and the limit on open connections.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use crate::process::{PATIENCE, PROGRAM, Running};
+use crate::support::{Service, eventually};
+
+async fn connect(url: &str) -> TcpStream {
+    TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap()
+}
+
+/// Reads until the server closes the connection. Panics if the server does not close it.
+async fn read_until_closed(stream: &mut TcpStream) -> String {
+    let mut answer = vec![];
+    let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    // A client that is still sending sees a reset, which also closes the connection.
+    let _ = closed.expect("the server must close the connection");
+    String::from_utf8(answer).unwrap()
+}
+
+const GET_LIVEZ: &[u8] = b"GET /livez HTTP/1.1\r\nHost: sixty\r\n\r\n";
+
+/// Sends `GET /livez` over an open connection, checks the answer, and leaves the connection open.
+async fn get_livez(stream: &mut TcpStream) {
+    stream.write_all(GET_LIVEZ).await.unwrap();
+    let mut answer = String::new();
+    while !answer.ends_with("{\"status\":\"live\"}\n") {
+        let mut octets = [0; 1024];
+        let n = stream.read(&mut octets).await.unwrap();
+        assert!(n > 0, "the server closed the connection after {answer:?}");
+        answer.push_str(std::str::from_utf8(&octets[..n]).unwrap());
+    }
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_sending_is_disconnected() {
+    let service = Service::start_with(&["--request-timeout=300ms"]).await;
+    let head = "POST /v1/users HTTP/1.1\r\nHost: sixty\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n";
+    for (sent, expected) in [("", ""), ("POST /v1/us", ""), (head, "HTTP/1.1 400 Bad Request")] {
+        let mut stream = connect(&service.url).await;
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let answer = read_until_closed(&mut stream).await;
+        assert!(answer.starts_with(expected), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_disconnected() {
+    let service = Service::start_with(&["--request-timeout=300ms", "--max-connections=1"]).await;
+    let mut unread = connect(&service.url).await;
+    // The answers are larger than all buffers between server and client.
+    let request = "GET /docs HTTP/1.1\r\nHost: sixty\r\n\r\n".repeat(50);
+    unread.write_all(request.as_bytes()).await.unwrap();
+    // The service allows one connection, so an answer shows that it closed the first.
+    let livez = tokio::time::timeout(Duration::from_secs(10), service.request(Method::GET, "/livez").send()).await;
+    assert_eq!(livez.expect("an answer").unwrap().status(), 200);
+    drop(unread);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_one_octet_at_a_time_is_disconnected() {
+    let service = Service::start_with(&["--request-timeout=300ms"]).await;
+    let endless_header = "GET /livez HTTP/1.1\r\nHost: sixty\r\nX-Long: ";
+    let head =
+        "POST /v1/users HTTP/1.1\r\nHost: sixty\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n";
+    for (sent_first, expected) in [(endless_header, ""), (head, "HTTP/1.1 400 Bad Request")] {
+        let mut stream = connect(&service.url).await;
+        stream.write_all(sent_first.as_bytes()).await.unwrap();
+        let (mut incoming, mut outgoing) = stream.split();
+        let trickle = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            while outgoing.write_all(b"x").await.is_ok() {
+                ticks.tick().await;
+            }
+            std::future::pending().await
+        };
+        let mut answer = [0; 24];
+        let answer = tokio::select! {
+            read = incoming.read(&mut answer) => read.map_or("", |n| std::str::from_utf8(&answer[..n]).unwrap()),
+            () = trickle => unreachable!("`trickle` never returns"),
+            () = tokio::time::sleep(PATIENCE) => panic!("the server did not close the connection within {PATIENCE:?}"),
+        };
+        assert_eq!(answer, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let service = Service::start_with(&["--request-timeout=300ms"]).await;
+    let mut idle = connect(&service.url).await;
+    get_livez(&mut idle).await;
+    assert_eq!(read_until_closed(&mut idle).await, "");
+}
+
+#[tokio::test]
+async fn a_request_head_that_is_too_long_is_refused() {
+    let service = Service::start().await;
+    let long_value = "x".repeat(300_000);
+    let many_fields: String = (0..200).map(|n| format!("X-{n}: 1\r\n")).collect();
+    for (target, fields) in [
+        ("/livez", format!("X-Long: {long_value}\r\n")),
+        ("/livez", many_fields),
+        (&*format!("/livez?{long_value}"), String::new()),
+    ] {
+        let mut stream = connect(&service.url).await;
+        let request = format!("GET {target} HTTP/1.1\r\nHost: sixty\r\n{fields}\r\n");
+        // The server may close the connection before the client has sent the whole head.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let answer = read_until_closed(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 431 ") || answer.starts_with("HTTP/1.1 414 "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_above_the_limit_waits_until_another_closes() {
+    let service = Service::start_with(&["--max-connections=2"]).await;
+    // `Service::start_with` already holds one of the two connections: that of its request to `/readyz`.
+    let mut second = connect(&service.url).await;
+    get_livez(&mut second).await;
+    let mut third = connect(&service.url).await;
+    third.write_all(GET_LIVEZ).await.unwrap();
+    for _ in 0..20 {
+        get_livez(&mut second).await;
+    }
+    let mut octets = [0; 1024];
+    let read = third.try_read(&mut octets);
+    assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    drop(second);
+    let n = tokio::time::timeout(PATIENCE, third.read(&mut octets)).await.expect("an answer").unwrap();
+    assert!(octets[..n].starts_with(b"HTTP/1.1 200"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_accept_loop_pauses_when_no_file_descriptor_is_left() {
+    let mut serve = Command::new("sh");
+    serve.args(["-c", r#"ulimit -n 40; exec "$0" "$@""#, PROGRAM, "serve"]).env_clear().kill_on_drop(true);
+    serve
+        .env("DATABASE_URL", "postgres://x@127.0.0.1:1/x")
+        .env("REDIS_URL", "redis://127.0.0.1:1")
+        .env("MAIL_URL", "http://127.0.0.1:1")
+        .env("CODE_SECRET", "AAAA".repeat(11));
+    let (mut running, api) = Running::serve(&mut serve).await;
+    let mut open = connect(&api).await;
+    get_livez(&mut open).await;
+    let started = Instant::now();
+    let mut connections = vec![];
+    for _ in 0..60 {
+        connections.push(connect(&api).await);
+    }
+    let accept_errors = |running: &Running| running.stderr().matches("a connection could not be accepted").count();
+    running.until("no descriptor is left", async |running| (accept_errors(running) > 2).then_some(())).await;
+    // The accept loop pauses for 100 ms after each error.
+    let (errors, most) = (accept_errors(&running), started.elapsed().as_millis() / 100 + 1);
+    assert!(errors as u128 <= most, "{errors} accept errors in {:?}", started.elapsed());
+    get_livez(&mut open).await;
+    drop(connections);
+    eventually("a new connection", async || {
+        let answer = reqwest::get(format!("{api}/livez")).await.ok()?;
+        answer.status().is_success().then_some(())
+    })
+    .await;
+}
