@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::gauge;
-use reqwest::Url;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use url::Url;
 
 use self::gauges::Gauges;
 use crate::accounts::Accounts;

@@ -1,6 +1,7 @@
-//! Every setting (`settings.rs`), and what must be true of all of them together. Secrets are never printed, not even in an
-//! error about them.
+//! The settings (`settings.rs`) and the checks across settings. No error message repeats a setting's value, because it
+//! may be a secret.
 
+mod error;
 mod settings;
 mod values;
 
@@ -10,11 +11,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use thiserror::Error;
+use url::Url;
 
-pub use settings::*;
+pub use self::error::InvalidSetting;
+pub use self::settings::*;
 
 use crate::accounts::ExistingAccount;
 use crate::domain::code::{CodeLength, CodeSecret};
@@ -34,31 +35,20 @@ use crate::store::redis::RedisConfig;
 use crate::store::redis::codes::CodeStorage;
 use crate::store::redis::limits::{LimitsConfig, Quota};
 
-/// A setting that does not make sense. One line, with the setting's name, without its value.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("{name}: {reason}")]
-pub struct BadSetting {
-    pub name: &'static str,
-    pub reason: String,
-}
-
-fn bad(name: &'static str, reason: impl ToString) -> BadSetting {
-    BadSetting { name, reason: reason.to_string() }
-}
-
-/// All that the service needs to know, checked. It cannot be printed, nor can the sections: URLs may hold passwords.
+/// The checked configuration of the service. Neither `Config` nor its sections implement `Debug`: URLs may hold
+/// passwords.
 #[derive(Clone)]
 pub struct Config {
     pub api_addr: SocketAddr,
     pub ops_addr: SocketAddr,
-    /// None: where the API listens.
+    /// `None` means the address on which the API listens.
     pub public_url: Option<Url>,
     pub contact: Option<Contact>,
     pub server: ServerLimits,
     pub body_timeout: Duration,
     pub trusted_proxies: TrustedProxies,
     pub cors_origins: CorsOrigins,
-    /// None: a client network may do what it likes.
+    /// `None` switches the rate limits of client networks off.
     pub client_limits: Option<LimitsConfig>,
     pub shutdown_delay: Duration,
     pub shutdown_grace: Duration,
@@ -86,53 +76,62 @@ pub struct Config {
 }
 
 impl Config {
-    /// Puts the sections together and checks what one alone cannot know.
-    pub fn new(settings: ServeArgs) -> Result<Self, BadSetting> {
+    /// Builds the configuration and checks the rules that concern several settings.
+    ///
+    /// # Errors
+    /// The first setting that breaks a rule.
+    pub fn new(settings: ServeArgs) -> Result<Self, InvalidSetting> {
         let ServeArgs { listen, stores, provider, service } = settings;
         let ServiceArgs { codes, registrations, passwords, hash, mail, clients, limits, log: _ } = service;
-        let code_secret = codes.code_secret.as_ref().ok_or_else(|| bad("CODE_SECRET", "must be set"))?;
-        let code_secret = parse_secret(code_secret)?;
+        let code_secret =
+            codes.code_secret.as_ref().ok_or_else(|| InvalidSetting::new("CODE_SECRET", "must be set"))?;
+        let code_secret = parse_code_secret(code_secret)?;
         let code_storage = match codes.code_storage {
-            StorageChoice::Plain => CodeStorage::Plain,
-            StorageChoice::Hmac => CodeStorage::Hmac(code_secret.clone()),
+            CodeFormat::Plain => CodeStorage::Plain,
+            CodeFormat::Hmac => CodeStorage::Hmac(code_secret.clone()),
         };
         if codes.code_wait < codes.code_ttl {
-            return Err(bad("CODE_WAIT", "must not be shorter than CODE_TTL, or a live code could be replaced"));
-        }
-        if codes.code_wait_max < codes.code_wait {
-            return Err(bad("CODE_WAIT_MAX", "must not be shorter than CODE_WAIT"));
-        }
-        let code_length = CodeLength::new(codes.code_digits).ok_or_else(|| bad("CODE_DIGITS", "must be in 4..=10"))?;
-        let mail_timeout = mail.mail_timeout.min(codes.code_ttl);
-        // It is renewed after each third of it, and a call to Redis follows within what was just renewed.
-        if mail.mail_lease < Duration::from_secs(1) || mail.mail_lease <= limits.redis_timeout {
-            return Err(bad(
-                "MAIL_LEASE",
-                "must be at least 1s and longer than REDIS_TIMEOUT, or it would be lost unnoticed",
+            return Err(InvalidSetting::new(
+                "CODE_WAIT",
+                "must not be shorter than CODE_TTL, or a new code could replace a live one",
             ));
         }
-        // Wrong guesses are remembered for an hour; a code must not outlive them, nor be sent again without them.
+        if codes.code_wait_max < codes.code_wait {
+            return Err(InvalidSetting::new("CODE_WAIT_MAX", "must not be shorter than CODE_WAIT"));
+        }
+        let code_length = CodeLength::new(codes.code_digits)
+            .ok_or_else(|| InvalidSetting::new("CODE_DIGITS", "must be in 4..=10"))?;
+        let mail_timeout = mail.mail_timeout.min(codes.code_ttl);
+        // The worker renews its lease after each third of it. A call to Redis that starts after a renewal must end before
+        // the lease does.
+        if mail.mail_lease < Duration::from_secs(1) || mail.mail_lease <= limits.redis_timeout {
+            return Err(InvalidSetting::new(
+                "MAIL_LEASE",
+                "must be at least 1s and longer than REDIS_TIMEOUT, or a worker could lose its lease without noticing",
+            ));
+        }
+        // Redis keeps the count of wrong guesses for an hour. Neither a live code nor a resend may outlast the count.
         for (name, time) in [("CODE_TTL", codes.code_ttl), ("MAIL_GIVE_UP", mail.mail_give_up)] {
             if time > Duration::from_secs(30 * 60) {
-                return Err(bad(name, "must not be longer than 30m"));
+                return Err(InvalidSetting::new(name, "must not be longer than 30m"));
             }
         }
         if registrations.pending_ttl < mail.mail_give_up + codes.code_ttl {
-            let reason = "must not be shorter than MAIL_GIVE_UP and CODE_TTL together, or a registration could be deleted \
-                          under a live code";
-            return Err(bad("PENDING_TTL", reason));
+            let reason = "must not be shorter than MAIL_GIVE_UP plus CODE_TTL, or a registration could be deleted while its \
+                          code is live";
+            return Err(InvalidSetting::new("PENDING_TTL", reason));
         }
         let mail_dialect: Arc<dyn Dialect> = match mail.mail_dialect {
-            DialectChoice::Mailpit => Arc::new(Mailpit),
-            DialectChoice::Mailjet => {
-                let needed = || bad("MAILJET_API_KEY", "must be set if MAIL_DIALECT is mailjet");
+            MailDialect::Mailpit => Arc::new(Mailpit),
+            MailDialect::Mailjet => {
+                let missing = || InvalidSetting::new("MAILJET_API_KEY", "must be set if MAIL_DIALECT is mailjet");
                 let MailjetArgs { mailjet_api_key: key, mailjet_api_secret: secret } = mail.mailjet;
-                let key = key.filter(|key| !key.is_empty()).ok_or_else(needed)?;
-                let secret = secret.filter(|secret| !secret.expose_secret().is_empty()).ok_or_else(needed)?;
+                let key = key.filter(|key| !key.is_empty()).ok_or_else(missing)?;
+                let secret = secret.filter(|secret| !secret.expose_secret().is_empty()).ok_or_else(missing)?;
                 Arc::new(Mailjet { key, secret })
             }
         };
-        Email::parse(&mail.mail_from).map_err(|error| bad("MAIL_FROM", error))?;
+        Email::parse(&mail.mail_from).map_err(|error| InvalidSetting::new("MAIL_FROM", error))?;
         let hash_cost = passwords.hash_cost()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
@@ -156,7 +155,7 @@ impl Config {
             shutdown_delay: limits.shutdown_delay,
             shutdown_grace: limits.shutdown_grace,
             postgres: PostgresConfig {
-                url: stores.database_url,
+                url: stores.database.url()?,
                 max_connections: limits.database_max_connections,
                 timeout: limits.database_timeout,
             },
@@ -179,10 +178,7 @@ impl Config {
                 short_length: code_length,
             },
             policy: Policy { password_min: usize::from(passwords.password_min_length), code_length },
-            existing_account: match registrations.existing_account {
-                ExistingChoice::Hide => ExistingAccount::Hide,
-                ExistingChoice::Reveal => ExistingAccount::Reveal,
-            },
+            existing_account: registrations.existing_account,
             pending_ttl: registrations.pending_ttl,
             hash_cost,
             hash_threads: if hash.hash_threads == 0 { cores } else { usize::from(hash.hash_threads) },
@@ -198,9 +194,11 @@ impl Config {
     }
 }
 
-fn parse_secret(text: &SecretString) -> Result<CodeSecret, BadSetting> {
-    let octets = STANDARD.decode(text.expose_secret().trim()).map_err(|_| bad("CODE_SECRET", "must be base64"))?;
-    CodeSecret::new(octets).map_err(|error| bad("CODE_SECRET", error))
+fn parse_code_secret(text: &SecretString) -> Result<CodeSecret, InvalidSetting> {
+    let key = STANDARD
+        .decode(text.expose_secret().trim())
+        .map_err(|_| InvalidSetting::new("CODE_SECRET", "must be base64"))?;
+    CodeSecret::new(key).map_err(|error| InvalidSetting::new("CODE_SECRET", error))
 }
 
 #[cfg(test)]
@@ -216,14 +214,14 @@ mod tests {
 
     const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-    fn config(flags: &[&str]) -> Result<Config, BadSetting> {
+    fn config(flags: &[&str]) -> Result<Config, InvalidSetting> {
         let stores = ["--database-url=postgres://db", "--redis-url=redis://redis", "--mail-url=http://mail"];
         let all = All::parse_from(["sixty"].iter().chain(&stores).chain(flags));
         Config::new(all.settings)
     }
 
     #[test]
-    fn the_defaults_are_the_designs() {
+    fn defaults_equal_the_designed_values() {
         let config = config(&["--code-secret", SECRET]).unwrap();
         assert_eq!(config.pacing, Pacing::default());
         assert_eq!(config.hash_cost, HashCost::default());
@@ -235,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_contradict_each_other_are_named() {
+    fn an_error_names_the_conflicting_setting() {
         let name = |flags: &[&str]| config(flags).err().unwrap().name;
         assert_eq!(name(&["--code-secret=short"]), "CODE_SECRET");
         assert_eq!(name(&["--code-secret", SECRET, "--code-ttl=2m"]), "CODE_WAIT");

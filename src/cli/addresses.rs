@@ -1,20 +1,20 @@
-//! Where everything is that `sixty dev` runs: as settings, as shell assignments, and on the screen.
+//! The addresses of everything that `sixty dev` runs: as a configuration, as shell assignments, and as text for the
+//! terminal.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use secrecy::ExposeSecret as _;
 
 use super::CliError;
-use crate::config::{
-    Config, DialectChoice, ExistingChoice, ListenArgs, MailjetArgs, ProviderArgs, ServeArgs, ServiceArgs,
-    StorageChoice, StoreArgs,
-};
+use crate::config::{Config, DatabaseArgs, ListenArgs, MailjetArgs, ProviderArgs, ServeArgs, ServiceArgs, StoreArgs};
 use crate::rng::Rng;
 
-pub(super) struct Addresses {
+/// Addresses of the servers that `sixty dev` runs.
+pub(super) struct DevAddresses {
     pub api: SocketAddr,
     pub mail: SocketAddr,
     pub ops: SocketAddr,
@@ -22,7 +22,7 @@ pub(super) struct Addresses {
     pub redis_url: String,
 }
 
-impl Addresses {
+impl DevAddresses {
     pub fn api_url(&self) -> String {
         format!("http://{}", self.api)
     }
@@ -31,54 +31,43 @@ impl Addresses {
         format!("http://{}", self.mail)
     }
 
+    /// Builds the configuration of the service.
     pub fn config(&self, service: ServiceArgs) -> Result<Config, CliError> {
         let stores = StoreArgs {
-            database_url: self.database_url.as_str().into(),
+            database: DatabaseArgs::new(&self.database_url),
             redis_url: self.redis_url.as_str().into(),
             migrate: true,
         };
-        let mail_url = self.mail_url().parse().expect("an address is the authority of a URL");
-        // Mails lead here, whatever the environment says of another service.
-        let public_url = Some(self.api_url().parse().expect("an address is the authority of a URL"));
+        let mail_url = self.mail_url().parse().expect("a socket address is a valid URL authority");
+        // PUBLIC_URL of the environment may belong to another service; links in mails must lead to this one.
+        let public_url = Some(self.api_url().parse().expect("a socket address is a valid URL authority"));
         let listen = ListenArgs { api_addr: self.api, ops_addr: self.ops, public_url, contact: None };
         Ok(Config::new(ServeArgs { listen, stores, provider: ProviderArgs { mail_url }, service })?)
     }
 
-    /// Shell assignments: where everything is, and every setting by which a second `sixty serve` joins.
+    /// Returns shell assignments: the addresses, and all settings that a second `sixty serve` on the same stores needs.
     pub fn environment(&self, service: &ServiceArgs) -> String {
         let codes = &service.codes;
         let secret = codes.code_secret.as_ref().map_or("", |secret| secret.expose_secret().trim());
-        let storage = match codes.code_storage {
-            StorageChoice::Plain => "plain",
-            StorageChoice::Hmac => "hmac",
-        };
-        let existing_account = match service.registrations.existing_account {
-            ExistingChoice::Hide => "hide",
-            ExistingChoice::Reveal => "reveal",
-        };
-        let dialect = match service.mail.mail_dialect {
-            DialectChoice::Mailpit => "mailpit",
-            DialectChoice::Mailjet => "mailjet",
-        };
         let clients = &service.clients;
         let mut assignments = vec![
             ("API_URL", self.api_url()),
             ("MAIL_URL", self.mail_url()),
-            ("MAIL_DIALECT", dialect.to_owned()),
+            ("MAIL_DIALECT", choice(service.mail.mail_dialect)),
             ("OPS_URL", format!("http://{}", self.ops)),
             ("PUBLIC_URL", self.api_url()),
             ("DATABASE_URL", self.database_url.clone()),
             ("REDIS_URL", self.redis_url.clone()),
             ("REDIS_PREFIX", service.limits.redis_prefix.clone()),
             ("CODE_SECRET", secret.to_owned()),
-            ("CODE_STORAGE", storage.to_owned()),
+            ("CODE_STORAGE", choice(codes.code_storage)),
             ("CODE_TTL", time(codes.code_ttl)),
             ("CODE_WAIT", time(codes.code_wait)),
             ("CODE_WAIT_MAX", time(codes.code_wait_max)),
             ("CODE_WAIT_RESET", time(codes.code_wait_reset)),
             ("CODE_DIGITS", codes.code_digits.to_string()),
             ("SHORT_CODES_PER_YEAR", codes.short_codes_per_year.to_string()),
-            ("EXISTING_ACCOUNT", existing_account.to_owned()),
+            ("EXISTING_ACCOUNT", choice(service.registrations.existing_account)),
             ("PENDING_TTL", time(service.registrations.pending_ttl)),
             ("PASSWORD_MIN_LENGTH", service.passwords.password_min_length.to_string()),
             ("CLIENT_LIMITS", clients.client_limits.to_string()),
@@ -95,16 +84,17 @@ impl Addresses {
             assignments.push(("MAILJET_API_SECRET", secret.expose_secret().to_owned()));
         }
         assignments.iter().fold(String::new(), |mut lines, (name, value)| {
-            writeln!(lines, "{name}={}", quoted(value)).expect("writing to a string does not fail");
+            writeln!(lines, "{name}={}", shell_quote(value)).expect("writing to a string does not fail");
             lines
         })
     }
 
-    pub fn screen(&self, env_file: &Path) -> String {
+    /// Returns the text for the terminal: the addresses and three commands to try.
+    pub fn welcome(&self, env_file: &Path) -> String {
         let (api, mail) = (self.api_url(), self.mail_url());
-        // A person who is new each time: the accounts of earlier runs are still there.
-        let letters = Rng::from_system().bytes::<4>().map(|byte| char::from(b'a' + byte % 26));
-        let ada = format!("ada.{}@example.com", String::from_iter(letters));
+        // A random address, because the accounts of earlier runs still exist.
+        let suffix = Rng::from_system().bytes::<4>().map(|byte| char::from(b'a' + byte % 26));
+        let ada = format!("ada.{}@example.com", String::from_iter(suffix));
         format!(
             r#"
   Sixty is ready.
@@ -114,7 +104,7 @@ impl Addresses {
   Metrics     http://{ops}/metrics
   PostgreSQL  {postgres}
   Redis       {redis}
-  All of it as shell assignments: {env_file}
+  All addresses and settings as shell assignments: {env_file}
 
   Register, read the code from the mail, activate:
 
@@ -133,12 +123,18 @@ impl Addresses {
     }
 }
 
-/// As one word of a shell, without quotes where none are needed, for those who read the file without one.
-fn quoted(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.,:/@%+=".contains(&byte);
-    if value.bytes().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
+/// Quotes a value for the shell. Values without special characters stay unquoted for readers that are not a shell.
+fn shell_quote(value: &str) -> String {
+    let needs_no_quotes = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.,:/@%+=".contains(&byte);
+    if value.bytes().all(needs_no_quotes) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
 }
 
+/// Returns the name of an enum value on the command line.
+fn choice(value: impl ValueEnum) -> String {
+    value.to_possible_value().expect("no variant is skipped").get_name().to_owned()
+}
+
+/// Formats a duration as a setting: in seconds, or in milliseconds if it is not a whole number of seconds.
 fn time(duration: Duration) -> String {
     if duration.subsec_nanos() == 0 {
         format!("{}s", duration.as_secs())

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::addresses::Addresses;
+use super::addresses::DevAddresses;
 use super::{CliError, on_signal, print};
 use crate::app::App;
 use crate::config::{Config, ServiceArgs};
@@ -57,7 +57,8 @@ pub struct DevArgs {
 }
 
 pub async fn run(args: DevArgs) -> Result<(), CliError> {
-    telemetry::log(&args.service.log)?;
+    let log = &args.service.log;
+    telemetry::log::start(&log.log_level, log.log_format);
     let metrics = telemetry::metrics::start().map_err(|error| CliError::Failed(error.to_string()))?;
     let stop = on_signal()?;
     let folder = args.dev_folder.clone().unwrap_or_else(default_folder);
@@ -79,7 +80,7 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
         .codes
         .code_secret
         .get_or_insert_with(|| SecretString::from(STANDARD.encode(Rng::from_system().bytes::<32>())));
-    let mut addresses = Addresses {
+    let mut addresses = DevAddresses {
         api: api.addr,
         mail: mail.addr,
         ops: ops.addr,
@@ -136,7 +137,7 @@ struct Parts {
     api: Port,
     mail: Port,
     ops: Port,
-    addresses: Addresses,
+    addresses: DevAddresses,
     mock: MailMock,
     metrics: Metrics,
     service: ServiceArgs,
@@ -159,7 +160,7 @@ impl Parts {
         let announce = async {
             ready(&addresses.api_url()).await?;
             write_private(&env_file, &env).map_err(|error| file_error("write", &env_file, &error))?;
-            print(&addresses.screen(&env_file))
+            print(&addresses.welcome(&env_file))
         };
         let announce = async {
             let announced = tokio::select! {

@@ -1,22 +1,17 @@
-//! `sixty migrate up|down|status`: the database's schema, as the files in `sql/` say.
+//! `sixty migrate up|down|status`: applies, reverts or lists the migrations in `sql/`.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use secrecy::SecretString;
 
-use super::{CliError, print};
-use crate::config::{BadSetting, LogArgs};
-use crate::store::postgres::{Postgres, PostgresConfig};
+use super::{CliError, database, print};
+use crate::config::{DatabaseArgs, LogArgs};
 use crate::telemetry;
 
 #[derive(Args)]
 pub struct MigrateArgs {
-    /// PostgreSQL: postgres://user:password@host/database
-    ///
-    /// With a port and TLS: host:5432/database?sslmode=verify-full
-    #[arg(long, env, value_name = "URL")]
-    database_url: Option<SecretString>,
+    #[command(flatten)]
+    database: DatabaseArgs,
     #[command(flatten)]
     log: LogArgs,
     #[command(subcommand)]
@@ -25,25 +20,22 @@ pub struct MigrateArgs {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Apply what is pending, and wait for the database
+    /// Apply all pending migrations
     ///
-    /// Several at once take turns
+    /// Waits until PostgreSQL answers. Concurrent runs are safe: a lock makes them apply migrations one after the other
     Up,
-    /// Revert the latest migration; what it made is lost
+    /// Revert the latest migration, with data loss
     ///
-    /// Tables and columns are dropped, and the data in them
+    /// Drops the tables and columns that the migration created, with their data
     Down,
-    /// List the migrations and whether they are applied
+    /// List all migrations and their state
     Status,
 }
 
 pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
-    telemetry::log(&args.log)?;
+    telemetry::log::start(&args.log.log_level, args.log.log_format);
     let failed = |error: &dyn std::error::Error| CliError::Failed(error.to_string());
-    let setting = |reason: &str| BadSetting { name: "DATABASE_URL", reason: reason.to_owned() };
-    let url = args.database_url.ok_or_else(|| setting("must be set"))?;
-    let config = PostgresConfig { url, max_connections: 2, timeout: Duration::from_secs(5) };
-    let postgres = Postgres::new(&config).map_err(|_| setting("must be a URL of PostgreSQL"))?;
+    let postgres = database::pool(args.database, 2, Duration::from_secs(5))?;
     match args.action {
         Action::Up => postgres.migrate().await.map_err(|error| failed(&error))?,
         Action::Down => match postgres.migrate_down().await.map_err(|error| failed(&error))? {

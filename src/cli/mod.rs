@@ -1,7 +1,8 @@
-//! The command line: a file a command.
+//! The command line. Each command has its own file.
 
 #[cfg(feature = "dev")]
 mod addresses;
+mod database;
 #[cfg(feature = "dev")]
 pub mod dev;
 pub mod healthcheck;
@@ -22,39 +23,39 @@ use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::AppError;
-use crate::config::BadSetting;
+use crate::config::InvalidSetting;
 #[cfg(feature = "dev")]
 use dev_stack::guardian;
 
 #[cfg(feature = "dev")]
-const BEGIN: &str = "\
-Begin with `sixty dev`: it needs no setting.
+const ABOUT_SETTINGS: &str = "\
+Start with `sixty dev`: it needs no settings.
 
-Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. After a command \
--h lists its settings in short, --help with their variables and defaults.
+Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. After a \
+command, -h lists the settings briefly, and --help adds their variables and defaults.
 
-Tab completes all of it after `source <(sixty completions bash)`; zsh and fish: `sixty completions -h`.";
+Tab completion: `source <(sixty completions bash)`. For zsh and fish see `sixty completions -h`.";
 
 #[cfg(not(feature = "dev"))]
-const BEGIN: &str = "\
-Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. After a command \
--h lists its settings in short, --help with their variables and defaults.
+const ABOUT_SETTINGS: &str = "\
+Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. After a \
+command, -h lists the settings briefly, and --help adds their variables and defaults.
 
-Tab completes all of it after `source <(sixty completions bash)`; zsh and fish: `sixty completions -h`.";
+Tab completion: `source <(sixty completions bash)`. For zsh and fish see `sixty completions -h`.";
 
 const SETTINGS: &str = "Every setting is a flag and an environment variable of the same name; the flag wins.";
 
 #[cfg(feature = "dev")]
 const DEV_SETTINGS: &str = "\
 Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. The flag wins. \
-A TIME is written like 250ms, 60s or 4h. None is needed.";
+A TIME is written like 250ms, 60s or 4h. No setting is required.";
 
 const SERVE_SETTINGS: &str = "\
 Every setting is a flag and an environment variable of the same name: --code-ttl 90s is CODE_TTL=90s. The flag wins. \
 A TIME is written like 250ms, 60s or 4h. DATABASE_URL, REDIS_URL, MAIL_URL and CODE_SECRET must be set.";
 
 const COMPLETIONS: &str = "\
-A line in the file that the shell reads at its start, or typed; `sixty` must be found in PATH:
+Add one of these lines to the startup file of the shell, or type it. `sixty` must be in PATH:
 
   bash  source <(sixty completions bash)
   zsh   source <(sixty completions zsh)     after compinit
@@ -62,7 +63,7 @@ A line in the file that the shell reads at its start, or typed; `sixty` must be 
 
 /// User registration with an e-mailed code that lives for sixty seconds
 #[derive(Parser)]
-#[command(name = "sixty", version, after_help = BEGIN, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "sixty", version, after_help = ABOUT_SETTINGS, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Subcommands,
@@ -70,33 +71,33 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Subcommands {
-    /// Run all of it on this machine, stores and mail included
+    /// Run the service with its own stores and a mock mail provider
     ///
-    /// A private PostgreSQL and Redis, a mock mail provider and the API, until Ctrl-C. What runs here already is not
-    /// touched.
+    /// Runs a private PostgreSQL, a private Redis, a mock mail provider and the API until Ctrl-C. Other servers on this
+    /// machine stay untouched.
     #[cfg(feature = "dev")]
     #[command(after_help = DEV_SETTINGS)]
     Dev(Box<dev::DevArgs>),
-    /// Run the API and the mail worker against existing stores
+    /// Run the API and the mail worker with existing stores
     #[command(override_usage = "sixty serve [OPTIONS]", after_help = SERVE_SETTINGS)]
     Serve(Box<crate::config::ServeArgs>),
     /// Run the mock mail provider alone
     #[cfg(feature = "dev")]
     #[command(after_help = SETTINGS)]
     MailMock(::mail_mock::cli::MailMockArgs),
-    /// Apply, revert or list the database's migrations
+    /// Apply, revert or list the database migrations
     #[command(after_help = SETTINGS)]
     Migrate(migrate::MigrateArgs),
-    /// Make, list, close, open and delete users; the first admin, too
+    /// Create, list, change and delete users, including the first admin
     ///
-    /// On the database alone: neither Redis nor a running service is needed. Who may connect to it may do all of it.
+    /// Needs the database only, neither Redis nor a running service. Everybody with access to the database can use it.
     #[command(after_help = SETTINGS)]
     Users(users::UsersArgs),
     /// Print the OpenAPI document
     Openapi(openapi::OpenapiArgs),
-    /// Ask a running service whether it is ready: exit status 0 is yes
+    /// Exit with status 0 if a running service is ready
     Healthcheck(healthcheck::HealthcheckArgs),
-    /// Print a shell's completion script
+    /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS)]
     Completions { shell: clap_complete::Shell },
     #[cfg(feature = "dev")]
@@ -104,11 +105,11 @@ enum Subcommands {
     Guardian(guardian::Arguments),
 }
 
-/// Why a command failed, in one line.
+/// The reason why a command failed, in one line.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     #[error("{0}")]
-    Setting(#[from] BadSetting),
+    Setting(#[from] InvalidSetting),
     #[error("{0}")]
     Failed(String),
 }
@@ -116,24 +117,24 @@ pub enum CliError {
 impl From<AppError> for CliError {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Setting { name, reason } => Self::Setting(BadSetting { name, reason }),
+            AppError::Setting { name, reason } => Self::Setting(InvalidSetting { name, reason }),
             other => Self::Failed(other.to_string()),
         }
     }
 }
 
-/// Runs what the command line says.
+/// Runs the command of the command line and returns the exit status: 0, 1 for a failure, or 2 for an invalid setting.
 pub fn run() -> ExitCode {
-    // clap's own short page is as loud as the full one.
+    // The short help of clap shows variables and defaults like the long help, so `-h` gets an edited command.
     let full = std::env::args_os().any(|arg| arg == "--help" || arg == "help");
     let command = if full { command() } else { brief_help(command()) };
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let command = match parsed {
         Ok(Cli { command }) => command,
-        Err(error) => return refuse(&error),
+        Err(error) => return print_parse_error(&error),
     };
     let outcome = match command {
-        // Its children are tied to the main thread's life, so it makes its own runtime there.
+        // The kernel kills the servers when the thread that started them ends. The guardian runs on the main thread.
         #[cfg(feature = "dev")]
         Subcommands::Guardian(args) => return guardian::run(&args),
         Subcommands::Completions { shell } => {
@@ -162,22 +163,24 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// The command line of all commands.
 fn command() -> Command {
+    let optional_and_global = |arg: Arg| arg.required(false).global(true);
     let command = Cli::command()
-        // Before the action and after it.
-        .mut_subcommand("migrate", |migrate| migrate.mut_args(|arg| arg.global(true)))
-        .mut_subcommand("users", |users| users.mut_args(|arg| arg.global(true)));
-    // A help page is pasted into mails and issues, and some values are secrets.
-    with_dev_defaults(command).mut_subcommands(without_values)
+        // Allow the settings before and after the action. A global argument cannot be required.
+        .mut_subcommand("migrate", |migrate| migrate.mut_args(optional_and_global))
+        .mut_subcommand("users", |users| users.mut_args(optional_and_global));
+    // People paste help texts into mails and issues, and some values are secrets.
+    with_dev_defaults(command).mut_subcommands(hide_env_values)
 }
 
 #[cfg(feature = "dev")]
 fn with_dev_defaults(command: Command) -> Command {
     command.mut_subcommand("dev", |dev| {
-        // Codes are shown there, that is the point of it; and one person tries out what a whole network may not.
+        // A developer wants to see the codes in Redis, and sends more requests than the limits of one network allow.
         dev.mut_arg("code_storage", |storage| storage.default_value("plain"))
             .mut_arg("client_limits", |limits| limits.default_value("false"))
-            // It draws one of its own.
+            // `sixty dev` generates a secret.
             .mut_arg("code_secret", |secret| secret.required(false))
     })
 }
@@ -187,26 +190,26 @@ fn with_dev_defaults(command: Command) -> Command {
     command
 }
 
-fn without_values(command: Command) -> Command {
-    command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(without_values)
+fn hide_env_values(command: Command) -> Command {
+    command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide_env_values)
 }
 
-/// A line a setting.
+/// Shortens the help to one line for each setting.
 fn brief_help(command: Command) -> Command {
-    let brief = |arg: Arg| match arg.get_env() {
+    let shorten = |arg: Arg| match arg.get_env() {
         Some(_) => arg.hide_env(true).hide_default_value(true).hide_possible_values(true),
         None => arg,
     };
-    brief_dev_help(command.mut_subcommands(|command| command.mut_args(brief)))
+    brief_dev_help(command.mut_subcommands(|command| command.mut_args(shorten)))
 }
 
-/// Of dev's settings those that one changes there.
+/// Hides the settings that developers rarely change from the short help of `sixty dev`.
 #[cfg(feature = "dev")]
 fn brief_dev_help(command: Command) -> Command {
     command.mut_subcommand("dev", |dev| {
         let rare = |arg: &Arg| arg.get_help_heading().is_some_and(|it| ["Passwords", "Mail", "Limits"].contains(&it));
         dev.mut_args(|arg| if rare(&arg) { arg.hide_short_help(true) } else { arg })
-            .after_help(format!("{DEV_SETTINGS} --help also lists those of passwords, mail and limits."))
+            .after_help(format!("{DEV_SETTINGS} --help also lists the settings of passwords, mail and limits."))
     })
 }
 
@@ -217,14 +220,14 @@ fn brief_dev_help(command: Command) -> Command {
 
 fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CliError::Failed(format!("the runtime cannot start: {error}")))?;
+    let runtime = runtime.map_err(|error| CliError::Failed(format!("cannot start the async runtime: {error}")))?;
     let outcome = runtime.block_on(command);
-    // Whatever still hangs has had its grace.
+    // The command has waited for its tasks; do not wait for blocked threads.
     runtime.shutdown_background();
     outcome
 }
 
-/// Writes to standard output. A reader who has seen enough (`sixty openapi | head`) is no failure.
+/// Writes to standard output. A closed pipe, as in `sixty openapi | head`, is not an error.
 fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -235,7 +238,7 @@ fn print(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// Resolves when this process is told to stop, by Ctrl-C or a signal.
+/// Returns a token that SIGINT (Ctrl-C), SIGTERM or SIGHUP cancels.
 fn on_signal() -> Result<CancellationToken, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let stop = CancellationToken::new();
@@ -251,8 +254,8 @@ fn on_signal() -> Result<CancellationToken, CliError> {
     Ok(stop)
 }
 
-/// clap's own words for a bad value repeat it, and it may be a secret: this line names the setting instead.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Prints a parse error. The message of clap repeats an invalid value, which may be a secret; this one names the setting.
+fn print_parse_error(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let _ = error.print();
         return ExitCode::SUCCESS;
@@ -266,8 +269,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
         (ErrorKind::MissingRequiredArgument, [_, ..]) => eprintln!("sixty: {}: must be set", settings.join(", ")),
         (ErrorKind::ValueValidation | ErrorKind::InvalidValue, [setting]) => {
             let reason = match error.get(ContextKind::ValidValue) {
-                Some(ContextValue::Strings(words)) => format!("must be one of: {}", words.join(", ")),
-                _ => std::error::Error::source(error).map_or_else(|| "has a bad value".to_owned(), plain_reason),
+                Some(ContextValue::Strings(names)) => format!("must be one of: {}", names.join(", ")),
+                _ => std::error::Error::source(error).map_or_else(|| "is invalid".to_owned(), reason_without_value),
             };
             eprintln!("sixty: {setting}: {reason}");
         }
@@ -278,8 +281,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Messages of number, address and URL parsers do not repeat what they parsed; clap's range check does.
-fn plain_reason(reason: &(dyn std::error::Error + 'static)) -> String {
+/// Returns the message of a value parser. Only the range check of clap repeats the value; its message is replaced.
+fn reason_without_value(reason: &(dyn std::error::Error + 'static)) -> String {
     let text = reason.to_string();
     match text.split_once(" is not in ") {
         Some((_, range)) => format!("must be in {range}"),
@@ -287,7 +290,7 @@ fn plain_reason(reason: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// `--code-ttl <TIME>` is the setting `CODE_TTL`.
+/// Converts the flag `--code-ttl <TIME>` to the setting `CODE_TTL`.
 fn setting_name(arg: &str) -> Option<String> {
     let flag = arg.strip_prefix("--")?.split(' ').next()?;
     Some(flag.replace('-', "_").to_uppercase())
@@ -298,19 +301,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_are_well_formed() {
+    fn the_command_definitions_are_valid() {
         command().debug_assert();
     }
 
     #[test]
-    fn a_short_page_has_a_line_for_each_setting() {
+    fn the_short_help_has_one_line_per_setting() {
         let mut brief = brief_help(command()).term_width(80);
         brief.build();
         for command in brief.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
-            let page = command.render_help().to_string();
-            // What does not fit goes on in the column of the descriptions.
-            let broken: Vec<&str> = page.lines().filter(|line| line.starts_with("          ")).collect();
-            assert!(broken.is_empty() && !page.contains("[env:"), "{page}");
+            let help = command.render_help().to_string();
+            // clap continues a line that is too long in the column of the descriptions.
+            let wrapped: Vec<&str> = help.lines().filter(|line| line.starts_with("          ")).collect();
+            assert!(wrapped.is_empty() && !help.contains("[env:"), "{help}");
         }
     }
 }

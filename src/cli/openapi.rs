@@ -1,4 +1,4 @@
-//! `sixty openapi`: prints the OpenAPI document. No server is needed.
+//! `sixty openapi`: prints the OpenAPI document without starting a server.
 
 use clap::Args;
 
@@ -7,7 +7,7 @@ use crate::app;
 
 #[derive(Args)]
 pub struct OpenapiArgs {
-    /// As YAML rather than JSON
+    /// Print YAML instead of JSON
     #[arg(long)]
     yaml: bool,
 }

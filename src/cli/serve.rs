@@ -1,4 +1,4 @@
-//! `sixty serve`: the API and the mail worker, against existing stores.
+//! `sixty serve`: runs the API and the mail worker with existing stores.
 
 use tracing::info;
 
@@ -8,7 +8,8 @@ use crate::config::{Config, ServeArgs};
 use crate::telemetry;
 
 pub async fn run(settings: ServeArgs) -> Result<(), CliError> {
-    telemetry::log(&settings.service.log)?;
+    let log = &settings.service.log;
+    telemetry::log::start(&log.log_level, log.log_format);
     let metrics = telemetry::metrics::start().map_err(|error| CliError::Failed(error.to_string()))?;
     let config = Config::new(settings)?;
     let stop = on_signal()?;

@@ -1,5 +1,5 @@
-//! `sixty users`: what operators do with users from a terminal, in the database alone: neither Redis nor a running service
-//! is needed. Who may connect to the database may do all of it.
+//! `sixty users`: user administration from a terminal. The commands need the database only, neither Redis nor a running
+//! service. The database's own access control is the only authorization.
 
 mod password;
 mod show;
@@ -10,14 +10,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
-use secrecy::SecretString;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{CliError, print};
+use super::{CliError, database, print};
 use crate::accounts::errors::{DeleteError, UpdateError};
 use crate::accounts::ports::{AccountChange, Cursor, DeletedBy, StoredUser, UserFilter, Users as _};
-use crate::config::{BadSetting, PasswordArgs};
+use crate::config::{DatabaseArgs, InvalidSetting, PasswordArgs};
 use crate::domain::email::{Address, Email};
 use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
@@ -25,17 +24,14 @@ use crate::domain::policy::Policy;
 use crate::domain::user::{Role, Status, User, UserId};
 use crate::passwords::{HashParams, Hasher, PasswordHash, Salt};
 use crate::rng::Rng;
+use crate::store::postgres::State;
 use crate::store::postgres::users::{CreateError, PgUsers};
-use crate::store::postgres::{Postgres, PostgresConfig, State};
 
 #[derive(Args)]
 pub struct UsersArgs {
-    /// PostgreSQL: postgres://user:password@host/database
-    ///
-    /// With a port and TLS: host:5432/database?sslmode=verify-full
-    #[arg(long, env, value_name = "URL")]
-    database_url: Option<SecretString>,
-    /// Print JSON, an object a line, for scripts
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
     #[command(subcommand)]
@@ -44,10 +40,10 @@ pub struct UsersArgs {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Make an active account, whose password is asked for
+    /// Create an active account; prompts for its password
     ///
-    /// Or read from standard input. You vouch for the address: no code is mailed to it. The first admin is made so, by
-    /// --role admin
+    /// Reads the password from standard input if that is not a terminal. Sends no mail: you confirm that the address is
+    /// right. Create the first admin with --role admin
     Create {
         email: String,
         #[arg(long, value_name = "ROLE", default_value = "user", value_parser = ["user", "admin"])]
@@ -55,51 +51,52 @@ enum Action {
         #[command(flatten)]
         passwords: PasswordArgs,
     },
-    /// List users, the newest first, pending ones too
+    /// List users, including pending ones, newest first
     List {
         /// Only users with this status
         #[arg(long, value_parser = ["pending", "active", "disabled"])]
         status: Option<String>,
-        /// Only users of this address, in any of its spellings
+        /// Only users with this address, in any spelling of it
         #[arg(long)]
         email: Option<String>,
-        /// How many at the most
+        /// Maximum number of users
         ///
-        /// Without it 20, and with --json all
+        /// Default: 20, or all with --json
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
     /// Show a user
-    Show(Named),
-    /// Close an account
+    Show(UserSelector),
+    /// Disable an account
     ///
-    /// With the right credentials one is told so, and can do nothing else
-    Disable(Named),
-    /// Open an account that was closed
-    Enable(Named),
-    /// Delete a user for good
-    Delete(Named),
-    /// Make an account an admin's, or no longer
+    /// Its owner can no longer use it. A login with the right password gets an answer that says so
+    Disable(UserSelector),
+    /// Enable a disabled account
+    Enable(UserSelector),
+    /// Delete a user permanently
+    Delete(UserSelector),
+    /// Make an account an admin or an ordinary user
     SetRole {
         #[command(flatten)]
-        user: Named,
+        user: UserSelector,
         #[arg(value_parser = ["user", "admin"])]
         role: String,
     },
-    /// Give an account another password, which is asked for
+    /// Set the password of an account; prompts for it
     ///
-    /// Or read from standard input. A mail tells the owner
+    /// Reads the password from standard input if that is not a terminal. A mail informs the owner
     SetPassword {
         #[command(flatten)]
-        user: Named,
+        user: UserSelector,
         #[command(flatten)]
         passwords: PasswordArgs,
     },
-    /// Make many active accounts to try things out with
+    /// Create many active accounts as test data
     ///
-    /// They are user1@seed.example and so on. All have one random password, which is printed, and share one hash: hashing takes longer than all the rest
+    /// The addresses are user1@seed.example, user2@seed.example and so on. All accounts share one random password, which
+    /// the command prints, and its hash: a hash for each account would take most of the time
     Seed {
-        /// How many
+        /// Number of accounts
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         count: u32,
         #[command(flatten)]
@@ -108,36 +105,38 @@ enum Action {
 }
 
 #[derive(Args)]
-struct Named {
-    /// The user's id or e-mail address; of an account and a registration beside it the address is the account's
+struct UserSelector {
+    /// The user's id or e-mail address
+    ///
+    /// If an address has an account and pending registrations, it selects the account
     user: String,
 }
 
-/// Users that one query lists.
-const PAGE: u32 = 1000;
-/// Users that people are shown who did not say how many.
-const FEW: u32 = 20;
+/// Maximum number of users that one query reads.
+const PAGE_SIZE: u32 = 1000;
+/// Number of users in a table without `--limit`.
+const DEFAULT_TABLE_ROWS: u32 = 20;
 
 pub async fn run(args: UsersArgs) -> Result<(), CliError> {
-    let users = connect(args.database_url).await?;
+    let users = connect(args.database).await?;
     let show = |listed: &[User]| print(&if args.json { show::json(listed) } else { show::table(listed) });
     match args.action {
         Action::Create { email, role, passwords } => show(&[create(&users, &email, &role, &passwords).await?]),
         Action::List { status, email, limit } => {
-            let status = status.map(|word| word.parse().expect("one of those that clap lets pass"));
-            let address = email.map(|email| address(&email)).transpose()?;
+            let status = status.map(|word| word.parse().expect("clap accepts the names of a status only"));
+            let address = email.map(|email| parse_address(&email)).transpose()?;
             list(&users, &UserFilter { status, address }, limit, args.json).await
         }
-        Action::Show(named) => show(&[named.find(&users).await?]),
-        Action::Disable(named) => show(&[named.update(&users, disabled(true)).await?]),
-        Action::Enable(named) => show(&[named.update(&users, disabled(false)).await?]),
+        Action::Show(user) => show(&[user.find(&users).await?]),
+        Action::Disable(user) => show(&[user.update(&users, disabled(true)).await?]),
+        Action::Enable(user) => show(&[user.update(&users, disabled(false)).await?]),
         Action::SetRole { user, role } => {
-            let role = Some(role.parse().expect("one of those that clap lets pass"));
+            let role = Some(role.parse().expect("clap accepts the names of a role only"));
             show(&[user.update(&users, AccountChange { role, disabled: None }).await?])
         }
         Action::SetPassword { user, passwords } => show(&[set_password(&users, &user, &passwords).await?]),
-        Action::Delete(named) => {
-            let user = named.find(&users).await?;
+        Action::Delete(selector) => {
+            let user = selector.find(&users).await?;
             match users.delete(user.id, DeletedBy::Operator).await {
                 Ok(()) => show(&[user]),
                 // The store never returns `Disabled` to an operator.
@@ -150,33 +149,31 @@ pub async fn run(args: UsersArgs) -> Result<(), CliError> {
     }
 }
 
-async fn connect(url: Option<SecretString>) -> Result<PgUsers, CliError> {
-    let setting = |reason: &str| BadSetting { name: "DATABASE_URL", reason: reason.to_owned() };
-    let url = url.ok_or_else(|| setting("must be set"))?;
-    let config = PostgresConfig { url, max_connections: 1, timeout: Duration::from_secs(10) };
-    let postgres = Postgres::new(&config).map_err(|_| setting("must be a URL of PostgreSQL"))?;
+async fn connect(database: DatabaseArgs) -> Result<PgUsers, CliError> {
+    let postgres = database::pool(database, 1, Duration::from_secs(10))?;
     let migrations = postgres.migrations().await.map_err(|error| CliError::Failed(error.to_string()))?;
     if migrations.iter().any(|migration| migration.state == State::Pending) {
-        return Err(CliError::Failed("the migrations are not all applied: sixty migrate up".to_owned()));
+        return Err(CliError::Failed("some migrations are pending; apply them first: sixty migrate up".to_owned()));
     }
-    // Nothing is granted here; what an address is granted later follows the settings of `serve`.
+    // No command here grants a code, so that the pacing has no effect.
     Ok(PgUsers::new(postgres, Pacing::default()))
 }
 
-impl Named {
+impl UserSelector {
     async fn find(&self, users: &PgUsers) -> Result<User, CliError> {
         let found = if self.user.contains('@') {
-            self.rows(users).await?.map(|row| row.user)
+            self.find_stored(users).await?.map(|row| row.user)
         } else {
-            let id = Uuid::try_parse(&self.user).map_err(|_| bad("USER", "must be an id or an e-mail address"))?;
+            let id = Uuid::try_parse(&self.user)
+                .map_err(|_| InvalidSetting::new("USER", "must be an id or an e-mail address"))?;
             users.find(UserId(id)).await.map_err(failed)?
         };
         found.ok_or_else(not_found)
     }
 
-    /// That of the account, if there is one.
-    async fn rows(&self, users: &PgUsers) -> Result<Option<StoredUser>, CliError> {
-        let rows = users.find_by_address(&address(&self.user)?).await.map_err(failed)?;
+    /// Returns the stored user of the address, the account rather than a pending registration.
+    async fn find_stored(&self, users: &PgUsers) -> Result<Option<StoredUser>, CliError> {
+        let rows = users.find_by_address(&parse_address(&self.user)?).await.map_err(failed)?;
         Ok(rows.into_iter().min_by_key(|row| row.user.status == Status::Pending))
     }
 
@@ -191,17 +188,17 @@ impl Named {
     }
 }
 
-/// Shows users as they are read, or as one table.
+/// Prints each page as JSON as soon as it is read, or all users as one table.
 async fn list(users: &PgUsers, filter: &UserFilter, limit: Option<u32>, as_json: bool) -> Result<(), CliError> {
-    // One more, to see whether there are more.
-    let mut left = limit.unwrap_or(if as_json { u32::MAX } else { FEW + 1 });
+    // One user more than the table shows tells whether there are more.
+    let mut left = limit.unwrap_or(if as_json { u32::MAX } else { DEFAULT_TABLE_ROWS + 1 });
     let (mut listed, mut after) = (vec![], None);
     loop {
-        let asked = left.min(PAGE);
-        let page = users.list(filter, after, asked).await.map_err(failed)?;
+        let page_size = left.min(PAGE_SIZE);
+        let page = users.list(filter, after, page_size).await.map_err(failed)?;
         after = page.last().map(Cursor::at);
         left -= page.len() as u32;
-        let is_last = page.len() < asked as usize;
+        let is_last = page.len() < page_size as usize;
         if as_json {
             print(&show::json(&page))?;
         } else {
@@ -214,48 +211,48 @@ async fn list(users: &PgUsers, filter: &UserFilter, limit: Option<u32>, as_json:
     if as_json {
         return Ok(());
     }
-    let hidden = limit.is_none() && listed.len() > FEW as usize;
-    if hidden {
-        listed.truncate(FEW as usize);
+    let has_more = limit.is_none() && listed.len() > DEFAULT_TABLE_ROWS as usize;
+    if has_more {
+        listed.truncate(DEFAULT_TABLE_ROWS as usize);
     }
     print(&show::table(&listed))?;
-    if hidden {
-        eprintln!("and more: --limit N shows so many, --json all");
+    if has_more {
+        eprintln!("There are more users: --limit N lists N of them, --json lists all.");
     }
     Ok(())
 }
 
 async fn create(users: &PgUsers, email: &str, role: &str, passwords: &PasswordArgs) -> Result<User, CliError> {
-    let email = Email::parse(email).map_err(|error| bad("EMAIL", &error.to_string()))?;
-    let role: Role = role.parse().expect("one of those that clap lets pass");
+    let email = Email::parse(email).map_err(|error| InvalidSetting::new("EMAIL", error))?;
+    let role: Role = role.parse().expect("clap accepts the names of a role only");
     let rng = Rng::from_system();
-    let password = chosen(passwords, &email).await?;
-    let standing = users.address_state(email.address()).await.map_err(failed)?;
-    let fresh = HashParams { salt: Salt(rng.bytes()), cost: passwords.hash_cost()? };
-    let hash = hashed(password, standing.params.unwrap_or(fresh)).await?;
+    let password = read_new_password(passwords, &email).await?;
+    let address_state = users.address_state(email.address()).await.map_err(failed)?;
+    let new_params = HashParams { salt: Salt(rng.bytes()), cost: passwords.hash_cost()? };
+    let hash = hash(password, address_state.params.unwrap_or(new_params)).await?;
     users.create(rng.user_id(), &email, &hash, role).await.map_err(|error| match error {
-        CreateError::Taken => CliError::Failed("the address has an account already".to_owned()),
-        CreateError::ParamsChanged => overtaken(),
+        CreateError::Taken => CliError::Failed("the address already has an account".to_owned()),
+        CreateError::ParamsChanged => changed_concurrently(),
         CreateError::Store(error) => failed(error),
     })
 }
 
-async fn set_password(users: &PgUsers, named: &Named, passwords: &PasswordArgs) -> Result<User, CliError> {
-    let user = named.find(users).await?;
+async fn set_password(users: &PgUsers, selector: &UserSelector, passwords: &PasswordArgs) -> Result<User, CliError> {
+    let user = selector.find(users).await?;
     match user.status {
         Status::Active => {}
         Status::Pending => return Err(not_active()),
         Status::Disabled => return Err(CliError::Failed("the account is disabled; enable it first".to_owned())),
     }
-    let email = Email::parse(&user.email).map_err(|error| bad("EMAIL", &error.to_string()))?;
-    let password = chosen(passwords, &email).await?;
+    let email = Email::parse(&user.email).map_err(|error| InvalidSetting::new("EMAIL", error))?;
+    let password = read_new_password(passwords, &email).await?;
     let rows = users.find_by_address(email.address()).await.map_err(failed)?;
     let row = rows.into_iter().find(|row| row.user.id == user.id).ok_or_else(not_found)?;
-    let hash = hashed(password, row.hash.params).await?;
+    let hash = hash(password, row.hash.params).await?;
     if users.change_password(user.id, &row.hash, &hash, None).await.map_err(failed)? {
         Ok(user)
     } else {
-        Err(overtaken())
+        Err(changed_concurrently())
     }
 }
 
@@ -263,15 +260,15 @@ async fn seed(users: &PgUsers, count: u32, passwords: &PasswordArgs, as_json: bo
     let rng = Rng::from_system();
     let password = URL_SAFE_NO_PAD.encode(rng.bytes::<12>());
     let params = HashParams { salt: Salt(rng.bytes()), cost: passwords.hash_cost()? };
-    let hash = hashed(Password::present(&password).expect("letters and digits"), params).await?;
+    let hash = hash(Password::present(&password).expect("the password is ASCII text"), params).await?;
     let first = users.seeded().await.map_err(failed)? + 1;
     let progress = io::stderr().is_terminal();
-    let made = |done: u32| {
+    let report_progress = |done: u32| {
         if progress {
             eprint!("\r{done} of {count}");
         }
     };
-    let seeded = users.seed(first, count, &hash, made).await;
+    let seeded = users.seed(first, count, &hash, report_progress).await;
     if progress {
         eprintln!();
     }
@@ -280,33 +277,29 @@ async fn seed(users: &PgUsers, count: u32, passwords: &PasswordArgs, as_json: bo
     print(&if as_json {
         json!({ "count": count, "first": first, "last": last, "password": password }).to_string() + "\n"
     } else {
-        format!("{count} active accounts, {first} to {last}\nAll have the password {password} and share one hash.\n")
+        format!("{count} active accounts, {first} to {last}\nEvery account has the password {password}\n")
     })
 }
 
-/// A new password under the policy of registration.
-async fn chosen(passwords: &PasswordArgs, email: &Email) -> Result<Password, CliError> {
+/// Reads a new password and checks it by the same policy as a registration.
+async fn read_new_password(passwords: &PasswordArgs, email: &Email) -> Result<Password, CliError> {
     let policy = Policy { password_min: usize::from(passwords.password_min_length), ..Policy::default() };
     let text = password::read().await?;
     policy.password(&text, Some(email)).map_err(|error| CliError::Failed(format!("the password {error}")))
 }
 
-async fn hashed(password: Password, params: HashParams) -> Result<PasswordHash, CliError> {
+async fn hash(password: Password, params: HashParams) -> Result<PasswordHash, CliError> {
     let hasher = Hasher::start(params.cost, 1, Duration::MAX);
     hasher.hash(password, params).await.map_err(failed)
 }
 
-fn address(text: &str) -> Result<Address, CliError> {
-    let email = Email::parse(text).map_err(|error| bad("EMAIL", &error.to_string()))?;
+fn parse_address(text: &str) -> Result<Address, CliError> {
+    let email = Email::parse(text).map_err(|error| InvalidSetting::new("EMAIL", error))?;
     Ok(email.address().clone())
 }
 
 fn disabled(disabled: bool) -> AccountChange {
     AccountChange { disabled: Some(disabled), role: None }
-}
-
-fn bad(name: &'static str, reason: &str) -> CliError {
-    BadSetting { name, reason: reason.to_owned() }.into()
 }
 
 fn failed(error: impl std::error::Error) -> CliError {
@@ -318,13 +311,17 @@ fn not_found() -> CliError {
 }
 
 fn not_active() -> CliError {
-    CliError::Failed("the user is pending: only the code in its mail can activate it".to_owned())
+    CliError::Failed("the user is pending; only the code in its mail can activate it".to_owned())
 }
 
 fn last_admin() -> CliError {
-    CliError::Failed("this is the only active admin; make another one first: sixty users set-role".to_owned())
+    CliError::Failed(
+        "this is the only active admin; make another account an admin first: sixty users set-role".to_owned(),
+    )
 }
 
-fn overtaken() -> CliError {
-    CliError::Failed("the account was changed at the same time; nothing was changed here, so try again".to_owned())
+fn changed_concurrently() -> CliError {
+    CliError::Failed(
+        "another process changed the account at the same time; this command changed nothing; try again".to_owned(),
+    )
 }

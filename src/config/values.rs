@@ -1,18 +1,18 @@
-//! How the text of a setting becomes its value, where the type does not say it.
+//! Parsers for settings whose type has no suitable `FromStr`.
 
 use std::time::Duration;
 
-use reqwest::Url;
+use url::Url;
 
-/// A setting of time: `250ms`, `60s`, `4h`, or seconds as a bare number. Never zero.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
+/// Parses a duration such as `250ms`, `60s`, `4h`, or a plain number of seconds. Rejects zero.
+pub fn time(text: &str) -> Result<Duration, String> {
     let duration = match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
         Err(_) => humantime::parse_duration(text),
     };
     match duration {
         Ok(duration) if duration.is_zero() => Err("must be more than zero".to_owned()),
-        // Beyond that arithmetic with the stores' clocks gets delicate.
+        // A longer time could overflow when PostgreSQL or Redis adds it to the current time.
         Ok(duration) if duration >= Duration::from_secs(10 * 365 * 86_400) => {
             Err("must be less than ten years".to_owned())
         }
@@ -21,22 +21,23 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The same, or zero.
-pub(super) fn time_or_none(text: &str) -> Result<Duration, String> {
+/// Parses a duration like [`time`], but accepts zero.
+pub fn time_or_zero(text: &str) -> Result<Duration, String> {
     if ["0", "0s"].contains(&text) { Ok(Duration::ZERO) } else { time(text) }
 }
 
-pub(super) fn http_url(text: &str) -> Result<Url, String> {
+/// Parses an absolute `http` or `https` URL.
+pub fn http_url(text: &str) -> Result<Url, String> {
     let url = text.parse().ok().filter(|url: &Url| ["http", "https"].contains(&url.scheme()) && url.has_host());
     url.ok_or_else(|| "must begin with http:// or https:// and name a host".to_owned())
 }
 
-/// The base of links in mails, which everybody may read.
-pub(super) fn public_url(text: &str) -> Result<Url, String> {
+/// Parses the base URL of the links in mails. Rejects credentials, because every recipient could read them.
+pub fn public_url(text: &str) -> Result<Url, String> {
     let url = http_url(text)?;
-    let bare =
+    let is_base =
         url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-    if bare { Ok(url) } else { Err("must have neither a user nor a password, ? or #".to_owned()) }
+    if is_base { Ok(url) } else { Err("must not contain a user, a password, ? or #".to_owned()) }
 }
 
 #[cfg(test)]
@@ -44,19 +45,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_public_url_is_a_base_that_everybody_may_read() {
-        for good in ["http://localhost:8000", "https://sixty.example/accounts/"] {
-            assert!(public_url(good).is_ok(), "{good}");
+    fn a_public_url_has_no_credentials_query_or_fragment() {
+        for valid in ["http://localhost:8000", "https://sixty.example/accounts/"] {
+            assert!(public_url(valid).is_ok(), "{valid}");
         }
-        for bad in
+        for invalid in
             ["sixty.example", "ftp://sixty.example", "https://user@h", "https://:pw@h", "https://h?x", "https://h#x"]
         {
-            assert!(public_url(bad).is_err(), "{bad}");
+            assert!(public_url(invalid).is_err(), "{invalid}");
         }
     }
 
     #[test]
-    fn times_read_as_people_write_them() {
+    fn durations_are_parsed_and_limited() {
         for (text, millis) in [("60", 60_000), ("60s", 60_000), ("250ms", 250), ("4h", 14_400_000), ("1m 30s", 90_000)]
         {
             assert_eq!(time(text), Ok(Duration::from_millis(millis)));

@@ -1,7 +1,7 @@
-//! What is counted and measured: each with its help text, and counters from the start at zero, because one that appears
-//! with its first event hides that event from a rate. Names and units are by Prometheus's conventions.
+//! The metrics with their help texts, and the Prometheus recorder. Names and units follow the Prometheus conventions.
 //!
-//! Events are counted where they happen. What is looked up when somebody asks is in `app/gauges.rs`.
+//! Every counter starts at zero: a counter that appears with its first event hides that event from `rate()`. The code
+//! that handles an event increments its counter; `app/gauges.rs` reads the gauges of the stores at each scrape.
 
 use std::time::Duration;
 
@@ -9,75 +9,99 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
-/// From an answer out of memory to one that took all the time there is.
-const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// What has to do with the mail provider: from a quick answer to a mail that is given up after a quarter of an hour.
-const MAIL: [f64; 12] = [0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 300.0, 900.0];
+/// Histogram buckets in seconds, from a response without I/O to the longest timeout.
+const DEFAULT_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Histogram buckets in seconds for mails, from a fast provider to a mail that is given up after 15 minutes.
+const MAIL_BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 300.0, 900.0];
 
-/// Samples are kept one by one until somebody asks or this has passed.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// Interval at which the recorder moves single samples into the histograms, to free their memory between scrapes.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 const COUNTERS: [(&str, &str); 12] = [
-    ("sixty_registrations_total", "Registrations answered with 201."),
-    ("sixty_codes_issued_total", "Codes whose mail the provider has accepted."),
+    ("sixty_registrations_total", "Registrations that the API answered with 201."),
+    ("sixty_codes_issued_total", "Codes whose mail the provider accepted."),
     (
         "sixty_codes_verified_total",
-        "Codes that activated an account. What of the issued ones is neither verified nor destroyed has expired unused, or \
-         went with its registration: Redis lets a code die by itself, and tells nobody.",
+        "Codes that activated an account. An issued code that is neither verified nor destroyed expired unused, or its \
+         registration was deleted. Nothing counts expiries: Redis deletes the keys itself.",
     ),
     (
         "sixty_codes_destroyed_total",
-        "Codes, and decoys of them, that were destroyed by three wrong guesses. Decoys are not among the issued.",
+        "Codes and decoys that three wrong guesses destroyed. sixty_codes_issued_total does not include decoys.",
     ),
-    ("sixty_hasher_refused_total", "Evaluations refused because they would have waited for longer than HASH_MAX_WAIT."),
-    ("sixty_limits_skipped_total", "Questions about client limits that Redis did not answer."),
-    ("sixty_purged_total", "Registrations deleted because nobody activated them."),
-    ("sixty_disowned_total", "Registrations deleted by the link in their mail."),
+    (
+        "sixty_hasher_refused_total",
+        "Password hashes refused because their predicted wait was longer than HASH_MAX_WAIT.",
+    ),
+    (
+        "sixty_limits_skipped_total",
+        "Rate limit checks skipped because Redis did not answer; the requests were allowed.",
+    ),
+    ("sixty_purged_total", "Pending registrations deleted after PENDING_TTL."),
+    ("sixty_disowned_total", "Registrations deleted by the \"not me\" link in their mail."),
     ("sixty_events_relayed_total", "Events appended to the Redis Stream by this process."),
-    ("sixty_http_requests_total", "Requests, by method, route template and status of the answer."),
-    ("sixty_guesses_total", "Codes that pending users sent: right, wrong, or sent while there was none."),
+    ("sixty_http_requests_total", "HTTP requests, by method, route template and response status."),
+    (
+        "sixty_guesses_total",
+        "Codes that pending users sent, by outcome: right, wrong, or no_code if the user had no live code.",
+    ),
     (
         "sixty_mail_attempts_total",
-        "Mails taken from the outbox, by outcome. A retry may be owed to a store, before the provider was asked.",
+        "Mails claimed from the outbox, by outcome. A failing store can cause a retry before the provider is called.",
     ),
 ];
 
 const GAUGES: [(&str, &str); 13] = [
-    ("sixty_build_info", "1, with the version of this program."),
-    ("sixty_mail_probing", "1 while the mail provider fails and gets one mail at a time."),
-    ("sixty_wrong_code_flood", "1 while more wrong codes come than FLOOD_MISSES_PER_MINUTE."),
-    ("sixty_hasher_threads", "Threads that evaluate argon2id."),
-    ("sixty_hasher_queue_length", "Evaluations that wait for a thread."),
-    ("sixty_pool_connections", "Connections of the pools to the stores, by whether a call uses them."),
-    ("sixty_pool_max_connections", "Connections that the pools may have."),
-    ("sixty_store_up", "1 if the store answered when these figures were asked for."),
-    ("sixty_ready", "1 if all is there that requests need, and the process was not told to stop."),
+    ("sixty_build_info", "Always 1; the label holds the version of this program."),
+    (
+        "sixty_mail_probing",
+        "1 while the circuit breaker of the mail provider is not closed: one mail at a time probes the provider.",
+    ),
+    ("sixty_wrong_code_flood", "1 while wrong codes exceed FLOOD_MISSES_PER_MINUTE."),
+    ("sixty_hasher_threads", "Threads that compute password hashes (argon2id)."),
+    ("sixty_hasher_queue_length", "Password hashes that wait for a thread."),
+    ("sixty_pool_connections", "Open pooled connections, by store and state: idle or used."),
+    ("sixty_pool_max_connections", "Maximum pooled connections, by store."),
+    ("sixty_store_up", "1 if the store answered during this scrape."),
+    ("sixty_ready", "1 if all stores are ready and the process is not stopping."),
     (
         "sixty_outbox_mails",
-        "Mails that are neither accepted nor given up. The database's figure, and so the same from every replica: take the \
-         max() of them. NaN while PostgreSQL does not answer.",
+        "Mails in the outbox that are neither accepted nor given up. Every replica reads the same value from PostgreSQL: \
+         aggregate with max(). NaN if PostgreSQL does not answer.",
     ),
     (
         "sixty_outbox_oldest_age_seconds",
-        "Time since the oldest of those was granted, by the database's clock; 0 without one. Take the max(), too.",
+        "Age of the oldest mail in the outbox by PostgreSQL's clock; 0 if the outbox is empty. Aggregate with max().",
     ),
     (
         "sixty_events_lag_seconds",
-        "Age of the oldest event that is not in the Redis Stream yet; 0 if none waits. The same from every replica, NaN \
-         while PostgreSQL does not answer: take the max().",
+        "Age of the oldest event that is not yet in the Redis Stream; 0 if there is none. Every replica reads the same \
+         value from PostgreSQL: aggregate with max(). NaN if PostgreSQL does not answer.",
     ),
-    ("sixty_migrations_newer", "Migrations in the database that this release does not know: it was rolled back."),
+    (
+        "sixty_migrations_newer",
+        "Migrations in the database that this release does not contain; more than 0 after a rollback of the release.",
+    ),
 ];
 
 const HISTOGRAMS: [(&str, &str); 5] = [
-    ("sixty_http_request_duration_seconds", "From a request's header to its answer, by method and route template."),
-    ("sixty_hasher_wait_seconds", "From the wish for an evaluation to its beginning."),
-    ("sixty_hasher_evaluation_seconds", "One evaluation of argon2id."),
-    ("sixty_mail_attempt_duration_seconds", "One call to the mail provider, by whether it has accepted the mail."),
-    ("sixty_mail_acceptance_seconds", "From the grant of a mail to its acceptance, retries included."),
+    (
+        "sixty_http_request_duration_seconds",
+        "Time from the request header to the response, by method and route template.",
+    ),
+    ("sixty_hasher_wait_seconds", "Time that a password hash waits for a thread."),
+    ("sixty_hasher_evaluation_seconds", "Time to compute one password hash (argon2id)."),
+    (
+        "sixty_mail_attempt_duration_seconds",
+        "Duration of one request to the mail provider, by whether the provider accepted the mail.",
+    ),
+    (
+        "sixty_mail_acceptance_seconds",
+        "Time from the grant of a mail to its acceptance by the provider, including retries.",
+    ),
 ];
 
-/// Renders all figures in Prometheus's text format.
+/// The recorder, which renders all metrics in the Prometheus text format.
 pub struct Metrics {
     handle: PrometheusHandle,
     process: Collector,
@@ -90,26 +114,28 @@ impl Metrics {
     }
 }
 
-/// Starts counting for the whole process.
+/// Installs the recorder of the whole process and registers every metric.
 ///
 /// # Panics
 /// Outside a Tokio runtime.
 pub fn start() -> Result<Metrics, BuildError> {
     let handle = PrometheusBuilder::new()
-        .set_buckets(&SECONDS)?
-        .set_buckets_for_metric(Matcher::Prefix("sixty_mail_".to_owned()), &MAIL)?
+        .set_buckets(&DEFAULT_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Prefix("sixty_mail_".to_owned()), &MAIL_BUCKETS)?
         .install_recorder()?;
     COUNTERS.into_iter().for_each(|(name, help)| describe_counter!(name, help));
     GAUGES.into_iter().for_each(|(name, help)| describe_gauge!(name, help));
     HISTOGRAMS.into_iter().for_each(|(name, help)| describe_histogram!(name, help));
     describe_counter!(
         "sixty_limited_requests_total",
-        "Requests answered with 429, by limit: of an address (too-many-codes) or of a client network (too-many-requests)."
+        "Requests answered with 429, by rate limit: of an address (too-many-codes) or of a client network \
+         (too-many-requests)."
     );
     let process = Collector::default();
     process.describe();
 
-    // Which labels there are is known only of these.
+    // The first nine counters have no label; the labels of the others follow below. The labels of
+    // sixty_http_requests_total are not known in advance.
     for (name, _) in &COUNTERS[..9] {
         counter!(*name).increment(0);
     }
@@ -129,7 +155,7 @@ pub fn start() -> Result<Metrics, BuildError> {
     let upkeep = handle.clone();
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(UPKEEP).await;
+            tokio::time::sleep(UPKEEP_INTERVAL).await;
             upkeep.run_upkeep();
         }
     });

@@ -1,13 +1,13 @@
-//! Where in a trace something happens, so that one id finds a registration from the request to its mail: W3C Trace
-//! Context, <https://www.w3.org/TR/trace-context-1/>. Nothing is exported; the log's lines carry the id.
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context-1/>): one trace id connects a request with the mail it
+//! causes. The service exports no spans; log lines contain the trace id.
 //!
-//! `tracestate` is not continued: what other systems say of a trace among themselves is no business of a mail provider.
+//! `tracestate` is dropped: the vendor data of other systems must not reach the mail provider.
 
 use std::fmt;
 
 use crate::rng::Rng;
 
-/// A trace, and what in it caused what comes next.
+/// A position in a trace: the trace id, the id of the parent span, and the flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
     trace: u128,
@@ -15,28 +15,28 @@ pub struct TraceContext {
     flags: u8,
 }
 
-/// Whether a trace is recorded elsewhere is for its caller to say, and passed on. We record no spans ourselves.
+/// The `sampled` flag. The service passes the caller's flag on and records no spans itself.
 const SAMPLED: u8 = 1;
 
 impl TraceContext {
-    /// A trace that begins here.
+    /// Starts a new trace, not sampled.
     pub fn begin(rng: &Rng) -> Self {
-        // Zero is invalid, and as likely as two traces with the same id.
+        // Zero is an invalid id. Its probability equals that of a collision.
         let trace = u128::from_be_bytes(rng.bytes()).max(1);
         Self { trace, parent: 0, flags: 0 }.child(rng)
     }
 
-    /// The next step of the same trace.
+    /// Returns the context of a child span: the same trace with a new parent id.
     pub fn child(self, rng: &Rng) -> Self {
         Self { parent: u64::from_be_bytes(rng.bytes()).max(1), ..self }
     }
 
-    /// Reads a `traceparent`. Of a version that is not known yet, what version 00 has (section 4.3). `None`: it is
-    /// invalid, and a new trace begins.
+    /// Parses a `traceparent` header. Reads the fields of version 00 from a higher version, as section 4.3 of the
+    /// specification requires. Returns `None` if the header is invalid; the caller then starts a new trace.
     pub fn parse(traceparent: &str) -> Option<Self> {
         const LENGTH: usize = 55;
-        let (known, rest) = traceparent.split_at_checked(LENGTH)?;
-        let [version, trace, parent, flags] = known.split('-').collect::<Vec<_>>().try_into().ok()?;
+        let (version_00, rest) = traceparent.split_at_checked(LENGTH)?;
+        let [version, trace, parent, flags] = version_00.split('-').collect::<Vec<_>>().try_into().ok()?;
         let hex = |text: &str, digits: usize| {
             let lower = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
             (text.len() == digits && lower).then(|| u128::from_str_radix(text, 16).ok()).flatten()
@@ -51,13 +51,13 @@ impl TraceContext {
         (trace != 0 && parent != 0).then_some(Self { trace, parent, flags })
     }
 
-    /// As logs show it.
+    /// Returns the trace id in hexadecimal, as log lines contain it.
     pub fn id(&self) -> String {
         format!("{:032x}", self.trace)
     }
 }
 
-/// As a `traceparent`.
+/// Formats the context as a `traceparent` header of version 00.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.parent, self.flags)
@@ -68,38 +68,38 @@ impl fmt::Display for TraceContext {
 mod tests {
     use super::*;
 
-    const GIVEN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn what_is_valid_goes_on() {
-        let given = TraceContext::parse(GIVEN).unwrap();
-        assert_eq!(given.to_string(), GIVEN);
-        let next = given.child(&Rng::seeded(60)).to_string();
-        assert_eq!(next[..36], GIVEN[..36]);
-        assert_ne!(next[36..52], GIVEN[36..52]);
-        assert_eq!(next[52..], GIVEN[52..]);
-        // A later version may say more; of its flags only the one that is known goes on.
-        for later in ["01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff", &GIVEN.replacen("00", "cc", 1)] {
-            assert_eq!(TraceContext::parse(later), Some(given), "{later}");
-            assert_eq!(TraceContext::parse(&format!("{later}-more")), Some(given), "{later}");
+    fn a_valid_traceparent_is_continued() {
+        let parsed = TraceContext::parse(TRACEPARENT).unwrap();
+        assert_eq!(parsed.to_string(), TRACEPARENT);
+        let child = parsed.child(&Rng::seeded(60)).to_string();
+        assert_eq!(child[..36], TRACEPARENT[..36]);
+        assert_ne!(child[36..52], TRACEPARENT[36..52]);
+        assert_eq!(child[52..], TRACEPARENT[52..]);
+        // A later version may append fields. Only the sampled flag is continued.
+        for later in ["01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff", &TRACEPARENT.replacen("00", "cc", 1)] {
+            assert_eq!(TraceContext::parse(later), Some(parsed), "{later}");
+            assert_eq!(TraceContext::parse(&format!("{later}-more")), Some(parsed), "{later}");
         }
     }
 
     #[test]
-    fn what_is_invalid_does_not() {
+    fn an_invalid_traceparent_is_rejected() {
         let zeros = |digits: usize| "0".repeat(digits);
         for invalid in [
             String::new(),
-            GIVEN[1..].to_owned(),
-            GIVEN.to_uppercase(),
-            format!("{GIVEN}-more"),
-            format!("{GIVEN} "),
-            format!("01{}more", &GIVEN[2..]),
-            format!("ff{}", &GIVEN[2..]),
-            GIVEN.replace("0af7651916cd43dd8448eb211c80319c", &zeros(32)),
-            GIVEN.replace("b7ad6b7169203331", &zeros(16)),
-            GIVEN.replace("b7ad", "+7ad"),
-            GIVEN.replace('-', "_"),
+            TRACEPARENT[1..].to_owned(),
+            TRACEPARENT.to_uppercase(),
+            format!("{TRACEPARENT}-more"),
+            format!("{TRACEPARENT} "),
+            format!("01{}more", &TRACEPARENT[2..]),
+            format!("ff{}", &TRACEPARENT[2..]),
+            TRACEPARENT.replace("0af7651916cd43dd8448eb211c80319c", &zeros(32)),
+            TRACEPARENT.replace("b7ad6b7169203331", &zeros(16)),
+            TRACEPARENT.replace("b7ad", "+7ad"),
+            TRACEPARENT.replace('-', "_"),
             "é".repeat(28),
         ] {
             assert_eq!(TraceContext::parse(&invalid), None, "{invalid}");
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_begins_here_can_be_continued() {
+    fn a_new_trace_formats_as_a_valid_traceparent() {
         let rng = Rng::seeded(60);
         let (one, other) = (TraceContext::begin(&rng), TraceContext::begin(&rng));
         assert_eq!(TraceContext::parse(&one.to_string()), Some(one));

@@ -112,22 +112,32 @@ async fn what_cannot_be_done_is_one_line_and_changes_nothing() {
         (1, &["delete", "eve@example.com"], "", "no user has this id or address"),
         (2, &["show", "ada"], "", "USER: must be an id or an e-mail address"),
         (2, &["show", "ada@"], "", "EMAIL: must have a domain name that can be registered, such as example.com"),
-        (1, &["enable", "ada@example.com"], "", "the user is pending: only the code in its mail can activate it"),
+        (1, &["enable", "ada@example.com"], "", "the user is pending; only the code in its mail can activate it"),
         (
             1,
             &["set-password", "ada@example.com"],
             PASSWORD,
-            "the user is pending: only the code in its mail can activate it",
+            "the user is pending; only the code in its mail can activate it",
         ),
-        (1, &["disable", ROOT], "", "this is the only active admin; make another one first: sixty users set-role"),
+        (
+            1,
+            &["disable", ROOT],
+            "",
+            "this is the only active admin; make another account an admin first: sixty users set-role",
+        ),
         (
             1,
             &["set-role", ROOT, "user"],
             "",
-            "this is the only active admin; make another one first: sixty users set-role",
+            "this is the only active admin; make another account an admin first: sixty users set-role",
         ),
-        (1, &["delete", ROOT], "", "this is the only active admin; make another one first: sixty users set-role"),
-        (1, &["create", ROOT], PASSWORD, "the address has an account already"),
+        (
+            1,
+            &["delete", ROOT],
+            "",
+            "this is the only active admin; make another account an admin first: sixty users set-role",
+        ),
+        (1, &["create", ROOT], PASSWORD, "the address already has an account"),
         (2, &["create", "eve"], PASSWORD, "EMAIL: must have an @ between a mailbox and a domain"),
         (1, &["create", "eve@example.com"], "", "the password must have at least 8 characters"),
         (
@@ -163,7 +173,7 @@ async fn it_says_which_setting_or_migration_is_missing() {
     let (status, line) = complaint(&mut users_of("postgres://sixty:c4n4ry@127.0.0.1:1/sixty", &["list"])).await;
     assert!(status != 0 && line.starts_with("sixty: DATABASE_URL: ") && !line.contains("c4n4ry"), "{line}");
     let empty = complaint(&mut users_of(&create_database().await, &["list"])).await;
-    assert_eq!(empty, (1, "sixty: the migrations are not all applied: sixty migrate up\n".to_owned()));
+    assert_eq!(empty, (1, "sixty: some migrations are pending; apply them first: sixty migrate up\n".to_owned()));
     let refused =
         output(&mut users_of("postgres://127.0.0.1:1/sixty", &["create", "ada@example.com", "--password=x"])).await;
     assert_eq!(refused.status.code(), Some(2), "a password is no argument");
@@ -186,7 +196,10 @@ async fn many_users_are_made_and_listed_in_full() {
     assert!(listed.len() == 2101 && times.is_sorted_by(|newer, older| newer >= older), "{}", listed.len());
     assert_eq!(json(&service, &["list", "--limit", "1500"]).await, listed[..1500]);
     let shown = output(&mut users(&service, &["list"])).await;
-    assert_eq!(String::from_utf8_lossy(&shown.stderr), "and more: --limit N shows so many, --json all\n");
+    assert_eq!(
+        String::from_utf8_lossy(&shown.stderr),
+        "There are more users: --limit N lists N of them, --json lists all.\n"
+    );
     let table = String::from_utf8(shown.stdout).unwrap();
     assert_eq!(table.lines().count(), 21);
     assert_eq!(printed(users(&service, &["list", "--limit", "20"])).await, table);
@@ -207,7 +220,7 @@ async fn a_typed_password_is_not_shown() {
         let mut child = command.spawn().unwrap();
         drop(command);
         let (mut stderr, mut seen) = (child.stderr.take().unwrap(), String::new());
-        for (prompt, answer) in [("Password: ", PASSWORD), ("The same again: ", again)] {
+        for (prompt, answer) in [("Password: ", PASSWORD), ("Repeat the password: ", again)] {
             // Only then is the echo off.
             while !seen.ends_with(prompt) {
                 let mut octet = [0];

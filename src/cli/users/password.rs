@@ -1,5 +1,5 @@
-//! A password from whoever sits at the terminal, who does not see it, or from standard input. Never an argument: those
-//! are seen by everybody on the machine, and kept by the shell.
+//! Reads a password from the terminal without echo, or from standard input. A password is never a command-line argument:
+//! other users could see it in the process list, and the shell would keep it in its history.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -8,27 +8,27 @@ use zeroize::Zeroizing;
 
 use super::super::{CliError, on_signal};
 
-/// The first line of standard input; at a terminal it is asked for twice.
+/// Reads the first line of standard input. If standard input is a terminal, prompts twice and compares.
 pub(super) async fn read() -> Result<Zeroizing<String>, CliError> {
     if !io::stdin().is_terminal() {
-        return line().await;
+        return read_line().await;
     }
-    let _silence = Silence::begin().map_err(|error| failed(&error))?;
-    let password = asked("Password: ").await?;
-    if *asked("The same again: ").await? != *password {
-        return Err(CliError::Failed("the two passwords differ; nothing was changed".to_owned()));
+    let _echo_off = EchoOff::begin().map_err(|error| failed(&error))?;
+    let password = prompt("Password: ").await?;
+    if *prompt("Repeat the password: ").await? != *password {
+        return Err(CliError::Failed("the two passwords differ; the account is unchanged".to_owned()));
     }
     Ok(password)
 }
 
-async fn asked(prompt: &str) -> Result<Zeroizing<String>, CliError> {
-    eprint!("{prompt}");
+async fn prompt(text: &str) -> Result<Zeroizing<String>, CliError> {
+    eprint!("{text}");
     let _ = io::stderr().flush();
-    line().await
+    read_line().await
 }
 
-/// Without its end. A signal is waited for as well, so that the terminal is not left silent.
-async fn line() -> Result<Zeroizing<String>, CliError> {
+/// Reads a line without its line break. Returns early on a stop signal, so that the caller can switch the echo on again.
+async fn read_line() -> Result<Zeroizing<String>, CliError> {
     let stop = on_signal()?;
     let reading = tokio::task::spawn_blocking(|| {
         let mut line = Zeroizing::new(String::new());
@@ -38,7 +38,7 @@ async fn line() -> Result<Zeroizing<String>, CliError> {
         read = reading => read.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?,
         () = stop.cancelled() => {
             eprintln!();
-            return Err(CliError::Failed("stopped; nothing was changed".to_owned()));
+            return Err(CliError::Failed("stopped by a signal; the account is unchanged".to_owned()));
         }
     };
     let end = line.trim_end_matches(['\r', '\n']).len();
@@ -47,24 +47,24 @@ async fn line() -> Result<Zeroizing<String>, CliError> {
 }
 
 fn failed(error: &dyn std::error::Error) -> CliError {
-    CliError::Failed(format!("the password cannot be read from standard input: {error}"))
+    CliError::Failed(format!("cannot read the password from standard input: {error}"))
 }
 
-/// A terminal that does not show what is typed, until this is dropped.
-struct Silence(Termios);
+/// Switches the terminal's echo off until it is dropped. Holds the previous state of the terminal.
+struct EchoOff(Termios);
 
-impl Silence {
+impl EchoOff {
     fn begin() -> nix::Result<Self> {
         let before = tcgetattr(io::stdin())?;
-        let mut silent = before.clone();
-        silent.local_flags.remove(LocalFlags::ECHO);
-        silent.local_flags.insert(LocalFlags::ECHONL);
-        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &silent)?;
+        let mut without_echo = before.clone();
+        without_echo.local_flags.remove(LocalFlags::ECHO);
+        without_echo.local_flags.insert(LocalFlags::ECHONL);
+        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &without_echo)?;
         Ok(Self(before))
     }
 }
 
-impl Drop for Silence {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
     }

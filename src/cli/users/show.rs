@@ -1,25 +1,16 @@
-//! Users on standard output: as a table for people, or as JSON, an object a line, with the members of the API's User.
+//! Prints users as a table for people, or as JSON, one object a line, in the form of the API.
 
-use serde_json::json;
+use poem_openapi::types::ToJSON as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::domain::user::User;
+use crate::http;
 
-const TITLES: [&str; 6] = ["ID", "EMAIL", "STATUS", "ROLE", "CREATED", "ACTIVATED"];
+const COLUMN_TITLES: [&str; 6] = ["ID", "EMAIL", "STATUS", "ROLE", "CREATED", "ACTIVATED"];
 
 pub(super) fn json(users: &[User]) -> String {
-    let object = |user: &User| {
-        json!({
-            "id": user.id.0,
-            "email": user.email,
-            "status": user.status.as_str(),
-            "role": user.role.as_str(),
-            "created_at": rfc3339(user.created_at),
-            "activated_at": user.activated_at.map(rfc3339),
-        })
-    };
-    users.iter().map(|user| object(user).to_string() + "\n").collect()
+    users.iter().map(|user| http::users::User::from(user.clone()).to_json_string() + "\n").collect()
 }
 
 pub(super) fn table(users: &[User]) -> String {
@@ -34,7 +25,7 @@ pub(super) fn table(users: &[User]) -> String {
             activated,
         ]
     };
-    let rows: Vec<[String; 6]> = [TITLES.map(str::to_owned)].into_iter().chain(users.iter().map(row)).collect();
+    let rows: Vec<[String; 6]> = [COLUMN_TITLES.map(str::to_owned)].into_iter().chain(users.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: [usize; 6] = std::array::from_fn(width);
     rows.iter()
@@ -45,14 +36,10 @@ pub(super) fn table(users: &[User]) -> String {
         .collect()
 }
 
-fn rfc3339(time: OffsetDateTime) -> String {
-    time.format(&Rfc3339).expect("a year of four digits")
-}
-
-/// In UTC: `2026-11-21 10:36:24Z`.
+/// Formats a time in UTC to the second: `2026-11-21 10:36:24Z`.
 fn seconds(time: OffsetDateTime) -> String {
-    let text = rfc3339(time.replace_nanosecond(0).expect("zero is a nanosecond"));
-    text.replace('T', " ")
+    let whole_seconds = time.replace_nanosecond(0).expect("0 is a valid nanosecond");
+    whole_seconds.format(&Rfc3339).expect("the year has four digits").replace('T', " ")
 }
 
 #[cfg(test)]
@@ -78,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned() {
+    fn table_columns_are_aligned() {
         insta::assert_snapshot!(table(&users()), @r"
         ID                                    EMAIL               STATUS   ROLE   CREATED               ACTIVATED
         00000000-0000-0000-0000-000000000001  Ada@bücher.example  active   admin  2026-11-18 11:06:40Z  2026-11-18 11:06:40Z
@@ -88,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_an_object_a_line() {
+    fn json_has_one_object_per_line() {
         insta::assert_snapshot!(json(&users()), @r#"
         {"id":"00000000-0000-0000-0000-000000000001","email":"Ada@bücher.example","status":"active","role":"admin","created_at":"2026-11-18T11:06:40.123456Z","activated_at":"2026-11-18T11:06:40.123456Z"}
         {"id":"00000000-0000-0000-0000-000000000002","email":"bob@example.com","status":"pending","role":"user","created_at":"2026-11-18T11:06:40.123456Z","activated_at":null}

@@ -1,0 +1,130 @@
+//! Settings of codes, registrations and passwords.
+
+use std::time::Duration;
+
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+
+use crate::accounts::register::ExistingAccount;
+use crate::config::error::InvalidSetting;
+use crate::config::values::time;
+use crate::passwords::HashCost;
+
+/// The form in which Redis stores a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CodeFormat {
+    /// A MAC under CODE_SECRET: a reader of Redis learns no code
+    Hmac,
+    /// The code itself, for demonstrations
+    Plain,
+}
+
+/// Codes, and how often an address gets a new one.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Codes")]
+pub struct CodeArgs {
+    /// Key of the codes: openssl rand -base64 32
+    ///
+    /// At least 32 bytes in base64, the same for all replicas
+    #[arg(long, env, value_name = "BASE64", required = true)]
+    pub code_secret: Option<SecretString>,
+    /// Form of a code in Redis: hmac or plain
+    #[arg(long, env, value_name = "KIND", default_value = "hmac")]
+    pub code_storage: CodeFormat,
+    /// Lifetime of a code
+    ///
+    /// It starts when the mail provider accepts the code's mail
+    #[arg(long, env, value_name = "TIME", default_value = "60s", value_parser = time)]
+    pub code_ttl: Duration,
+    /// Wait between two codes for an address
+    ///
+    /// It doubles with each code, up to CODE_WAIT_MAX
+    #[arg(long, env, value_name = "TIME", default_value = "60s", value_parser = time)]
+    pub code_wait: Duration,
+    /// Longest wait between two codes
+    #[arg(long, env, value_name = "TIME", default_value = "4h", value_parser = time)]
+    pub code_wait_max: Duration,
+    /// Time without codes that resets the wait
+    ///
+    /// The wait of the address then starts again with CODE_WAIT
+    #[arg(long, env, value_name = "TIME", default_value = "24h", value_parser = time)]
+    pub code_wait_reset: Duration,
+    /// Digits of a code, from 4 to 10
+    #[arg(long, env, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=10))]
+    pub code_digits: u8,
+    /// Short codes per address and year
+    ///
+    /// A short code has CODE_DIGITS digits. After this many in any 365 days, an address gets codes of ten digits
+    #[arg(long, env, value_name = "N", default_value_t = 30)]
+    pub short_codes_per_year: u16,
+}
+
+// The use case's own type stays free of clap.
+impl ValueEnum for ExistingAccount {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Hide, Self::Reveal]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Hide => PossibleValue::new("hide").help("Answer as for a new address; a mail tells the owner"),
+            Self::Reveal => PossibleValue::new("reveal").help("Answer 409 email-taken"),
+        })
+    }
+}
+
+/// Registrations.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Registrations")]
+pub struct RegistrationArgs {
+    /// If the address has an account: hide or reveal
+    #[arg(long, env, value_name = "KIND", default_value = "hide")]
+    pub existing_account: ExistingAccount,
+    /// Lifetime of a pending registration
+    ///
+    /// It starts again with each code that the address is granted
+    #[arg(long, env, value_name = "TIME", default_value = "7d", value_parser = time)]
+    pub pending_ttl: Duration,
+}
+
+/// The password policy and the cost of a hash.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Passwords")]
+pub struct PasswordArgs {
+    /// Minimum characters of a password, from 8 to 64
+    #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(8..=64))]
+    pub password_min_length: u8,
+    /// argon2id memory (m) in KiB
+    ///
+    /// When m × t rises, the service renews an account's hash at the next login
+    #[arg(long, env, value_name = "KIB", default_value_t = 19456)]
+    pub argon2_memory_kib: u32,
+    /// argon2id passes (t)
+    #[arg(long, env, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub argon2_passes: u32,
+    /// argon2id lanes (p)
+    #[arg(long, env, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub argon2_lanes: u32,
+}
+
+impl PasswordArgs {
+    pub fn hash_cost(&self) -> Result<HashCost, InvalidSetting> {
+        let cost = HashCost::new(self.argon2_memory_kib, self.argon2_passes, self.argon2_lanes);
+        cost.map_err(|error| InvalidSetting::new("ARGON2_MEMORY_KIB", error))
+    }
+}
+
+/// The threads that hash passwords.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Passwords")]
+pub struct HashArgs {
+    /// Hashing threads; 0 means one per core
+    #[arg(long, env, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub hash_threads: u16,
+    /// Longest predicted wait for a hashing thread
+    ///
+    /// If the prediction at the request's arrival is longer, the service answers 503
+    #[arg(long, env, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub hash_max_wait: Duration,
+}

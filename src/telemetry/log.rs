@@ -1,0 +1,172 @@
+//! The log on standard error: one line for each event, for people or as JSON.
+
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use thiserror::Error;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// The format of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text for people
+    Pretty,
+    /// One JSON object a line, for machines
+    Json,
+}
+
+/// A valid log filter: a level, or directives for single targets, such as `info,sixty=debug`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+/// The text is no log filter.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("must be a level such as info, or directives such as info,sixty=debug")]
+pub struct InvalidLogFilter;
+
+impl FromStr for LogFilter {
+    type Err = InvalidLogFilter;
+
+    fn from_str(directives: &str) -> Result<Self, InvalidLogFilter> {
+        EnvFilter::try_new(directives).map_err(|_| InvalidLogFilter)?;
+        Ok(Self(directives.to_owned()))
+    }
+}
+
+/// Installs the log of the whole process.
+///
+/// # Panics
+/// If a log is already installed.
+pub fn start(filter: &LogFilter, format: LogFormat) {
+    let filter = EnvFilter::try_new(&filter.0).expect("LogFilter::from_str accepted these directives");
+    let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    match format {
+        LogFormat::Pretty => builder.event_format(PrettyLine).fmt_fields(debug_fn(write_field).delimited(" ")).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
+    }
+}
+
+/// Writes a span's field without colors, so that `PrettyLine` can parse the field's name.
+fn write_field(fields: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    write!(fields, "{field}={value:?}")
+}
+
+/// Formats an event as one line: the time of day (UTC), the level unless it is INFO, the message, the fields, and the ids
+/// of the request.
+struct PrettyLine;
+
+impl<S, N> FormatEvent<S, N> for PrettyLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut text = EventText::default();
+        event.record(&mut text);
+        let (dim, reset) = if line.has_ansi_escapes() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let color = match *event.metadata().level() {
+            _ if dim.is_empty() => "",
+            Level::ERROR => "\x1b[31m",
+            Level::WARN => "\x1b[33m",
+            _ => "",
+        };
+        write!(line, "{dim}{}{reset} ", time_of_day())?;
+        if *event.metadata().level() != Level::INFO {
+            write!(line, "{color}{}{reset} ", event.metadata().level())?;
+        }
+        write!(line, "{}{dim}{}", text.message, text.fields)?;
+        for span in context.event_scope().into_iter().flatten() {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                let mut previous_id = "";
+                for (name, id) in fields.split(' ').filter_map(|field| field.split_once('=')) {
+                    // The request id may equal the trace id; the line then shows the first only.
+                    if name.ends_with("_id") && id != previous_id {
+                        write!(line, "  {name}={id}")?;
+                        previous_id = id;
+                    }
+                }
+            }
+        }
+        writeln!(line, "{reset}")
+    }
+}
+
+#[derive(Default)]
+struct EventText {
+    message: String,
+    fields: String,
+}
+
+impl Visit for EventText {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // The message of a request already contains these fields; only the JSON format needs them.
+        let written = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            "method" | "route" | "status" | "ms" => Ok(()),
+            // Metadata that the `log` crate adds to its events.
+            name if name.starts_with("log.") => Ok(()),
+            name => write!(self.fields, "  {name}={value:?}"),
+        };
+        written.expect("writing to a string does not fail");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a log line shows this machine's time; no rule depends on it")]
+fn time_of_day() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for LogBuffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_contains_the_request_and_trace_id_with_and_without_colors() {
+        for color in [true, false] {
+            let written = LogBuffer::default();
+            let writer = written.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_ansi(color)
+                .with_writer(move || writer.clone())
+                .event_format(PrettyLine)
+                .fmt_fields(debug_fn(write_field).delimited(" "))
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                let span = tracing::info_span!("request", request_id = "abc-1", trace_id = "0af7", route = "/v1/users");
+                span.in_scope(|| tracing::info!(status = 201, "POST /v1/users 201"));
+            });
+            let line = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            assert!(line.contains("POST /v1/users 201"), "{line:?}");
+            assert!(line.contains("request_id=\"abc-1\"  trace_id=\"0af7\""), "{line:?}");
+            assert_eq!(line.contains('\x1b'), color, "{line:?}");
+        }
+    }
+}
