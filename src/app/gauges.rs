@@ -1,8 +1,8 @@
-//! Figures that are looked up when somebody asks for the metrics, rather than kept at every change.
+//! Gauges that are read from their source at each scrape, rather than updated with every change.
 
 use metrics::gauge;
 
-use super::CHECK_TIMEOUT;
+use super::health::CHECK_TIMEOUT;
 use crate::http::health::Health;
 use crate::passwords::Hasher;
 use crate::store::postgres::Postgres;
@@ -20,7 +20,8 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
-    pub async fn set(&self) {
+    /// Updates all gauges. A store that does not answer delays this by at most [`CHECK_TIMEOUT`].
+    pub async fn update(&self) {
         let backlog = tokio::time::timeout(CHECK_TIMEOUT, self.outbox.backlog());
         let lag = tokio::time::timeout(CHECK_TIMEOUT, EventQueue::lag(&self.postgres));
         let (missing, backlog, lag) = tokio::join!(self.health.missing(), backlog, lag);
@@ -30,7 +31,7 @@ impl Gauges {
         let ready = !self.health.is_stopping() && missing.iter().all(|(_, missing)| missing.is_none());
         gauge!("sixty_ready").set(f64::from(u8::from(ready)));
 
-        // An old figure would look like a true one.
+        // NaN instead of the last value, which would look current.
         let (mails, oldest) = match backlog {
             Ok(Ok(Backlog { mails, oldest })) => (mails as f64, oldest.as_secs_f64()),
             _ => (f64::NAN, f64::NAN),

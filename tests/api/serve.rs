@@ -162,7 +162,7 @@ async fn a_database_that_is_ahead_is_served_aloud() {
     for migrate in ["--migrate=true", "--migrate=false"] {
         let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).arg(migrate)).await;
         ready(&mut running, &api).await;
-        assert!(running.stderr().contains("the database has migrations that this release does not know"));
+        assert!(running.stderr().contains("the database has migrations that this release does not contain"));
         let metrics = Client::builder().no_proxy().build().unwrap().get(format!("{}/metrics", running.ops()));
         let metrics = metrics.send().await.unwrap().text().await.unwrap();
         assert!(metrics.contains("sixty_migrations_newer 1\n"), "{metrics}");

@@ -1,0 +1,128 @@
+//! The components of the service, and how they depend on each other and on the configuration.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::connections::Connections;
+use super::gauges::Gauges;
+use super::health;
+use crate::accounts::Accounts;
+use crate::config::Config;
+use crate::events::Relay;
+use crate::http::client_limits::ClientLimits;
+use crate::http::health::Health;
+use crate::http::openapi::Operator;
+use crate::http::routes::ApiConfig;
+use crate::mail::circuit_breaker::CircuitBreaker;
+use crate::mail::provider::Provider;
+use crate::mail::worker::Worker;
+use crate::passwords::Hasher;
+use crate::rng::Rng;
+use crate::store::postgres::Postgres;
+use crate::store::postgres::outbox::Outbox;
+use crate::store::postgres::users::PgUsers;
+use crate::store::redis::Redis;
+use crate::store::redis::codes::RedisCodes;
+use crate::store::redis::events::EventStream;
+use crate::store::redis::limits::RedisLimits;
+
+/// The components that several tasks share.
+pub(super) struct Components {
+    pub postgres: Postgres,
+    pub users: Arc<PgUsers>,
+    pub health: Health,
+    pub rng: Rng,
+    redis: Redis,
+    provider: Provider,
+    codes: Arc<RedisCodes>,
+    hasher: Hasher,
+    outbox: Outbox,
+    /// Notified when this process has queued a mail.
+    mail_queued: Arc<Notify>,
+    public_url: Url,
+}
+
+impl Components {
+    pub fn new(
+        config: &Config,
+        connections: Connections,
+        public_url: Url,
+        migrated: watch::Receiver<bool>,
+        stop: CancellationToken,
+    ) -> Self {
+        let Connections { postgres, redis, provider } = connections;
+        Self {
+            users: Arc::new(PgUsers::new(postgres.clone(), config.pacing)),
+            codes: Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl)),
+            hasher: Hasher::start(config.hash_cost, config.hash_threads, config.hash_max_wait),
+            outbox: Outbox::new(postgres.clone(), config.mail_lease),
+            health: health::store_checks(postgres.clone(), redis.clone(), migrated, stop),
+            mail_queued: Arc::new(Notify::new()),
+            rng: Rng::from_system(),
+            postgres,
+            redis,
+            provider,
+            public_url,
+        }
+    }
+
+    pub fn accounts(&self, config: &Config) -> Accounts<PgUsers, RedisCodes> {
+        Accounts::new(
+            Arc::clone(&self.users),
+            Arc::clone(&self.codes),
+            self.hasher.clone(),
+            self.rng.clone(),
+            Arc::clone(&self.mail_queued),
+            config.existing_account,
+        )
+    }
+
+    pub fn api_config(&self, config: &Config) -> ApiConfig {
+        let limits =
+            config.client_limits.map(|limits| RedisLimits::new(self.redis.clone(), config.code_secret.clone(), limits));
+        ApiConfig {
+            operator: Operator { public_url: config.public_url.clone(), contact: config.contact.clone() },
+            body_timeout: config.body_timeout,
+            limits: ClientLimits(limits),
+            proxies: config.trusted_proxies.clone(),
+            cors: config.cors_origins.clone(),
+        }
+    }
+
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            health: self.health.clone(),
+            hasher: self.hasher.clone(),
+            outbox: self.outbox.clone(),
+            postgres: self.postgres.clone(),
+            redis: self.redis.clone(),
+        }
+    }
+
+    pub fn worker(&self, config: &Config) -> Worker<RedisCodes> {
+        Worker {
+            outbox: self.outbox.clone(),
+            codes: Arc::clone(&self.codes),
+            provider: self.provider.clone(),
+            secret: config.code_secret.clone(),
+            code_ttl: config.code_ttl,
+            public_url: self.public_url.clone(),
+            give_up_after: config.mail_give_up,
+            concurrency: config.mail_concurrency,
+            circuit_breaker: CircuitBreaker::default(),
+            rng: self.rng.clone(),
+            queued: Arc::clone(&self.mail_queued),
+        }
+    }
+
+    pub fn relay(&self, config: &Config) -> Relay {
+        Relay {
+            postgres: self.postgres.clone(),
+            stream: EventStream::new(self.redis.clone(), config.events_maxlen),
+            source: self.public_url.to_string(),
+        }
+    }
+}
