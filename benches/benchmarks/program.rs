@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dev_stack::{Stack, StackOptions};
-use mail_mock::{MailMock, Options};
+use mail_mock::{MailMock, MockOptions};
 use poem::EndpointExt as _;
 use reqwest::{Client, Response};
 use serde_json::json;
@@ -46,7 +46,7 @@ impl Bench {
     /// A provider in this process, and the time at which each mail comes in.
     pub fn provider(&self) -> (String, mpsc::UnboundedReceiver<Instant>) {
         let (arrival, arrivals) = mpsc::unbounded_channel();
-        let endpoint = MailMock::new(Options::default(), 60).endpoint().before(move |request| {
+        let endpoint = MailMock::new(MockOptions::default(), 60).endpoint().before(move |request| {
             // Nobody may be counting.
             let _ = arrival.send(Instant::now());
             async { Ok(request) }

@@ -1,4 +1,4 @@
-//! `sixty dev`: everything on this machine, with one command.
+//! `sixty dev`: runs the service, its stores and a mock mail provider on this machine.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -10,10 +10,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use dev_stack::{ENV_FILE, Event, Stack, StackOptions};
+use dev_stack::{ENV_FILE, Stack, StackEvent, StackOptions};
 use futures_util::StreamExt as _;
 use mail_mock::cli::FaultArgs;
-use mail_mock::{Credentials, MailMock, Options};
+use mail_mock::{MailMock, MailjetCredentials, MockOptions};
 use redis::RedisResult;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -32,22 +32,22 @@ use crate::telemetry::metrics::Metrics;
 pub struct DevArgs {
     /// Address of the API
     ///
-    /// Without it 127.0.0.1:8000, or the next free port
+    /// Default: 127.0.0.1:8000, or the next free port
     #[arg(long, env, value_name = "ADDR")]
     api_addr: Option<SocketAddr>,
     /// Address of the mock mail provider and its inbox
     ///
-    /// Without it 127.0.0.1:8025, or the next free port
+    /// Default: 127.0.0.1:8025, or the next free port
     #[arg(long, env, value_name = "ADDR")]
     mail_mock_addr: Option<SocketAddr>,
-    /// Address of the operators' own port: /metrics
+    /// Address of /metrics, for operators only
     ///
-    /// Without it 127.0.0.1:9000, or the next free port
+    /// Default: 127.0.0.1:9000, or the next free port
     #[arg(long, env, value_name = "ADDR")]
     ops_addr: Option<SocketAddr>,
-    /// Where the data and the file `env` are kept
+    /// Folder of the data and the file `env`
     ///
-    /// Without it target/dev, which `cargo run` has in the crate's folder
+    /// Default: target/dev, with `cargo run` in the folder of the crate
     #[arg(long, env, value_name = "FOLDER")]
     dev_folder: Option<PathBuf>,
     #[command(flatten)]
@@ -64,14 +64,14 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let folder = args.dev_folder.clone().unwrap_or_else(default_folder);
     let env_file = folder.join(ENV_FILE);
 
-    let api = Port::take("API_ADDR", args.api_addr, 8000).await?;
-    let mail = Port::take("MAIL_MOCK_ADDR", args.mail_mock_addr, 8025).await?;
-    let ops = Port::take("OPS_ADDR", args.ops_addr, 9000).await?;
+    let api = Port::bind("API_ADDR", args.api_addr, 8000).await?;
+    let mail = Port::bind("MAIL_MOCK_ADDR", args.mail_mock_addr, 8025).await?;
+    let ops = Port::bind("OPS_ADDR", args.ops_addr, 9000).await?;
     let mailjet = args.service.mail.mailjet.clone();
     let mailjet = mailjet.mailjet_api_key.zip(mailjet.mailjet_api_secret);
-    let mock = Options {
+    let mock = MockOptions {
         faults: args.faults.faults()?,
-        mailjet: mailjet.map(|(key, secret)| Credentials { key, secret }),
+        mailjet: mailjet.map(|(key, secret)| MailjetCredentials { key, secret }),
         api_url: Some(format!("http://{}", api.addr)),
     };
     let mock = MailMock::new(mock, mail_mock::random_seed());
@@ -87,53 +87,54 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
         database_url: String::new(),
         redis_url: String::new(),
     };
-    // Checked before anything is started; where the stores are is known only then.
+    // Check the settings before any server starts. The URLs of the stores are not known yet.
     let mut config = addresses.config(service.clone())?;
 
-    let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("cannot find myself: {error}")))?;
+    let program = std::env::current_exe()
+        .map_err(|error| CliError::Failed(format!("cannot find the path of this program: {error}")))?;
     let options = StackOptions { program, folder: folder.clone(), keep: true };
     let started = tokio::task::spawn_blocking(move || Stack::start(&options, |step| eprintln!("{step}")));
     let mut stack = tokio::select! {
-        stack = started => stack.expect("starting does not panic").map_err(|error| CliError::Failed(error.to_string()))?,
-        // The guardian notices that we are gone, and stops what it has started.
+        stack = started => stack.expect("Stack::start does not panic").map_err(|error| CliError::Failed(error.to_string()))?,
+        // The guardian stops the servers when this process ends.
         () = stop.cancelled() => return Ok(()),
     };
 
-    eprintln!("Applying the migrations, starting the API …");
+    eprintln!("Applying migrations and starting the API …");
     addresses.database_url = stack.database_url().to_owned();
     addresses.redis_url = stack.redis_url().to_owned();
     config.postgres.url = stack.database_url().into();
     config.redis.url = stack.redis_url().into();
-    let parts = Parts { api, mail, ops, addresses, mock, metrics, service, config, env_file: env_file.clone() };
+    let servers = Servers { api, mail, ops, addresses, mock, metrics, service, config, env_file: env_file.clone() };
     let outcome = tokio::select! {
-        outcome = parts.serve(&stop) => outcome,
-        line = lost(&mut stack) => Err(CliError::Failed(line)),
+        outcome = servers.serve(&stop) => outcome,
+        line = guardian_end(&mut stack) => Err(CliError::Failed(line)),
     };
     stop.cancel();
     remove(&env_file)?;
     let stopped = tokio::task::spawn_blocking(move || stack.stop()).await;
-    stopped.expect("stopping does not panic");
+    stopped.expect("Stack::stop does not panic");
     if outcome.is_ok() {
-        eprintln!("Everything is stopped. The data are kept in {}.", folder.display());
+        eprintln!("All servers have stopped. The data remain in {}.", folder.display());
     }
     outcome
 }
 
-/// Resolves when the guardian has ended, and the stores with it. A store alone is told of: what the service does without
-/// it is worth a look.
-async fn lost(stack: &mut Stack) -> String {
+/// Resolves with a message when the guardian has ended, and with it the stores. Logs the end of a single store: the service
+/// keeps running, so that a developer can see it without that store.
+async fn guardian_end(stack: &mut Stack) -> String {
     loop {
         match stack.event().await {
-            Event::ServerDied(line) => {
-                warn!("{line}; the API goes on without it, and finds it again at the same address")
+            StackEvent::ServerDied(line) => {
+                warn!("{line}; the API keeps running, and reconnects if the server starts at the same address")
             }
-            Event::Ended(line) => return line,
+            StackEvent::GuardianEnded(line) => return line,
         }
     }
 }
 
-/// What is served once the stores are there.
-struct Parts {
+/// The servers that run as soon as the stores are ready.
+struct Servers {
     api: Port,
     mail: Port,
     ops: Port,
@@ -145,7 +146,7 @@ struct Parts {
     env_file: PathBuf,
 }
 
-impl Parts {
+impl Servers {
     async fn serve(self, stop: &CancellationToken) -> Result<(), CliError> {
         let Self { api, mail, ops, addresses, mock, metrics, service, config, env_file } = self;
         let env = addresses.environment(&service);
@@ -153,12 +154,12 @@ impl Parts {
         let app = App::with_listeners(config, api.listener, ops.listener, move || metrics.render())?;
         let app = async {
             let ended = app.run(stop.clone()).await;
-            // Whatever ended it, the others have nothing left to do.
+            // Stop the other servers too if the service has failed.
             stop.cancel();
             ended
         };
         let announce = async {
-            ready(&addresses.api_url()).await?;
+            wait_until_ready(&addresses.api_url()).await?;
             write_private(&env_file, &env).map_err(|error| file_error("write", &env_file, &error))?;
             print(&addresses.welcome(&env_file))
         };
@@ -167,7 +168,7 @@ impl Parts {
                 announced = announce => announced,
                 () = stop.cancelled() => Ok(()),
             };
-            // What nobody is told of is not left running.
+            // Nobody would know the addresses: stop all servers.
             if announced.is_err() {
                 stop.cancel();
             }
@@ -175,7 +176,7 @@ impl Parts {
         };
         let expiries = async {
             tokio::select! {
-                () = tell_expiries(&addresses.redis_url, &prefix) => {}
+                () = log_expired_codes(&addresses.redis_url, &prefix) => {}
                 () = stop.cancelled() => {}
             }
         };
@@ -186,41 +187,41 @@ impl Parts {
     }
 }
 
-/// Says when a code dies, which nothing else here notices: Redis lets it die by itself.
-async fn tell_expiries(redis_url: &str, prefix: &str) {
-    let codes = format!("{prefix}:code:");
+/// Logs expired codes, by Redis keyspace notifications. The service itself does not notice when Redis deletes a code.
+async fn log_expired_codes(redis_url: &str, prefix: &str) {
+    let code_prefix = format!("{prefix}:code:");
     let listen = async || -> RedisResult<()> {
         let client = redis::Client::open(redis_url)?;
         let mut redis = client.get_multiplexed_async_connection().await?;
-        // Redis is our own here; one that others use would not be configured so lightly.
+        // This Redis is private, so that changing its configuration affects nobody else.
         let () = redis::cmd("CONFIG").arg(&["SET", "notify-keyspace-events", "Ex"]).query_async(&mut redis).await?;
         let mut events = client.get_async_pubsub().await?;
         events.subscribe("__keyevent@0__:expired").await?;
         let mut events = events.on_message();
         while let Some(event) = events.next().await {
             let key: String = event.get_payload()?;
-            if let Some(user) = key.strip_prefix(&codes) {
+            if let Some(user) = key.strip_prefix(&code_prefix) {
                 info!(user.id = user.trim_matches(['{', '}']), "a code expired");
             }
         }
         Ok(())
     };
     loop {
-        // Redis may have been killed, and may come back.
+        // Retry: Redis may have been killed and restarted.
         let _ = listen().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// A port that is held already, so that nobody else takes it while the rest starts.
+/// A bound port. Binding early prevents other processes from taking the port during the start.
 struct Port {
     listener: TcpListener,
     addr: SocketAddr,
 }
 
 impl Port {
-    /// The address that was asked for, or the first free port from the default on.
-    async fn take(setting: &str, wanted: Option<SocketAddr>, default: u16) -> Result<Self, CliError> {
+    /// Binds the wanted address, or else the first free port from `default` on.
+    async fn bind(setting: &str, wanted: Option<SocketAddr>, default: u16) -> Result<Self, CliError> {
         let failed = |addr: SocketAddr, error: io::Error| {
             CliError::Failed(format!("{setting}: cannot listen on {addr}: {error}"))
         };
@@ -234,7 +235,7 @@ impl Port {
             match TcpListener::bind(addr).await {
                 Ok(listener) => {
                     if port != default {
-                        eprintln!("Port {default} is taken: {setting} is {addr} instead.");
+                        eprintln!("Port {default} is in use; {setting} is {addr} instead.");
                     }
                     return Ok(Self { listener, addr });
                 }
@@ -242,18 +243,18 @@ impl Port {
                 Err(error) => return Err(failed(addr, error)),
             }
         }
-        Err(CliError::Failed(format!("{setting}: no port from {default} on is free")))
+        Err(CliError::Failed(format!("{setting}: all ports from {default} to {} are in use", default + 99)))
     }
 }
 
-/// What `cargo run` says is the crate's folder, or the current one.
+/// Returns `target/dev` in the crate's folder under `cargo run`, or else in the current folder.
 fn default_folder() -> PathBuf {
     let base = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(PathBuf::new, PathBuf::from);
     base.join("target/dev")
 }
 
-/// Waits until the service says that it is ready.
-async fn ready(api_url: &str) -> Result<(), CliError> {
+/// Polls `/readyz` until the service is ready, for at most 30 s.
+async fn wait_until_ready(api_url: &str) -> Result<(), CliError> {
     let client = reqwest::Client::builder().no_proxy().build().map_err(|error| CliError::Failed(error.to_string()))?;
     for _ in 0..600 {
         let answer = client.get(format!("{api_url}/readyz")).send().await;
@@ -262,11 +263,12 @@ async fn ready(api_url: &str) -> Result<(), CliError> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Err(CliError::Failed("the service did not get ready within 30 s".to_owned()))
+    Err(CliError::Failed("the service was not ready within 30 s".to_owned()))
 }
 
+/// Writes a file that only its owner can read.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    // Whole or not at all: somebody may be waiting for it to appear.
+    // Rename a complete file: another process may wait for the file to appear.
     let new = path.with_extension("new");
     let _ = fs::remove_file(&new);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;

@@ -102,7 +102,7 @@ enum Subcommands {
     Completions { shell: clap_complete::Shell },
     #[cfg(feature = "dev")]
     #[command(hide = true)]
-    Guardian(guardian::Arguments),
+    Guardian(guardian::GuardianArgs),
 }
 
 /// The reason why a command failed, in one line.

@@ -91,7 +91,7 @@ async fn one_command_leads_to_an_account_and_ctrl_c_ends_everything() {
     let mut dev = Dev::start(&folder).await;
     // What takes a moment is told, in plain text where there is no terminal.
     let told = dev.running.stderr();
-    let steps = ["Starting PostgreSQL ", "Making an empty database", "Applying the migrations"];
+    let steps = ["Starting PostgreSQL ", "Creating an empty database", "Applying migrations"];
     assert!(told.lines().zip(steps).all(|(line, step)| line.starts_with(step)) && !told.contains('\x1b'), "{told}");
     let service = dev.own_service().await;
     service.register_active("ada@example.com").await;
@@ -191,7 +191,7 @@ async fn two_folders_hold_two_and_one_folder_only_one() {
     let rival = output(&mut command(&folders[0])).await;
     let complaint = String::from_utf8(rival.stderr).unwrap();
     let expected = format!("sixty: another `sixty dev` (pid {}) is running in ", one.running.pid());
-    assert!(complaint.starts_with("Waiting for another `sixty dev` (pid "), "{complaint}");
+    assert!(complaint.starts_with("Waiting up to 10 s for another `sixty dev` (pid "), "{complaint}");
     assert!(!rival.status.success() && complaint.lines().last().unwrap().starts_with(&expected), "{complaint}");
 
     assert_eq!(source(&one.env_file).await, one.env, "the rival left it alone");
@@ -214,7 +214,7 @@ async fn without_any_setting_it_finds_a_folder_and_free_ports_and_shows_the_way(
     assert!((8000..8100).contains(&port));
     if taken.is_ok() {
         assert_ne!(port, 8000);
-        let notice = format!("Port 8000 is taken: API_ADDR is 127.0.0.1:{port} instead.");
+        let notice = format!("Port 8000 is in use; API_ADDR is 127.0.0.1:{port} instead.");
         assert!(dev.running.stderr().contains(&notice), "{}", dev.running.stderr());
     }
 

@@ -1,6 +1,6 @@
 //! Sending mails through Mailjet's Send API v3.1, with `--mail-dialect=mailjet`.
 
-use mail_mock::{Credentials, Options};
+use mail_mock::{MailjetCredentials, MockOptions};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -11,8 +11,9 @@ const ADA: &str = "ada@example.com";
 /// Starts a service that authenticates to Mailjet with the given API secret. The mock provider accepts only `secret`.
 async fn service_with_mailjet_secret(api_secret: &str) -> (Service, DropGuard) {
     let stop = CancellationToken::new();
-    let accepted = Credentials { key: "key".into(), secret: "secret".into() };
-    let mail_url = start_mail_mock(Options { mailjet: Some(accepted), ..Options::default() }, stop.clone()).await;
+    let accepted = MailjetCredentials { key: "key".into(), secret: "secret".into() };
+    let mail_url =
+        start_mail_mock(MockOptions { mailjet: Some(accepted), ..MockOptions::default() }, stop.clone()).await;
     let api_secret = format!("--mailjet-api-secret={api_secret}");
     let flags = ["--mail-url", &mail_url, "--mail-dialect=mailjet", "--mailjet-api-key=key", &api_secret];
     let mut service = Service::start_with(&flags).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mail_mock::Options;
+use mail_mock::MockOptions;
 use nix::sys::signal::Signal;
 use regex::Regex;
 use reqwest::header::HeaderMap;
@@ -30,7 +30,7 @@ struct ServeProcess {
 impl ServeProcess {
     async fn start(flags: &[&str]) -> Self {
         let stop = CancellationToken::new();
-        let mail_url = start_mail_mock(Options::default(), stop.clone()).await;
+        let mail_url = start_mail_mock(MockOptions::default(), stop.clone()).await;
         let (database_url, prefix) = (create_database().await, format!("t{}", unique_name()));
         let mut serve = sixty(&["serve", "--client-limits=false", "--code-secret", CODE_SECRET]);
         serve.args(["--database-url", &database_url, "--redis-url", stack().redis_url()]);

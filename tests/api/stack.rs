@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
-use dev_stack::{Event, Stack, StackError, StackOptions};
+use dev_stack::{Stack, StackError, StackEvent, StackOptions};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
@@ -152,8 +152,7 @@ fn a_folder_in_use_is_refused_with_the_holder_named() {
     let (pid, path) = (std::process::id(), folder.0.canonicalize().unwrap());
     let expected = format!("another `sixty dev` (pid {pid}) is running in {}: ", path.display());
     assert!(line.starts_with(&expected) && line.contains("--dev-folder"), "{line}");
-    let waiting =
-        format!("Waiting for another `sixty dev` (pid {pid}) to end, which holds {}; at most 10 s …", path.display());
+    let waiting = format!("Waiting up to 10 s for another `sixty dev` (pid {pid}) to release {} …", path.display());
     assert_eq!(told.into_inner().unwrap(), [waiting]);
     held.stop();
 }
@@ -211,7 +210,10 @@ async fn a_guardian_that_is_killed_takes_the_servers_along_and_the_data_are_ther
     let family = family(stack.guardian_pid());
     send(stack.guardian_pid(), Signal::SIGKILL);
     let event = stack.event().await;
-    assert!(matches!(&event, Event::Ended(line) if line.contains("guardian") && line.contains("SIGKILL")), "{event:?}");
+    assert!(
+        matches!(&event, StackEvent::GuardianEnded(line) if line.contains("guardian") && line.contains("SIGKILL")),
+        "{event:?}"
+    );
     // At once, while the killed processes may still be about to end.
     let again = start(&folder, true);
     assert_all_end(&family).await;
@@ -229,7 +231,7 @@ async fn a_server_that_is_killed_is_reported_and_the_other_runs_on() {
         let family = family(stack.guardian_pid());
         send(pid(&stack), Signal::SIGKILL);
         let event = stack.event().await;
-        let Event::ServerDied(line) = event else { panic!("{event:?}") };
+        let StackEvent::ServerDied(line) = event else { panic!("{event:?}") };
         assert!(line.starts_with(name) && line.contains("SIGKILL"), "{line}");
         match name {
             "Redis" => assert_eq!(setting(&mut sql(&stack).await, "fsync").await, "on"),

@@ -1,21 +1,21 @@
-//! Where this machine keeps the programs of PostgreSQL and Redis.
+//! Finds the programs of PostgreSQL and Redis on this machine.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The oldest PostgreSQL that is still maintained upstream and that the migrations were written for.
+/// The oldest supported major version of PostgreSQL.
 const OLDEST_POSTGRES: u32 = 14;
 
-/// The programs the private servers are started from.
+/// The programs of the private servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Binaries {
     pub postgres: PostgresBinaries,
     pub redis: PathBuf,
 }
 
-/// `initdb` and `postgres` out of one folder, so that they are of one version.
+/// `initdb` and `postgres` from one folder, so that both have the same version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PostgresBinaries {
     pub initdb: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct PostgresBinaries {
     pub major: u32,
 }
 
-/// What is not installed, and the packages that hold it.
+/// Programs are missing. The message names the packages that contain them.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MissingBinaries {
     #[error(
@@ -51,17 +51,17 @@ pub(super) enum MissingBinaries {
 }
 
 impl Binaries {
-    /// Looks in `PATH` first, then where packages put servers that they keep out of `PATH`.
+    /// Searches `PATH`, then the folders in which packages install server programs.
     ///
     /// # Errors
     ///
-    /// All that is missing, named in one message.
-    pub(super) fn find() -> Result<Binaries, MissingBinaries> {
+    /// One error that names all missing programs.
+    pub fn find() -> Result<Binaries, MissingBinaries> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         Binaries::find_in(postgres_folders(&path), redis_folders(&path))
     }
 
-    /// The same over given folders, the first one that serves wins.
+    /// Searches the given folders in their order.
     fn find_in(
         postgres: impl Iterator<Item = PathBuf>,
         redis: impl Iterator<Item = PathBuf>,
@@ -91,7 +91,7 @@ fn postgres_in(folders: impl Iterator<Item = PathBuf>) -> Result<PostgresBinarie
     Err(too_old.unwrap_or(MissingBinaries::Postgres))
 }
 
-/// Redis, or Valkey, which speaks the same protocol and took its place in several distributions.
+/// Finds Redis or Valkey. Valkey has the same protocol and replaces Redis in several distributions.
 fn redis_in(folders: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
     let folders: Vec<PathBuf> = folders.collect();
     ["redis-server", "valkey-server"]
@@ -103,7 +103,7 @@ fn postgres_folders(path: &OsStr) -> impl Iterator<Item = PathBuf> {
     let in_path: Vec<PathBuf> = std::env::split_paths(path).collect();
     in_path
         .into_iter()
-        // Asked only when `PATH` has no answer: on Debian it is a script that takes longer than all the rest.
+        // Lazy, because `pg_config` is a slow script on Debian.
         .chain(std::iter::once_with(bindir_of_pg_config).flatten())
         .chain(std::iter::once_with(packaged_postgres_folders).flatten())
 }
@@ -128,7 +128,7 @@ fn packaged_postgres_folders() -> Vec<PathBuf> {
     folders.into_iter().map(|folder| folder.join("bin")).collect()
 }
 
-/// The folders named `prefix` and a version (`17`, `@17`, or nothing), newest first.
+/// Returns the folders in `parent` named `prefix` plus a version (`17`, `@17` or empty), newest version first.
 fn versions_below(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = parent.read_dir() else { return Vec::new() };
     let mut found: Vec<(u32, PathBuf)> = entries
@@ -148,7 +148,7 @@ fn major_version(postgres: &Path) -> Option<u32> {
     parse_major(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// Out of `postgres (PostgreSQL) 17.5 (Debian 17.5-1)`, `… 18beta1` or `… 19devel`.
+/// Parses `postgres (PostgreSQL) 17.5 (Debian 17.5-1)`, `… 18beta1` or `… 19devel`.
 fn parse_major(line: &str) -> Option<u32> {
     leading_number(line.split_once("(PostgreSQL) ")?.1)
 }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_one_line_that_names_the_packages() {
+    fn an_error_about_missing_programs_names_the_packages_in_one_line() {
         let nowhere = || std::iter::once(PathBuf::from("/nonexistent"));
         let error = Binaries::find_in(nowhere(), nowhere()).unwrap_err();
         assert_eq!(error, MissingBinaries::Both);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_read_from_releases_betas_and_development() {
+    fn major_versions_of_releases_betas_and_development_builds_are_parsed() {
         assert_eq!(parse_major("postgres (PostgreSQL) 17.5 (Debian 17.5-1.pgdg12+1)\n"), Some(17));
         assert_eq!(parse_major("postgres (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(parse_major("postgres (PostgreSQL) 19devel"), Some(19));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_version_comes_first() {
+    fn version_folders_are_sorted_newest_first() {
         let parent = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tmp/versions-newest-first");
         for name in ["9.6", "17", "16", "common", "postgresql@14", "postgresql"] {
             std::fs::create_dir_all(parent.join(name)).unwrap();

@@ -1,31 +1,31 @@
-//! Why the servers could not be started. Every message is one line that a person can act on.
+//! The reasons why the servers could not be started. Each message is one line and tells what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::binaries::MissingBinaries;
 
-/// What the guardian reports instead of the servers' addresses.
+/// The servers could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
     #[error(transparent)]
     Missing(#[from] MissingBinaries),
     #[error(
-        "PostgreSQL does not run as root, and this machine has neither a user `postgres` nor `nobody` to run it as"
+        "PostgreSQL refuses to run as root, and this machine has neither a user `postgres` nor a user `nobody`: add one of \
+         them"
     )]
-    NoAccount,
+    NoSystemUser,
     #[error(
-        "another `sixty dev` (pid {pid}) is running in {folder}: end it, or give this one a folder of its own \
-         (--dev-folder)"
+        "another `sixty dev` (pid {pid}) is running in {folder}: stop it, or choose another folder with --dev-folder"
     )]
-    Running { pid: String, folder: PathBuf },
-    #[error("{folder} exists but is not a folder of ours that others cannot change: remove it")]
-    Foreign { folder: PathBuf },
-    #[error("the password of the database in {data} is lost ({password} is missing): remove {data} to start anew")]
+    FolderInUse { pid: String, folder: PathBuf },
+    #[error("{folder} exists, but another user owns it or can write to it: remove it")]
+    UnsafeFolder { folder: PathBuf },
+    #[error("{password}, the password of the database in {data}, is missing: remove {data} to create a new database")]
     PasswordLost { data: PathBuf, password: PathBuf },
     #[error(
-        "the data in {data} were made by PostgreSQL {made_by}, but the programs found are PostgreSQL {found}: \
-         install version {made_by}, or remove {data} to start anew"
+        "the data in {data} were made by PostgreSQL {made_by}, but PostgreSQL {found} is installed: install version \
+         {made_by}, or remove {data} to create a new database"
     )]
     OtherVersion { data: PathBuf, made_by: String, found: u32 },
     #[error("{server} did not start: {reason} (its log: {log})")]
@@ -37,14 +37,14 @@ pub(super) enum StartError {
 }
 
 impl StartError {
-    /// For `map_err`: what was tried, on which path.
-    pub(super) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
+    /// Returns a function for `map_err` that adds the failed action and its path.
+    pub fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
         let path = path.to_owned();
         move |source| StartError::File { action, path, source }
     }
 
-    /// For `map_err`: what was tried where no path is concerned.
-    pub(super) fn system(action: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    /// Returns a function for `map_err` that adds the failed action.
+    pub fn system(action: &'static str) -> impl FnOnce(io::Error) -> StartError {
         move |source| StartError::System { action, source }
     }
 }

@@ -1,4 +1,4 @@
-//! The folder everything lives in: who holds it, where in it (or beside it) the data are, what is cleared away.
+//! The folder of a stack: its lock, the place of the data, and the removal of what earlier runs left behind.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
@@ -12,93 +12,96 @@ use rand::rngs::SysRng;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
-use super::ENV_FILE;
-use super::account::Account;
 use super::error::StartError;
-use super::guardian::tell;
-use super::leftovers;
+use super::orphans;
+use super::protocol::send_step;
+use super::system_user::SystemUser;
 
-/// How long to wait for the one before us, who may be stopping.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-/// How long to insist on removing files: the processes of a killed PostgreSQL write for a moment longer.
-const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
-/// The folders of runs that keep nothing begin with this.
+/// The file in which `sixty dev` writes the addresses of all servers, as shell assignments. It exists while they run.
+pub const ENV_FILE: &str = "env";
+
+/// The longest wait for the lock: the guardian that holds it may be stopping.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to retry the removal of a folder: processes of a killed PostgreSQL may still write files.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Prefix of the folders of runs that do not keep their data.
 const RUN_PREFIX: &str = "run-";
 
-/// A folder that we alone hold, for as long as this value lives.
+/// A folder that this process has locked. The lock ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
     home: PathBuf,
     data: PathBuf,
-    account: Option<Account>,
+    server_user: Option<SystemUser>,
     _lock: File,
 }
 
 impl Folder {
-    /// Takes `root` itself, or for a run that keeps nothing a new folder in it, after clearing away those of earlier
-    /// runs that were killed.
+    /// Locks `root`, or, without `keep`, a new folder in it. In the latter case it first removes the folders of earlier runs
+    /// that were killed.
     ///
     /// # Errors
     ///
-    /// Somebody else holds it, or it cannot be written.
-    pub(super) async fn open(root: &Path, keep: bool) -> Result<Folder, StartError> {
+    /// Another process holds the lock, or the folder cannot be written.
+    pub async fn open(root: &Path, keep: bool) -> Result<Folder, StartError> {
         fs::create_dir_all(root).map_err(StartError::file("create", root))?;
         let root = root.canonicalize().map_err(StartError::file("read", root))?;
         if keep {
             let lock = lock(&root, "lock").await?;
-            let folder = Folder::settle(root, lock)?;
-            // One left by a run whose guardian was killed would lead nowhere.
-            folder.forget_addresses()?;
+            let folder = Folder::with_data_folder(root, lock)?;
+            // If the guardian of the last run was killed, the file contains outdated addresses.
+            folder.remove_env_file()?;
             return Ok(folder);
         }
-        // Between its making and its locking a new folder looks like one that was left behind.
-        let _sweeping = lock(&root, "sweep.lock").await?;
-        sweep(&root).await?;
+        // Without this lock, a concurrent start could remove a new folder before its own lock exists.
+        let _sweep_lock = lock(&root, "sweep.lock").await?;
+        remove_orphaned_runs(&root).await?;
         let home = root.join(format!("{RUN_PREFIX}{}", random_hex::<8>()?));
         fs::create_dir(&home).map_err(StartError::file("create", &home))?;
         let lock = lock(&home, "lock").await?;
-        Folder::settle(home, lock)
+        Folder::with_data_folder(home, lock)
     }
 
-    /// Decides who owns the data and where they are.
-    fn settle(home: PathBuf, lock: File) -> Result<Folder, StartError> {
-        let account = Account::for_servers(&home.join("postgres"))?;
-        if let Some(account) = account
-            && !account.may_enter(&home).map_err(StartError::file("read", &home))?
+    /// Chooses the user of the servers and the folder of their data.
+    fn with_data_folder(home: PathBuf, lock: File) -> Result<Folder, StartError> {
+        let server_user = SystemUser::for_servers(&home.join("postgres"))?;
+        if let Some(user) = server_user
+            && !user.may_enter(&home).map_err(StartError::file("read", &home))?
         {
-            let data = elsewhere(&home);
-            let account = own_elsewhere(&data)?;
-            return Ok(Folder { home, data, account, _lock: lock });
+            let data = substitute_for(&home);
+            let server_user = create_substitute(&data)?;
+            return Ok(Folder { home, data, server_user, _lock: lock });
         }
-        Ok(Folder { data: home.clone(), home, account, _lock: lock })
+        Ok(Folder { data: home.clone(), home, server_user, _lock: lock })
     }
 
-    /// Where our own notes are: the password, the logs.
-    pub(super) fn home(&self) -> &Path {
+    /// Returns the folder of the guardian's own files: the password and the logs.
+    pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Where the servers' own folders are: the same as [`Folder::home`], unless the account may not enter that.
-    pub(super) fn data(&self) -> &Path {
+    /// Returns the parent of the servers' data folders. It differs from [`Folder::home`] if the servers' user may not enter
+    /// that folder.
+    pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// Whom the servers run as, `None` for ourselves.
-    pub(super) fn account(&self) -> Option<Account> {
-        self.account
+    /// Returns the user that runs the servers, or `None` for the current user.
+    pub fn server_user(&self) -> Option<SystemUser> {
+        self.server_user
     }
 
-    /// Makes an empty folder `name` for the servers, which nobody else can enter; what was there is removed.
-    pub(super) async fn renew(&self, name: &str) -> Result<PathBuf, StartError> {
+    /// Creates an empty folder `name` that only the servers' user can enter. Removes an existing one first.
+    pub async fn create_empty(&self, name: &str) -> Result<PathBuf, StartError> {
         let path = self.data.join(name);
         remove(&path).await.map_err(StartError::file("remove", &path))?;
         DirBuilder::new().mode(0o700).create(&path).map_err(StartError::file("create", &path))?;
-        self.give(&path)?;
+        change_owner(&path, self.server_user)?;
         Ok(path)
     }
 
-    /// Writes a file that only its owner can read: the servers' account with `given`, else we.
-    pub(super) fn write_private(&self, path: &Path, text: &str, given: bool) -> Result<(), StartError> {
+    /// Writes a file that only its owner can read: `owner`, or the current user without it.
+    pub fn write_private(&self, path: &Path, text: &str, owner: Option<SystemUser>) -> Result<(), StartError> {
         let write = || {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -109,16 +112,11 @@ impl Folder {
             file.sync_all()
         };
         write().map_err(StartError::file("write", path))?;
-        if given { self.give(path) } else { Ok(()) }
+        change_owner(path, owner)
     }
 
-    fn give(&self, path: &Path) -> Result<(), StartError> {
-        let Some(Account { uid, gid }) = self.account else { return Ok(()) };
-        lchown(path, Some(uid), Some(gid)).map_err(StartError::file("change the owner of", path))
-    }
-
-    /// Removes the file that says where everything is. Only who holds the folder may: it could be another's.
-    pub(super) fn forget_addresses(&self) -> Result<(), StartError> {
+    /// Removes [`ENV_FILE`]. Requires the lock: the file could belong to another running stack.
+    pub fn remove_env_file(&self) -> Result<(), StartError> {
         let path = self.home.join(ENV_FILE);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StartError::file("remove", &path)(error)),
@@ -126,8 +124,8 @@ impl Folder {
         }
     }
 
-    /// Removes all of it: the end of a run that keeps nothing.
-    pub(super) async fn remove(self) -> io::Result<()> {
+    /// Removes the folder and the data.
+    pub async fn remove(self) -> io::Result<()> {
         if self.data != self.home {
             remove(&self.data).await?;
         }
@@ -135,7 +133,13 @@ impl Folder {
     }
 }
 
-/// Waits for the lock and notes in it who holds it: our parent, which is the process that a person knows.
+fn change_owner(path: &Path, owner: Option<SystemUser>) -> Result<(), StartError> {
+    let Some(SystemUser { uid, gid }) = owner else { return Ok(()) };
+    lchown(path, Some(uid), Some(gid)).map_err(StartError::file("change the owner of", path))
+}
+
+/// Waits for the lock and writes the pid of its holder into the file: the pid of the guardian's parent, because a person
+/// knows that process.
 async fn lock(folder: &Path, name: &str) -> Result<File, StartError> {
     let path = folder.join(name);
     let failed = || StartError::file("lock", &path);
@@ -145,25 +149,25 @@ async fn lock(folder: &Path, name: &str) -> Result<File, StartError> {
         let pid = fs::read_to_string(&path).unwrap_or_default();
         if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() }
     };
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    let mut told = false;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    let mut waiting_reported = false;
     loop {
         match file.try_lock() {
             Ok(()) => break,
             Err(TryLockError::Error(error)) => return Err(failed()(error)),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                if !std::mem::replace(&mut told, true) {
-                    tell(format!(
-                        "Waiting for another `sixty dev` (pid {}) to end, which holds {}; at most {} s …",
+                if !std::mem::replace(&mut waiting_reported, true) {
+                    send_step(format!(
+                        "Waiting up to {} s for another `sixty dev` (pid {}) to release {} …",
+                        LOCK_TIMEOUT.as_secs(),
                         holder(),
                         folder.display(),
-                        LOCK_PATIENCE.as_secs()
                     ));
                 }
                 sleep(Duration::from_millis(20)).await;
             }
             Err(TryLockError::WouldBlock) => {
-                return Err(StartError::Running { pid: holder(), folder: folder.to_owned() });
+                return Err(StartError::FolderInUse { pid: holder(), folder: folder.to_owned() });
             }
         }
     }
@@ -171,38 +175,38 @@ async fn lock(folder: &Path, name: &str) -> Result<File, StartError> {
     Ok(file)
 }
 
-/// Removes the folders of runs whose guardian was killed: those that nobody holds.
-async fn sweep(root: &Path) -> Result<(), StartError> {
+/// Stops the servers and removes the folders of runs whose guardian was killed. Such a folder has no lock holder.
+async fn remove_orphaned_runs(root: &Path) -> Result<(), StartError> {
     for entry in root.read_dir().map_err(StartError::file("read", root))?.flatten() {
         if !entry.file_name().to_string_lossy().starts_with(RUN_PREFIX) {
             continue;
         }
         let home = entry.path();
-        let held = File::open(home.join("lock"));
-        if held.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) {
+        let lock_file = File::open(home.join("lock"));
+        if lock_file.as_ref().is_ok_and(|lock| lock.try_lock().is_err()) {
             continue;
         }
-        let data = elsewhere(&home);
+        let data = substitute_for(&home);
         for data in [&home, &data] {
-            // What fails here is another user's. It costs space, and does no other harm.
-            let _ = leftovers::end_postgres(&data.join("postgres")).await;
+            // A failure means that the data belong to another user. They cost disk space only.
+            let _ = orphans::stop_postgres(&data.join("postgres")).await;
         }
-        leftovers::end_redis(&home.join("redis.pid")).await;
+        orphans::stop_redis(&home.join("redis.pid")).await;
         let _ = remove(&data).await;
         let _ = remove(&home).await;
     }
     Ok(())
 }
 
-/// The stand-in for a folder that the servers' account may not enter, the same every time.
-fn elsewhere(home: &Path) -> PathBuf {
+/// Returns the substitute data folder for a `home` that the servers' user may not enter. Deterministic.
+fn substitute_for(home: &Path) -> PathBuf {
     let hash = Sha256::digest(home.as_os_str().as_encoded_bytes());
     Path::new("/var/tmp").join(format!("sixty-{}", hex::encode(&hash[..8])))
 }
 
-/// Makes the stand-in, or checks that it is ours: everybody may create names in `/var/tmp`. It stays root's, so that the
-/// account, which may run other things, cannot exchange what root is about to work on.
-fn own_elsewhere(path: &Path) -> Result<Option<Account>, StartError> {
+/// Creates the substitute folder, or checks that root owns it: every user may create folders in `/var/tmp`. Root stays the
+/// owner, so that other processes of the servers' user cannot replace files while root works on them.
+fn create_substitute(path: &Path) -> Result<Option<SystemUser>, StartError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(StartError::file("create", path)(error));
@@ -211,24 +215,25 @@ fn own_elsewhere(path: &Path) -> Result<Option<Account>, StartError> {
     }
     let metadata = path.symlink_metadata().map_err(StartError::file("read", path))?;
     if !metadata.is_dir() || metadata.uid() != Uid::effective().as_raw() || metadata.mode() & 0o022 != 0 {
-        return Err(StartError::Foreign { folder: path.to_owned() });
+        return Err(StartError::UnsafeFolder { folder: path.to_owned() });
     }
-    let account = Account::for_servers(&path.join("postgres"))?;
-    if let Some(account) = account {
-        lchown(path, None, Some(account.gid)).map_err(StartError::file("change the group of", path))?;
-        fs::set_permissions(path, Permissions::from_mode(0o710)).map_err(StartError::file("open", path))?;
+    let user = SystemUser::for_servers(&path.join("postgres"))?;
+    if let Some(user) = user {
+        lchown(path, None, Some(user.gid)).map_err(StartError::file("change the group of", path))?;
+        fs::set_permissions(path, Permissions::from_mode(0o710))
+            .map_err(StartError::file("change the mode of", path))?;
     }
-    Ok(account)
+    Ok(user)
 }
 
-/// Removes a folder and all in it; one that does not exist is as good.
+/// Removes a folder with its contents. Succeeds if the folder does not exist.
 pub(super) async fn remove(path: &Path) -> io::Result<()> {
-    let deadline = Instant::now() + REMOVAL_PATIENCE;
+    let deadline = Instant::now() + REMOVAL_TIMEOUT;
     loop {
         match fs::remove_dir_all(path) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // Filled again while it was emptied.
+            // Another process may have created a file in the folder during the removal: retry.
             Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty || Instant::now() >= deadline => {
                 return Err(error);
             }
@@ -237,7 +242,7 @@ pub(super) async fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// `N` bytes from the operating system, as lower-case hexadecimal digits.
+/// Returns `N` random bytes from the operating system in lower-case hexadecimal.
 pub(super) fn random_hex<const N: usize>() -> Result<String, StartError> {
     let mut bytes = [0; N];
     SysRng

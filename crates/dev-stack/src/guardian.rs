@@ -1,107 +1,88 @@
-//! The guardian: the parent of the private servers, which ends them when whoever asked for them is gone.
+//! The guardian: the parent process of the private servers. It stops them when its own parent ends.
 //!
-//! It is a process of its own because a process killed with `kill -9` cannot clean up, and a test binary has no hook
-//! after its last test. What it cannot miss is the end of its standard input: the kernel closes the pipe of a dead
-//! process, however it died. Should the guardian itself be killed, the kernel kills the servers (see
-//! `account.rs`).
+//! The guardian is a process of its own, because a process killed by `kill -9` cannot clean up, and a test binary has no
+//! hook after its last test. The guardian reads its standard input: the kernel closes the pipe of a dead process, however
+//! the process died. If the guardian itself is killed, the kernel kills the servers (see `server_command.rs`).
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::account::Launcher;
 use super::binaries::Binaries;
 use super::error::StartError;
 use super::folder::Folder;
+use super::protocol::{GuardianMessage, send_step};
 use super::server::Server;
+use super::server_command::ServerCommands;
 use super::{postgres, redis};
 
-/// Parent of the private PostgreSQL and Redis of dev and the tests; not for people
+/// Internal: parent process of the private PostgreSQL and Redis
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// Where the data live
+pub struct GuardianArgs {
+    /// Folder of the data
     #[arg(long)]
     folder: PathBuf,
-    /// Keep the data for the next time, and write them to the disk for good
+    /// Keep the data for the next start, and sync them to the disk
     #[arg(long)]
     keep: bool,
 }
 
-/// What the guardian says on its standard output, one JSON object a line: a `step` for whatever takes a moment, `ready` or
-/// `error`, then perhaps `died` for each server, and `ended`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Report {
-    Step(String),
-    Ready {
-        database_url: String,
-        redis_url: String,
-        postgres_pid: u32,
-        redis_pid: u32,
-    },
-    Error(String),
-    /// One of the servers is gone, the other is not.
-    Died(String),
-    Ended(String),
-}
-
-/// Starts the servers, says where they are, and stays until they are to end.
+/// Starts the servers, reports their addresses, and keeps them running until a stop signal or the end of standard input.
 ///
-/// Called on the main thread, outside any Tokio runtime: the servers are killed by the kernel when the thread that
-/// started them ends.
-pub fn run(arguments: &Arguments) -> ExitCode {
+/// Call this on the main thread, outside any Tokio runtime: the kernel kills the servers when the thread that spawned them
+/// ends.
+pub fn run(args: &GuardianArgs) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&StartError::system("start the runtime")(error)),
+        Err(error) => return fail(&StartError::system("start the async runtime")(error)),
     };
-    let code = runtime.block_on(guard(arguments));
+    let code = runtime.block_on(guard(args));
     runtime.shutdown_background();
     code
 }
 
-async fn guard(arguments: &Arguments) -> ExitCode {
-    let mut end = match End::listen() {
-        Ok(end) => end,
+async fn guard(args: &GuardianArgs) -> ExitCode {
+    let mut stop = match StopRequest::listen() {
+        Ok(stop) => stop,
         Err(error) => return fail(&StartError::system("listen for signals")(error)),
     };
     let mut servers = Servers::default();
     let mut folder = None;
     let started = tokio::select! {
         biased;
-        reason = end.comes() => Err(reason),
-        started = servers.start(arguments, &mut folder) => Ok(started),
+        signal = stop.received() => Err(signal),
+        started = servers.start(args, &mut folder) => Ok(started),
     };
-    let mut keep = arguments.keep;
-    let reason = match started {
+    let mut keep = args.keep;
+    let signal = match started {
         Ok(Ok(ready)) => {
-            report(&ready);
+            ready.send();
             loop {
                 tokio::select! {
                     biased;
-                    reason = end.comes() => break reason,
-                    line = servers.one_dies() => {
-                        // The other is still of use: what a service does without one of its stores is worth a look.
-                        report(&Report::Died(line));
-                        // The folder stays, for the log in it; the next start clears it away.
+                    signal = stop.received() => break signal,
+                    line = servers.unexpected_end() => {
+                        // The other server keeps running, so that a developer can see the service without one store.
+                        GuardianMessage::Died(line).send();
+                        // Keep the folder for the log in it. The next start removes the folder.
                         keep = true;
                     }
                 }
             }
         }
         Ok(Err(error)) => {
-            // First the servers, then the news: whoever reads it may start again at once.
+            // Report after the servers have stopped: the parent may start again as soon as it reads the error.
             servers.stop().await;
             return fail(&error);
         }
-        Err(reason) => reason,
+        Err(signal) => signal,
     };
-    forget_addresses(folder.as_ref(), arguments.keep);
-    if let Some(name) = reason {
-        report(&Report::Ended(format!("the guardian of PostgreSQL and Redis was told to stop ({name})")));
+    remove_env_file(folder.as_ref(), args.keep);
+    if let Some(name) = signal {
+        GuardianMessage::Ended(format!("{name} stopped the guardian of PostgreSQL and Redis")).send();
     }
     servers.stop().await;
     if let Some(folder) = folder.filter(|_| !keep)
@@ -112,10 +93,10 @@ async fn guard(arguments: &Arguments) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Whoever wrote them may have been killed.
-fn forget_addresses(folder: Option<&Folder>, keep: bool) {
+/// Removes the file with the addresses, because the process that wrote it may have been killed.
+fn remove_env_file(folder: Option<&Folder>, keep: bool) {
     if let Some(folder) = folder.filter(|_| keep)
-        && let Err(error) = folder.forget_addresses()
+        && let Err(error) = folder.remove_env_file()
     {
         eprintln!("{error}");
     }
@@ -128,34 +109,38 @@ struct Servers {
 }
 
 impl Servers {
-    async fn start(&mut self, arguments: &Arguments, held: &mut Option<Folder>) -> Result<Report, StartError> {
+    async fn start(
+        &mut self,
+        args: &GuardianArgs,
+        opened_folder: &mut Option<Folder>,
+    ) -> Result<GuardianMessage, StartError> {
         let binaries = Binaries::find()?;
-        let folder = &*held.insert(Folder::open(&arguments.folder, arguments.keep).await?);
-        tell(format!("Starting PostgreSQL {} and Redis …", binaries.postgres.major));
-        let launcher = Launcher::new(folder.account()).await;
+        let folder = &*opened_folder.insert(Folder::open(&args.folder, args.keep).await?);
+        send_step(format!("Starting PostgreSQL {} and Redis …", binaries.postgres.major));
+        let commands = ServerCommands::new(folder.server_user()).await;
         let (database_url, redis_url) = tokio::try_join!(
-            postgres::start(&binaries.postgres, &launcher, folder, arguments.keep, &mut self.postgres),
-            redis::start(&binaries.redis, &launcher, folder, &mut self.redis),
+            postgres::start(&binaries.postgres, &commands, folder, args.keep, &mut self.postgres),
+            redis::start(&binaries.redis, &commands, folder, &mut self.redis),
         )?;
         let pid =
             |server: &Option<Server>| server.as_ref().map(Server::pid).expect("a server that answers was started");
         let (postgres_pid, redis_pid) = (pid(&self.postgres), pid(&self.redis));
-        Ok(Report::Ready { database_url, redis_url, postgres_pid, redis_pid })
+        Ok(GuardianMessage::Ready { database_url, redis_url, postgres_pid, redis_pid })
     }
 
-    /// Resolves when a server ends by itself, once for each.
-    async fn one_dies(&mut self) -> String {
-        async fn dies(slot: &mut Option<Server>) -> String {
+    /// Resolves with a message when a server ends by itself, once for each server. Cancel safe.
+    async fn unexpected_end(&mut self) -> String {
+        async fn end_of(slot: &mut Option<Server>) -> String {
             let Some(server) = slot else {
                 return std::future::pending().await;
             };
-            let line = server.died().await;
+            let line = server.unexpected_end().await;
             *slot = None;
             line
         }
         tokio::select! {
-            line = dies(&mut self.postgres) => line,
-            line = dies(&mut self.redis) => line,
+            line = end_of(&mut self.postgres) => line,
+            line = end_of(&mut self.redis) => line,
         }
     }
 
@@ -169,35 +154,35 @@ impl Servers {
     }
 }
 
-/// What tells the guardian to end.
-struct End {
-    lifeline: oneshot::Receiver<()>,
+/// Everything that makes the guardian stop: the end of standard input, or a signal.
+struct StopRequest {
+    stdin_closed: oneshot::Receiver<()>,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
-impl End {
-    fn listen() -> io::Result<End> {
-        let (cut, lifeline) = oneshot::channel();
-        // A thread that may stay blocked in `read` for ever: Tokio's own would keep the runtime from shutting down.
-        std::thread::Builder::new().name("lifeline".into()).spawn(move || {
+impl StopRequest {
+    fn listen() -> io::Result<StopRequest> {
+        let (sender, stdin_closed) = oneshot::channel();
+        // A plain thread may block in `read` forever; a blocked thread of Tokio would delay the runtime's shutdown.
+        std::thread::Builder::new().name("stdin-reader".into()).spawn(move || {
             let mut stdin = io::stdin().lock();
             while matches!(stdin.read(&mut [0; 64]), Ok(1..)) {}
-            let _ = cut.send(());
+            let _ = sender.send(());
         })?;
-        Ok(End {
-            lifeline,
+        Ok(StopRequest {
+            stdin_closed,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Resolves with the signal's name, or `None` when the parent let go.
-    async fn comes(&mut self) -> Option<&'static str> {
+    /// Resolves with the name of the signal, or with `None` if the parent has closed the guardian's standard input.
+    async fn received(&mut self) -> Option<&'static str> {
         tokio::select! {
-            _ = &mut self.lifeline => None,
+            _ = &mut self.stdin_closed => None,
             _ = self.terminate.recv() => Some("SIGTERM"),
             _ = self.interrupt.recv() => Some("SIGINT"),
             _ = self.hangup.recv() => Some("SIGHUP"),
@@ -206,17 +191,6 @@ impl End {
 }
 
 fn fail(error: &StartError) -> ExitCode {
-    report(&Report::Error(error.to_string()));
+    GuardianMessage::Error(error.to_string()).send();
     ExitCode::FAILURE
-}
-
-/// Says what is done next, for people who wait.
-pub(super) fn tell(step: String) {
-    report(&Report::Step(step));
-}
-
-fn report(report: &Report) {
-    let line = serde_json::to_string(report).expect("text and numbers are always JSON");
-    // Nobody reads it when the parent is gone, and then its end is noticed elsewhere.
-    let _ = writeln!(io::stdout(), "{line}");
 }

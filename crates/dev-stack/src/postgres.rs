@@ -1,4 +1,4 @@
-//! The private PostgreSQL: made once, started anew on a free port each time.
+//! The private PostgreSQL: `initdb` creates the data once; each start uses a free port.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,61 +9,62 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::account::Launcher;
 use super::binaries::PostgresBinaries;
 use super::error::StartError;
 use super::folder::{Folder, random_hex, remove};
-use super::guardian::tell;
-use super::leftovers;
+use super::orphans;
+use super::protocol::send_step;
 use super::server::{NotReady, Server, free_port};
+use super::server_command::ServerCommands;
 
 /// The name of the superuser and of the database.
 const NAME: &str = "sixty";
-/// `initdb` writes 40 MB and waits for the disk; on a slow one that takes its time.
-const INITDB_PATIENCE: Duration = Duration::from_secs(120);
-const READY_PATIENCE: Duration = Duration::from_secs(30);
-/// Ports lost to somebody faster before we stop trying.
-const PORT_ATTEMPTS: u32 = 5;
+/// `initdb` writes 40 MB and syncs them, which takes long on a slow disk.
+const INITDB_TIMEOUT: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Number of retries after another process has taken the chosen port.
+const PORT_RETRIES: u32 = 5;
 
-/// The settings that trade what survives a power cut for speed.
-const FLEETING: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
+/// Settings that give up durability for speed.
+const NON_DURABLE: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
 
-/// Starts it, in `slot` from the first moment on, so that whoever cancels this can stop it. Returns its URL.
+/// Starts PostgreSQL and returns its URL. Stores the process in `slot` at once, so that the caller can stop it after
+/// cancelling this future.
 ///
 /// # Errors
 ///
-/// The data cannot be made or were made by another version, or the server does not start.
+/// The data cannot be created, another major version created them, or the server does not start.
 pub(super) async fn start(
     binaries: &PostgresBinaries,
-    launcher: &Launcher,
+    commands: &ServerCommands,
     folder: &Folder,
     keep: bool,
     slot: &mut Option<Server>,
 ) -> Result<String, StartError> {
     let data = folder.data().join("postgres");
-    leftovers::end_postgres(&data).await?;
-    let password = match existing(binaries, folder, &data).await? {
+    orphans::stop_postgres(&data).await?;
+    let password = match existing_password(binaries, folder, &data).await? {
         Some(password) => password,
-        None => init(binaries, launcher, folder, keep, &data, slot).await?,
+        None => initialize(binaries, commands, folder, keep, &data, slot).await?,
     };
-    let deadline = Instant::now() + READY_PATIENCE;
+    let deadline = Instant::now() + START_TIMEOUT;
     let mut ports_lost = 0;
     loop {
         let port = free_port()?;
-        let mut command = launcher.command(&binaries.postgres);
+        let mut command = commands.command(&binaries.postgres);
         command.current_dir(folder.data()).arg("-D").arg(&data).arg("-p").arg(port.to_string());
         let settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"];
-        let fleeting = if keep { &[][..] } else { &FLEETING };
-        for setting in settings.iter().chain(fleeting) {
+        let durability = if keep { &[][..] } else { &NON_DURABLE };
+        for setting in settings.iter().chain(durability) {
             command.arg("-c").arg(setting);
         }
         let log = folder.home().join("postgres.log");
-        // SIGINT is its fast shutdown: SIGTERM would wait until the last client has gone.
+        // SIGINT requests the fast shutdown; SIGTERM would wait for the last client to disconnect.
         let server = slot.insert(Server::start("PostgreSQL", &mut command, Signal::SIGINT, &log)?);
         match server.until_ready(deadline, async || check(port, &password, &data).await).await {
             Ok(()) => return Ok(format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{NAME}")),
-            Err(NotReady::Ended(_)) if server.lost_its_port() && ports_lost < PORT_ATTEMPTS => ports_lost += 1,
-            // The processes of one that was killed a moment ago are still ending.
+            Err(NotReady::Ended(_)) if server.lost_its_port() && ports_lost < PORT_RETRIES => ports_lost += 1,
+            // Processes of a server that was just killed are still ending.
             Err(NotReady::Ended(_))
                 if server.log_text().contains("pre-existing shared memory block") && Instant::now() < deadline =>
             {
@@ -74,15 +75,19 @@ pub(super) async fn start(
     }
 }
 
-/// The password of the data that were made before, `None` when there are none.
-async fn existing(binaries: &PostgresBinaries, folder: &Folder, data: &Path) -> Result<Option<String>, StartError> {
+/// Returns the password of existing data, or `None` if there are no data.
+async fn existing_password(
+    binaries: &PostgresBinaries,
+    folder: &Folder,
+    data: &Path,
+) -> Result<Option<String>, StartError> {
     let Ok(version) = fs::read_to_string(data.join("PG_VERSION")) else { return Ok(None) };
     let path = password_file(folder);
     let Ok(password) = fs::read_to_string(&path) else {
         if folder.data() == folder.home() {
             return Err(StartError::PasswordLost { data: data.to_owned(), password: path });
         }
-        // The folder was removed, and these are its data that had to live elsewhere: they go with it.
+        // Somebody removed the folder, but its data are in a substitute folder. Remove them too.
         remove(data).await.map_err(StartError::file("remove", data))?;
         return Ok(None);
     };
@@ -96,25 +101,25 @@ async fn existing(binaries: &PostgresBinaries, folder: &Folder, data: &Path) -> 
     Ok(Some(password))
 }
 
-/// Makes the data under another name first: a folder called `postgres` is always complete.
-async fn init(
+/// Creates the data under a temporary name and then renames the folder, so that a folder `postgres` is always complete.
+async fn initialize(
     binaries: &PostgresBinaries,
-    launcher: &Launcher,
+    commands: &ServerCommands,
     folder: &Folder,
     keep: bool,
     data: &Path,
     slot: &mut Option<Server>,
 ) -> Result<String, StartError> {
     if keep {
-        tell(format!("Making an empty database, the first time only, in {} …", data.display()));
+        send_step(format!("Creating an empty database for the first start in {} …", data.display()));
     }
-    let new = folder.renew("postgres.new").await?;
+    let new = folder.create_empty("postgres.new").await?;
     let password = random_hex::<24>()?;
-    folder.write_private(&password_file(folder), &password, false)?;
+    folder.write_private(&password_file(folder), &password, None)?;
     let for_initdb = folder.data().join("initdb-password");
-    folder.write_private(&for_initdb, &password, true)?;
+    folder.write_private(&for_initdb, &password, folder.server_user())?;
 
-    let mut command = launcher.command(&binaries.initdb);
+    let mut command = commands.command(&binaries.initdb);
     command.current_dir(folder.data()).arg("--pgdata").arg(&new).arg("--pwfile").arg(&for_initdb);
     command.args(["--username", NAME, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
     if !keep {
@@ -122,12 +127,12 @@ async fn init(
     }
     let log = folder.home().join("initdb.log");
     let initdb = slot.insert(Server::start("PostgreSQL's initdb", &mut command, Signal::SIGTERM, &log)?);
-    let outcome = timeout(INITDB_PATIENCE, initdb.ended()).await;
+    let outcome = timeout(INITDB_TIMEOUT, initdb.ended()).await;
     fs::remove_file(&for_initdb).map_err(StartError::file("remove", &for_initdb))?;
     match outcome {
         Ok(Ok(status)) if status.success() => {}
         Ok(ended) => return Err(initdb.failure(NotReady::Ended(ended))),
-        Err(_) => return Err(initdb.failure(NotReady::Late(format!("more than {INITDB_PATIENCE:?}")))),
+        Err(_) => return Err(initdb.failure(NotReady::TimedOut(format!("it took more than {INITDB_TIMEOUT:?}")))),
     }
     fs::rename(&new, data).map_err(StartError::file("rename", &new))?;
     Ok(password)
@@ -137,7 +142,7 @@ fn password_file(folder: &Folder) -> PathBuf {
     folder.home().join("password")
 }
 
-/// Whether the server at `port` is the one on `data`, and has the database.
+/// Checks that the server at `port` runs on `data`, and creates the database if it is missing.
 async fn check(port: u16, password: &str, data: &Path) -> Result<(), String> {
     let mut connection = connect(port, password).await.map_err(|error| error.to_string())?;
     let outcome = async {
@@ -155,9 +160,9 @@ async fn check(port: u16, password: &str, data: &Path) -> Result<(), String> {
         Ok(true)
     };
     let outcome = outcome.await.map_err(|error: sqlx::Error| error.to_string());
-    // It is only said good-bye to.
+    // An error while closing does not matter.
     let _ = connection.close().await;
-    if outcome? { Ok(()) } else { Err(format!("port {port} answers, but is another PostgreSQL")) }
+    if outcome? { Ok(()) } else { Err(format!("another PostgreSQL answers on port {port}")) }
 }
 
 async fn connect(port: u16, password: &str) -> sqlx::Result<PgConnection> {

@@ -1,4 +1,4 @@
-//! The mock's settings, for its own program and for programs that embed it.
+//! The mock's settings and its start, for its own program and for `sixty mail-mock`.
 
 use std::net::SocketAddr;
 
@@ -8,14 +8,12 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Credentials, Faults, MailMock, Options, serve};
+use crate::{Faults, MailMock, MailjetCredentials, MockOptions, serve};
 
-/// Settings of a mock that runs alone.
+/// Settings of the mock as a program.
 #[derive(Args)]
 pub struct MailMockArgs {
-    /// Address of the mock: its API and its inbox
-    ///
-    /// The inbox is a web page
+    /// Address of the mock's API and inbox page
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8025")]
     pub mail_mock_addr: SocketAddr,
     #[command(flatten)]
@@ -24,27 +22,27 @@ pub struct MailMockArgs {
     pub mailjet: MailjetArgs,
 }
 
-/// Faults from the start; `PUT /api/faults` changes them while the mock runs.
+/// Faults at the start. `PUT /api/faults` replaces them while the mock runs.
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Mock mail provider")]
 pub struct FaultArgs {
     /// Share of mails to refuse, from 0 to 1
     #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
     mail_mock_fail_rate: f64,
-    /// Status of the answer to a refused mail
+    /// HTTP status of the response to a refused mail
     #[arg(long, env, value_name = "STATUS", default_value_t = 500)]
     mail_mock_status: u16,
-    /// Milliseconds before every answer
+    /// Delay of each send request in milliseconds
     #[arg(long, env, value_name = "MS", default_value_t = 0)]
     mail_mock_latency_ms: u64,
-    /// Share of answers to cut off, from 0 to 1
+    /// Share of responses to drop, from 0 to 1
     ///
-    /// The mail is taken then, but its sender cannot know
+    /// The mock stores the mail and closes the connection without a response
     #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
     mail_mock_drop_rate: f64,
 }
 
-/// Credentials that `POST /v3.1/send` asks for. Without both, any that are not empty will do.
+/// Credentials that `POST /v3.1/send` requires. Without them it accepts every key and secret that are not empty.
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Mail")]
 pub struct MailjetArgs {
@@ -56,7 +54,7 @@ pub struct MailjetArgs {
     mailjet_api_secret: Option<SecretString>,
 }
 
-/// Why the mock does not start. One line.
+/// The mock could not be started. The message is one line.
 #[derive(Debug, Error)]
 pub enum StartError {
     #[error("{name}: {reason}")]
@@ -66,8 +64,10 @@ pub enum StartError {
 }
 
 impl FaultArgs {
+    /// Returns the faults.
+    ///
     /// # Errors
-    /// A fault that is out of its limits, by the name of its setting.
+    /// The first setting that is out of its limits.
     pub fn faults(&self) -> Result<Faults, StartError> {
         let faults = Faults {
             fail_rate: self.mail_mock_fail_rate,
@@ -89,21 +89,21 @@ impl FaultArgs {
 }
 
 impl MailjetArgs {
-    fn credentials(self) -> Option<Credentials> {
-        self.mailjet_api_key.zip(self.mailjet_api_secret).map(|(key, secret)| Credentials { key, secret })
+    fn credentials(self) -> Option<MailjetCredentials> {
+        self.mailjet_api_key.zip(self.mailjet_api_secret).map(|(key, secret)| MailjetCredentials { key, secret })
     }
 }
 
-/// Serves a mock until `stop`. Calls `listening` once, with the address.
+/// Serves a mock until `stop` is cancelled. Calls `on_listening` once with the bound address.
 pub async fn run(
     args: MailMockArgs,
-    listening: impl FnOnce(SocketAddr),
+    on_listening: impl FnOnce(SocketAddr),
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let options = Options { faults: args.faults.faults()?, mailjet: args.mailjet.credentials(), api_url: None };
+    let options = MockOptions { faults: args.faults.faults()?, mailjet: args.mailjet.credentials(), api_url: None };
     let addr = args.mail_mock_addr;
     let listener = TcpListener::bind(addr).await.map_err(|source| StartError::Listen { addr, source })?;
-    listening(listener.local_addr().unwrap_or(addr));
+    on_listening(listener.local_addr().unwrap_or(addr));
     serve(listener, &MailMock::new(options, crate::random_seed()), stop).await;
     Ok(())
 }

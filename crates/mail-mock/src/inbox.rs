@@ -1,15 +1,15 @@
-//! The inbox: what was taken, newest first, never more than the limits allow.
+//! The inbox: accepted mails in memory, newest first, within limits of number and size.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use serde::Serialize;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::code::Code;
+use super::content::{MailContent, Mailbox};
+use super::mailed_code::MailedCode;
 
-/// How many mails are kept, and how much memory they may take, before the oldest go.
+/// Maximum number and memory of the mails. Beyond them the inbox drops the oldest mails.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub mails: usize,
@@ -22,54 +22,35 @@ impl Default for Limits {
     }
 }
 
-/// A mailbox as Mailpit shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Mailbox {
-    pub name: String,
-    pub address: String,
-}
-
-/// A mail as it was handed in, by either dialect.
-#[derive(Debug, Clone)]
-pub(super) struct Letter {
-    pub from: Mailbox,
-    pub to: Vec<Mailbox>,
-    pub subject: String,
-    pub text: String,
-    pub html: String,
-    pub headers: BTreeMap<String, String>,
-}
-
-/// What makes a repeated request the same request: the sender's `Idempotency-Key`, and which of the request's mails.
+/// The idempotency key of a mail: the request's `Idempotency-Key`, and the position of the mail in the request.
 ///
-/// The dialect is a part of it, so that a key used with both providers does not answer with the other one's mail.
+/// The dialect is part of the key: the same header value may arrive through both APIs, for different mails.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct MailKey {
     pub dialect: &'static str,
     pub value: String,
     pub position: usize,
 }
 
-/// A mail that was taken.
+/// An accepted mail.
 #[derive(Debug)]
 pub(super) struct Mail {
     pub id: Uuid,
     /// RFC 3339, UTC.
     pub created: String,
-    /// When it was last accepted: a mail that is sent again under its key is.
+    /// Time of the last acceptance. Another request with the same key renews it.
     pub accepted: Mutex<Instant>,
-    pub code: Option<Code>,
-    pub letter: Letter,
-    pub key: Option<Key>,
-    /// The sender's trace, as it said (W3C Trace Context).
+    pub code: Option<MailedCode>,
+    pub content: MailContent,
+    pub key: Option<MailKey>,
+    /// The sender's `traceparent` header (W3C Trace Context).
     pub traceparent: Option<String>,
 }
 
 impl Mail {
-    /// Memory that this mail holds. A recipient costs more than its letters: a request full of tiny ones must count too.
+    /// Returns the memory in bytes that the mail uses. It includes the structs, so that many tiny recipients count as well.
     fn size(&self) -> usize {
-        let Letter { from, to, subject, text, html, headers } = &self.letter;
+        let MailContent { from, to, subject, text, html, headers } = &self.content;
         let mailbox = |m: &Mailbox| size_of::<Mailbox>() + m.name.len() + m.address.len();
         let header = |(name, value): (&String, &String)| 2 * size_of::<String>() + name.len() + value.len();
 
@@ -82,23 +63,23 @@ impl Mail {
             + html.len()
             + self.code.as_ref().map_or(0, |code| code.digits.len())
             + self.traceparent.as_ref().map_or(0, String::len)
-            + self.key.as_ref().map_or(0, |key| 2 * (size_of::<Key>() + key.value.len()))
+            + self.key.as_ref().map_or(0, |key| 2 * (size_of::<MailKey>() + key.value.len()))
     }
 }
 
-/// Mails in memory, with the keys under which they were taken.
+/// The mails with an index of their idempotency keys.
 ///
-/// A key lives exactly as long as its mail, so the keys are bounded by the mails and need no limit of their own.
+/// A key is removed together with its mail, so that the limits of the mails also limit the keys.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     limits: Limits,
     newest_first: VecDeque<Arc<Mail>>,
-    by_key: HashMap<Key, Arc<Mail>>,
+    by_key: HashMap<MailKey, Arc<Mail>>,
     bytes: usize,
 }
 
 impl Inbox {
-    pub fn taken_under(&self, key: &Key) -> Option<Arc<Mail>> {
+    pub fn find_by_key(&self, key: &MailKey) -> Option<Arc<Mail>> {
         self.by_key.get(key).cloned()
     }
 
@@ -117,7 +98,7 @@ impl Inbox {
         mail
     }
 
-    /// All mails, newest first. Cheap, so that nobody formats an answer while holding the lock.
+    /// Returns all mails, newest first. Clones only pointers, so that the caller can release the lock before it formats them.
     pub fn mails(&self) -> Vec<Arc<Mail>> {
         self.newest_first.iter().cloned().collect()
     }
@@ -131,9 +112,9 @@ impl Inbox {
     }
 
     pub fn remove(&mut self, ids: &[Uuid]) {
-        let (gone, kept): (VecDeque<_>, _) = self.newest_first.drain(..).partition(|mail| ids.contains(&mail.id));
+        let (removed, kept): (VecDeque<_>, _) = self.newest_first.drain(..).partition(|mail| ids.contains(&mail.id));
         self.newest_first = kept;
-        for mail in &gone {
+        for mail in &removed {
             self.forget(mail);
         }
     }
@@ -156,27 +137,27 @@ mod tests {
 
     fn mail(number: u128, text: &str) -> Mail {
         let mailbox = Mailbox { name: String::new(), address: "a@example.org".into() };
-        let letter = Letter {
+        let content = MailContent {
             from: mailbox.clone(),
             to: vec![mailbox],
             subject: String::new(),
             text: text.into(),
             html: String::new(),
-            headers: BTreeMap::new(),
+            headers: Default::default(),
         };
         Mail {
             id: Uuid::from_u128(number),
             created: String::new(),
             accepted: Mutex::new(Instant::now()),
-            code: Code::of(&letter),
-            letter,
+            code: MailedCode::find(&content),
+            content,
             key: Some(key(number)),
             traceparent: None,
         }
     }
 
-    fn key(number: u128) -> Key {
-        Key { dialect: "test", value: number.to_string(), position: 0 }
+    fn key(number: u128) -> MailKey {
+        MailKey { dialect: "test", value: number.to_string(), position: 0 }
     }
 
     fn ids(inbox: &Inbox) -> Vec<u128> {
@@ -184,22 +165,22 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_mail_goes_first_and_its_key_with_it() {
+    fn the_count_limit_drops_the_oldest_mail_and_its_key() {
         let mut inbox = Inbox { limits: Limits { mails: 2, ..Limits::default() }, ..Inbox::default() };
         for number in 1..=3 {
             inbox.add(mail(number, ""));
         }
 
         assert_eq!(ids(&inbox), [3, 2]);
-        assert!(inbox.taken_under(&key(1)).is_none());
-        assert!(inbox.taken_under(&key(2)).is_some());
+        assert!(inbox.find_by_key(&key(1)).is_none());
+        assert!(inbox.find_by_key(&key(2)).is_some());
         assert_eq!(inbox.by_key.len(), 2);
     }
 
     #[test]
-    fn large_mails_push_out_others_before_the_count_does() {
-        let room = mail(1, "").size() + 1000;
-        let mut inbox = Inbox { limits: Limits { bytes: room, ..Limits::default() }, ..Inbox::default() };
+    fn the_memory_limit_drops_the_oldest_mail() {
+        let bytes = mail(1, "").size() + 1000;
+        let mut inbox = Inbox { limits: Limits { bytes, ..Limits::default() }, ..Inbox::default() };
         inbox.add(mail(1, "small"));
         inbox.add(mail(2, &"x".repeat(900)));
 
@@ -208,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_given_back() {
+    fn removing_mails_frees_their_bytes() {
         let mut inbox = Inbox::default();
         inbox.add(mail(1, "one"));
         inbox.add(mail(2, "two"));

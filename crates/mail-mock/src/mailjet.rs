@@ -1,4 +1,4 @@
-//! Mailjet's dialect: Send API v3.1.
+//! Mailjet's Send API v3.1.
 
 use std::collections::BTreeMap;
 
@@ -7,40 +7,32 @@ use base64::prelude::BASE64_STANDARD;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::Data;
 use poem::{Body, Request, Response, handler};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::faults::Outcome;
-use super::inbox::{Key, Letter, Mail, Mailbox};
-use super::wire::{self, Person, null_is_default};
-use super::{MailMock, idempotency_key, traceparent};
-
-/// The pair that a sender must present.
-#[derive(Debug, Clone)]
-pub struct Credentials {
-    /// The API key, sent as the user name.
-    pub key: String,
-    /// The secret key, sent as the password.
-    pub secret: SecretString,
-}
+use super::content::{MailContent, Mailbox};
+use super::fault_injection::SendOutcome;
+use super::inbox::{Mail, MailKey};
+use super::mock::{MailMock, MailjetCredentials};
+use super::wire::{self, RequestMailbox, null_is_default};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct SendRequest {
-    /// Read one by one, so that a message of the wrong shape spoils its own answer only.
+    /// Not yet deserialized: a message with a wrong type must not affect the other messages.
     #[serde(default, deserialize_with = "null_is_default")]
     messages: Vec<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Message {
+struct MessageRequest {
     #[serde(default, deserialize_with = "null_is_default")]
-    from: Person,
+    from: RequestMailbox,
     #[serde(default, deserialize_with = "null_is_default")]
-    to: Vec<Person>,
+    to: Vec<RequestMailbox>,
     #[serde(default, deserialize_with = "null_is_default")]
     subject: String,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -53,16 +45,16 @@ struct Message {
     headers: BTreeMap<String, String>,
 }
 
-/// One thing that is wrong with a message, in Mailjet's terms.
-struct Flaw {
+/// A validation error of a message, with Mailjet's error code.
+struct ValidationError {
     code: &'static str,
     message: String,
     related_to: Vec<String>,
 }
 
-impl Flaw {
-    fn missing(field: &str) -> Flaw {
-        Flaw { code: "mj-0003", message: format!("{field} is mandatory."), related_to: vec![field.into()] }
+impl ValidationError {
+    fn missing(field: &str) -> ValidationError {
+        ValidationError { code: "mj-0003", message: format!("{field} is mandatory."), related_to: vec![field.into()] }
     }
 
     fn to_json(&self, identifier: Uuid) -> Value {
@@ -76,35 +68,39 @@ impl Flaw {
     }
 }
 
-impl Message {
-    fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
-        let mut check = |person: &Person, field: String| {
-            if person.email.is_empty() {
-                flaws.push(Flaw::missing(&field));
-            } else if !person.has_valid_email() {
-                let message = format!("\"{}\" is an invalid email address.", person.email);
-                flaws.push(Flaw { code: "mj-0013", message, related_to: vec![field] });
+impl MessageRequest {
+    fn validate(&self) -> Vec<ValidationError> {
+        let mut errors = Vec::new();
+        let mut check = |mailbox: &RequestMailbox, field: String| {
+            if mailbox.email.is_empty() {
+                errors.push(ValidationError::missing(&field));
+            } else if !mailbox.has_valid_email() {
+                let message = format!("\"{}\" is an invalid email address.", mailbox.email);
+                errors.push(ValidationError { code: "mj-0013", message, related_to: vec![field] });
             }
         };
         check(&self.from, "From.Email".into());
-        for (index, person) in self.to.iter().enumerate() {
-            check(person, format!("To[{index}].Email"));
+        for (index, mailbox) in self.to.iter().enumerate() {
+            check(mailbox, format!("To[{index}].Email"));
         }
         if self.to.is_empty() {
-            flaws.push(Flaw::missing("To"));
+            errors.push(ValidationError::missing("To"));
         }
         if self.text_part.is_empty() && self.html_part.is_empty() {
             let message = "At least \"HTMLPart\" or \"TextPart\" must be provided.".into();
-            flaws.push(Flaw { code: "send-0003", message, related_to: vec!["TextPart".into(), "HTMLPart".into()] });
+            errors.push(ValidationError {
+                code: "send-0003",
+                message,
+                related_to: vec!["TextPart".into(), "HTMLPart".into()],
+            });
         }
-        flaws
+        errors
     }
 }
 
-impl From<Message> for Letter {
-    fn from(message: Message) -> Letter {
-        Letter {
+impl From<MessageRequest> for MailContent {
+    fn from(message: MessageRequest) -> MailContent {
+        MailContent {
             from: message.from.into(),
             to: message.to.into_iter().map(Mailbox::from).collect(),
             subject: message.subject,
@@ -123,72 +119,73 @@ pub(super) async fn send(request: &Request, body: Body, mock: Data<&MailMock>) -
         Err(response) => return response,
     };
     let authorized = authorized(request.header("Authorization"), mock.mailjet());
-    let (key, trace) = (idempotency_key(request), traceparent(request));
+    let (key, trace) = (wire::idempotency_key(request), wire::traceparent(request));
     let host = request.header("Host").unwrap_or("localhost");
-    let take = || if authorized { take(&mock, &body, key, trace, host) } else { refused(unauthorized()) };
-    mock.under_faults(take).await
+    let accept = || if authorized { accept_all(&mock, &body, key, trace, host) } else { refused(unauthorized()) };
+    mock.with_faults(accept).await
 }
 
-/// Takes each message that is in order. One that is not makes the whole answer 400, which is why each says how it fared.
-fn take(mock: &MailMock, body: &[u8], key: Option<String>, trace: Option<String>, host: &str) -> Outcome {
+/// Accepts each valid message. If one message is invalid, the status is 400; the body has the result of each message.
+fn accept_all(mock: &MailMock, body: &[u8], key: Option<String>, trace: Option<String>, host: &str) -> SendOutcome {
     let messages = match serde_json::from_slice(body) {
         Ok(SendRequest { messages }) if messages.is_empty() => {
-            return refused(malformed(mock, &Flaw::missing("Messages")));
+            return refused(malformed(mock, &ValidationError::missing("Messages")));
         }
         Ok(SendRequest { messages }) => messages,
         Err(error) => {
-            let flaw = Flaw { code: "mj-0002", message: format!("Malformed JSON: {error}."), related_to: vec![] };
-            return refused(malformed(mock, &flaw));
+            let malformed_json =
+                ValidationError { code: "mj-0002", message: format!("Malformed JSON: {error}."), related_to: vec![] };
+            return refused(malformed(mock, &malformed_json));
         }
     };
 
-    let (mut taken, mut flawed) = (false, false);
-    let answers: Vec<Value> = messages
+    let (mut accepted, mut invalid) = (false, false);
+    let results: Vec<Value> = messages
         .into_iter()
         .enumerate()
         .map(|(position, message)| {
-            let key = key.clone().map(|value| Key { dialect: "mailjet", value, position });
-            match take_one(mock, message, key, trace.clone(), host) {
+            let key = key.clone().map(|value| MailKey { dialect: "mailjet", value, position });
+            match accept_one(mock, message, key, trace.clone(), host) {
                 Ok(success) => {
-                    taken = true;
+                    accepted = true;
                     success
                 }
-                Err(flaws) => {
-                    flawed = true;
-                    let errors: Vec<_> = flaws.iter().map(|flaw| flaw.to_json(mock.draw_id())).collect();
+                Err(errors) => {
+                    invalid = true;
+                    let errors: Vec<_> = errors.iter().map(|error| error.to_json(mock.random_id())).collect();
                     json!({ "Status": "error", "Errors": errors })
                 }
             }
         })
         .collect();
 
-    let status = if flawed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Outcome { response: wire::json(status, &json!({ "Messages": answers })), taken }
+    let status = if invalid { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    SendOutcome { response: wire::json(status, &json!({ "Messages": results })), accepted }
 }
 
-fn take_one(
+fn accept_one(
     mock: &MailMock,
     message: Value,
-    key: Option<Key>,
+    key: Option<MailKey>,
     trace: Option<String>,
     host: &str,
-) -> Result<Value, Vec<Flaw>> {
-    let message: Message = serde_json::from_value(message).map_err(|error| {
-        vec![Flaw { code: "mj-0004", message: format!("Type mismatch: {error}."), related_to: vec![] }]
+) -> Result<Value, Vec<ValidationError>> {
+    let message: MessageRequest = serde_json::from_value(message).map_err(|error| {
+        vec![ValidationError { code: "mj-0004", message: format!("Type mismatch: {error}."), related_to: vec![] }]
     })?;
-    let flaws = message.flaws();
-    if !flaws.is_empty() {
-        return Err(flaws);
+    let errors = message.validate();
+    if !errors.is_empty() {
+        return Err(errors);
     }
     let custom_id = message.custom_id.clone();
-    let mail = mock.take(message.into(), key, trace);
+    let mail = mock.accept(message.into(), key, trace);
     Ok(success(&mail, &custom_id, host))
 }
 
 fn success(mail: &Mail, custom_id: &str, host: &str) -> Value {
     let href = format!("http://{host}/api/v1/message/{}", mail.id);
     let to: Vec<Value> = mail
-        .letter
+        .content
         .to
         .iter()
         .zip(0_u64..)
@@ -204,12 +201,12 @@ fn success(mail: &Mail, custom_id: &str, host: &str) -> Value {
     json!({ "Status": "success", "CustomID": custom_id, "To": to, "Cc": [], "Bcc": [] })
 }
 
-/// Mailjet numbers its messages. 52 bits, so that a reader that keeps numbers as doubles gets them whole.
+/// Returns a numeric message id like Mailjet's. It has 52 bits, so that JSON parsers with doubles read it exactly.
 fn message_id(id: Uuid) -> u64 {
     id.as_u64_pair().0 >> 12
 }
 
-fn authorized(header: Option<&str>, expected: Option<&Credentials>) -> bool {
+fn authorized(header: Option<&str>, expected: Option<&MailjetCredentials>) -> bool {
     let pair = header
         .and_then(|header| header.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
@@ -224,8 +221,8 @@ fn authorized(header: Option<&str>, expected: Option<&Credentials>) -> bool {
     }
 }
 
-fn refused(response: Response) -> Outcome {
-    Outcome { response, taken: false }
+fn refused(response: Response) -> SendOutcome {
+    SendOutcome { response, accepted: false }
 }
 
 fn unauthorized() -> Response {
@@ -236,8 +233,8 @@ fn unauthorized() -> Response {
     response
 }
 
-fn malformed(mock: &MailMock, flaw: &Flaw) -> Response {
-    wire::json(StatusCode::BAD_REQUEST, &flaw.to_json(mock.draw_id()))
+fn malformed(mock: &MailMock, error: &ValidationError) -> Response {
+    wire::json(StatusCode::BAD_REQUEST, &error.to_json(mock.random_id()))
 }
 
 #[cfg(test)]
@@ -245,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials() {
+    fn basic_credentials_are_checked() {
         let basic = |pair: &str| Some(format!("Basic {}", BASE64_STANDARD.encode(pair)));
         let check = |header: Option<String>, expected| authorized(header.as_deref(), expected);
         assert!(check(basic("key:secret"), None));
@@ -256,7 +253,7 @@ mod tests {
             assert!(!check(wrong.clone(), None), "{wrong:?}");
         }
 
-        let configured = Credentials { key: "key".into(), secret: "secret".to_owned().into() };
+        let configured = MailjetCredentials { key: "key".into(), secret: "secret".to_owned().into() };
         assert!(check(basic("key:secret"), Some(&configured)));
         assert!(!check(basic("key:other"), Some(&configured)));
     }

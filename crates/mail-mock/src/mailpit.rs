@@ -1,4 +1,4 @@
-//! Mailpit's dialect: its send route, and the routes that show what was taken.
+//! Mailpit's API: the send route, and the routes that list, show and delete mails.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,19 +9,20 @@ use poem::{Body, Request, Response, handler};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::faults::Outcome;
-use super::inbox::{Key, Letter, Mail, Mailbox};
+use super::content::{MailContent, Mailbox};
+use super::fault_injection::SendOutcome;
+use super::inbox::{Mail, MailKey};
+use super::mock::MailMock;
 use super::query::Query;
-use super::wire::{self, Person, null_is_default};
-use super::{MailMock, idempotency_key, traceparent};
+use super::wire::{self, RequestMailbox, null_is_default};
 
-/// Mailpit's page size.
+/// Default page size, as in Mailpit.
 pub(super) const DEFAULT_LIMIT: usize = 50;
 
-/// Characters of a text that a list shows.
-const SNIPPET: usize = 200;
+/// Maximum characters of a snippet in a list.
+const SNIPPET_LENGTH: usize = 200;
 
-/// Headers that a sender sets by their fields only.
+/// Headers that `Headers` must not contain, because the request has other fields for them.
 const RESTRICTED_HEADERS: [&str; 9] =
     ["to", "from", "cc", "bcc", "reply-to", "date", "subject", "content-type", "mime-version"];
 
@@ -29,9 +30,9 @@ const RESTRICTED_HEADERS: [&str; 9] =
 #[serde(rename_all = "PascalCase")]
 struct SendRequest {
     #[serde(default, deserialize_with = "null_is_default")]
-    from: Person,
+    from: RequestMailbox,
     #[serde(default, deserialize_with = "null_is_default")]
-    to: Vec<Person>,
+    to: Vec<RequestMailbox>,
     #[serde(default, deserialize_with = "null_is_default")]
     subject: String,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -42,24 +43,24 @@ struct SendRequest {
     headers: BTreeMap<String, String>,
 }
 
-impl TryFrom<SendRequest> for Letter {
+impl TryFrom<SendRequest> for MailContent {
     type Error = String;
 
-    fn try_from(request: SendRequest) -> Result<Letter, String> {
+    fn try_from(request: SendRequest) -> Result<MailContent, String> {
         if !request.from.has_valid_email() {
             return Err(format!("invalid From address: {}", request.from.email));
         }
         if request.to.is_empty() {
             return Err("no To address".into());
         }
-        if let Some(person) = request.to.iter().find(|person| !person.has_valid_email()) {
-            return Err(format!("invalid To address: {}", person.email));
+        if let Some(mailbox) = request.to.iter().find(|mailbox| !mailbox.has_valid_email()) {
+            return Err(format!("invalid To address: {}", mailbox.email));
         }
         let restricted = |name: &&String| RESTRICTED_HEADERS.contains(&name.to_lowercase().as_str());
         if let Some(name) = request.headers.keys().find(restricted) {
             return Err(format!("cannot overwrite header: \"{name}\""));
         }
-        Ok(Letter {
+        Ok(MailContent {
             from: request.from.into(),
             to: request.to.into_iter().map(Mailbox::from).collect(),
             subject: request.subject,
@@ -77,34 +78,37 @@ pub(super) async fn send(request: &Request, body: Body, mock: Data<&MailMock>) -
         Ok(body) => body,
         Err(response) => return response,
     };
-    let key = idempotency_key(request).map(|value| Key { dialect: "mailpit", value, position: 0 });
-    let traceparent = traceparent(request);
-    mock.under_faults(|| {
-        let letter = serde_json::from_slice::<SendRequest>(&body).map_err(|error| error.to_string());
-        match letter.and_then(Letter::try_from) {
-            Ok(letter) => {
-                let mail = mock.take(letter, key, traceparent);
-                Outcome { response: wire::json(StatusCode::OK, &serde_json::json!({ "ID": mail.id })), taken: true }
+    let key = wire::idempotency_key(request).map(|value| MailKey { dialect: "mailpit", value, position: 0 });
+    let traceparent = wire::traceparent(request);
+    mock.with_faults(|| {
+        let content = serde_json::from_slice::<SendRequest>(&body).map_err(|error| error.to_string());
+        match content.and_then(MailContent::try_from) {
+            Ok(content) => {
+                let mail = mock.accept(content, key, traceparent);
+                SendOutcome {
+                    response: wire::json(StatusCode::OK, &serde_json::json!({ "ID": mail.id })),
+                    accepted: true,
+                }
             }
-            Err(message) => Outcome { response: wire::bad_request(&message), taken: false },
+            Err(message) => SendOutcome { response: wire::bad_request(&message), accepted: false },
         }
     })
     .await
 }
 
 #[derive(Serialize)]
-struct List<'a> {
-    /// How many mails there are, in the inbox or found, on whatever page.
+struct MailList<'a> {
+    /// Number of all mails in the inbox, or of all search results, independent of the page.
     total: usize,
-    /// Mailpit's name for the mails found; its `total` counts the inbox even in a search.
+    /// Number of search results. In Mailpit, `total` counts the whole inbox even in a search.
     messages_count: usize,
     start: usize,
-    messages: Vec<Summary<'a>>,
+    messages: Vec<MailSummary<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Summary<'a> {
+pub(super) struct MailSummary<'a> {
     #[serde(rename = "ID")]
     id: Uuid,
     from: &'a Mailbox,
@@ -116,7 +120,7 @@ pub(super) struct Summary<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Full<'a> {
+struct FullMail<'a> {
     #[serde(rename = "ID")]
     id: Uuid,
     from: &'a Mailbox,
@@ -127,7 +131,7 @@ struct Full<'a> {
     #[serde(rename = "HTML")]
     html: &'a str,
     headers: &'a BTreeMap<String, String>,
-    /// Ours, not Mailpit's.
+    /// An addition of the mock; Mailpit has no such field.
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
 }
@@ -141,38 +145,38 @@ struct ListParams {
 }
 
 impl ListParams {
-    fn of(request: &Request) -> ListParams {
+    fn parse(request: &Request) -> ListParams {
         request.params().unwrap_or_default()
     }
 
-    /// The page asked for. Mailpit ignores what is not a number, or no positive limit.
+    /// Returns the requested page. Like Mailpit, ignores parameters that are not numbers, and a limit of zero.
     fn page(&self, mails: &[Arc<Mail>]) -> Response {
         let start = self.start.parse().unwrap_or(0);
         let limit = self.limit.parse().ok().filter(|limit| *limit > 0).unwrap_or(DEFAULT_LIMIT);
         let messages = mails.iter().skip(start).take(limit).map(|mail| summary(mail)).collect();
-        wire::json(StatusCode::OK, &List { total: mails.len(), messages_count: mails.len(), start, messages })
+        wire::json(StatusCode::OK, &MailList { total: mails.len(), messages_count: mails.len(), start, messages })
     }
 }
 
-pub(super) fn summary(mail: &Mail) -> Summary<'_> {
-    let Letter { from, to, subject, text, .. } = &mail.letter;
-    Summary { id: mail.id, from, to, subject, created: &mail.created, snippet: snippet(text) }
+pub(super) fn summary(mail: &Mail) -> MailSummary<'_> {
+    let MailContent { from, to, subject, text, .. } = &mail.content;
+    MailSummary { id: mail.id, from, to, subject, created: &mail.created, snippet: snippet(text) }
 }
 
-/// The beginning of a text, white space folded.
+/// Returns the beginning of a text with each run of white space replaced by one space.
 fn snippet(text: &str) -> String {
     let mut snippet = String::new();
-    let mut room = SNIPPET;
+    let mut remaining = SNIPPET_LENGTH;
     for word in text.split_whitespace() {
-        if !snippet.is_empty() && room > 0 {
+        if !snippet.is_empty() && remaining > 0 {
             snippet.push(' ');
-            room -= 1;
+            remaining -= 1;
         }
-        for character in word.chars().take(room) {
+        for character in word.chars().take(remaining) {
             snippet.push(character);
-            room -= 1;
+            remaining -= 1;
         }
-        if room == 0 {
+        if remaining == 0 {
             break;
         }
     }
@@ -183,13 +187,13 @@ fn snippet(text: &str) -> String {
 #[handler]
 pub(super) fn list(request: &Request, mock: Data<&MailMock>) -> Response {
     let mails = mock.state().inbox.mails();
-    ListParams::of(request).page(&mails)
+    ListParams::parse(request).page(&mails)
 }
 
 /// `GET /api/v1/search?query&start&limit`
 #[handler]
 pub(super) fn search(request: &Request, mock: Data<&MailMock>) -> Response {
-    let params = ListParams::of(request);
+    let params = ListParams::parse(request);
     let Some(query) = Query::parse(&params.query) else {
         return wire::bad_request("no search query");
     };
@@ -198,14 +202,14 @@ pub(super) fn search(request: &Request, mock: Data<&MailMock>) -> Response {
     params.page(&mails)
 }
 
-/// `GET /api/v1/message/{ID}`; the ID `latest` is the newest mail's, as in Mailpit.
+/// `GET /api/v1/message/{ID}`. As in Mailpit, the ID `latest` means the newest mail.
 #[handler]
 pub(super) fn show(Path(id): Path<String>, mock: Data<&MailMock>) -> Response {
     match mock.find(&id) {
         Some(mail) => {
-            let Letter { from, to, subject, text, html, headers } = &mail.letter;
+            let MailContent { from, to, subject, text, html, headers } = &mail.content;
             let (date, traceparent) = (&mail.created, mail.traceparent.as_deref());
-            let full = Full { id: mail.id, from, to, subject, date, text, html, headers, traceparent };
+            let full = FullMail { id: mail.id, from, to, subject, date, text, html, headers, traceparent };
             wire::json(StatusCode::OK, &full)
         }
         None => wire::error(StatusCode::NOT_FOUND, "no such message"),
@@ -219,14 +223,14 @@ struct DeleteRequest {
     ids: Vec<String>,
 }
 
-/// `DELETE /api/v1/messages`: empties the inbox, or takes out the `IDs` that the body names.
+/// `DELETE /api/v1/messages`: deletes the mails with the `IDs` in the body, or all mails if it contains none.
 #[handler]
 pub(super) async fn delete(body: Body, mock: Data<&MailMock>) -> Response {
     let body = match wire::read(body).await {
         Ok(body) => body,
         Err(response) => return response,
     };
-    // Mailpit takes every body that names no IDs, even one that is not JSON, as "all of them".
+    // Like Mailpit, treat every body without IDs as "all mails", even if it is not JSON.
     let DeleteRequest { ids } = serde_json::from_slice(&body).unwrap_or_default();
     if ids.is_empty() {
         mock.change(|state| state.inbox.clear());

@@ -1,4 +1,4 @@
-//! The mock mail provider as a program of its own.
+//! The program `mail-mock`.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use mail_mock::cli::{self, MailMockArgs, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A mock mail provider: Mailpit's and Mailjet's send API, an inbox page, faults to order
+/// A mock mail provider with the send APIs of Mailpit and Mailjet, an inbox page, and fault injection
 #[derive(Parser)]
 #[command(name = "mail-mock", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Ask a running mock whether it answers: exit status 0 is yes. For a container without curl
+    /// Exit with status 0 if a running mock answers, for containers without curl
     Healthcheck {
         /// Address of the mock on this machine
         #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8025")]
@@ -56,28 +56,31 @@ async fn serve(args: MailMockArgs) -> Result<(), String> {
             stop.cancel();
         });
     }
-    let listening = |addr| println!("The mock mail provider listens on http://{addr}");
-    cli::run(args, listening, stop).await.map_err(|error: StartError| error.to_string())
+    let on_listening = |addr| println!("The mock mail provider listens on http://{addr}");
+    cli::run(args, on_listening, stop).await.map_err(|error: StartError| error.to_string())
 }
 
-/// Asks `/livez`, with a deadline for each step.
+/// Requests `/livez`, with a timeout for each I/O operation.
 fn healthcheck(addr: SocketAddr) -> io::Result<()> {
-    const DEADLINE: Option<Duration> = Some(Duration::from_secs(4));
-    // A server that listens on every address is asked on loopback.
+    const TIMEOUT: Duration = Duration::from_secs(4);
+    // Replace an unspecified address, such as 0.0.0.0, by the loopback address.
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip, addr.port()), Duration::from_secs(4))?;
-    stream.set_read_timeout(DEADLINE)?;
-    stream.set_write_timeout(DEADLINE)?;
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip, addr.port()), TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     write!(stream, "GET /livez HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    if answer.starts_with("HTTP/1.1 200 ") {
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    if response.starts_with("HTTP/1.1 200 ") {
         Ok(())
     } else {
-        Err(io::Error::other(format!("not healthy: {}", answer.lines().next().unwrap_or("no answer"))))
+        Err(io::Error::other(format!(
+            "unexpected response from /livez: {}",
+            response.lines().next().unwrap_or("empty")
+        )))
     }
 }

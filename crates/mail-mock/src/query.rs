@@ -1,13 +1,13 @@
-//! The part of Mailpit's search language that looking for a person's mail needs.
+//! The subset of Mailpit's search language that is needed to find the mails of a recipient.
 
 use unicode_normalization::UnicodeNormalization;
 
 use super::inbox::Mail;
 
-/// Terms that a mail must all meet: `to:ADDRESS`, or a word in the subject or the text.
+/// A search query. A mail must match all terms: `to:ADDRESS`, or a word in the subject or the text.
 ///
-/// Mailpit looks for the address anywhere in the recipient; here it is compared whole, so that asking for `a@example.org`
-/// never finds the mail of `aa@example.org`.
+/// Unlike Mailpit, which searches for a substring, `to:` compares the whole address: `to:a@example.org` does not find mails
+/// to `aa@example.org`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Query {
     to: Vec<String>,
@@ -15,37 +15,37 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// `None` if there is nothing to search for.
+    /// Parses a query. Returns `None` if it contains no term.
     pub fn parse(query: &str) -> Option<Query> {
         let (mut to, mut words) = (Vec::<String>::new(), Vec::new());
         for term in terms(&query.to_lowercase()) {
             match (term.strip_prefix("to:"), to.last_mut()) {
                 (Some(address), _) => to.push(address.to_owned()),
-                // A plus sign that was not escaped arrives as a space, which no address holds.
-                (None, Some(cut)) if !cut.contains('@') => *cut = format!("{cut}+{term}"),
+                // An unescaped plus sign in the URL arrives as a space: join the parts of the address again.
+                (None, Some(part)) if !part.contains('@') => *part = format!("{part}+{term}"),
                 (None, _) => words.push(term),
             }
         }
-        to.iter_mut().for_each(|address| *address = comparable(address));
+        to.iter_mut().for_each(|address| *address = normalize(address));
         (!to.is_empty() || !words.is_empty()).then_some(Query { to, words })
     }
 
     pub fn matches(&self, mail: &Mail) -> bool {
-        let letter = &mail.letter;
-        let sent_to = |address: &String| letter.to.iter().any(|mailbox| comparable(&mailbox.address) == *address);
+        let content = &mail.content;
+        let sent_to = |address: &String| content.to.iter().any(|mailbox| normalize(&mailbox.address) == *address);
         if !self.to.iter().all(sent_to) {
             return false;
         }
         if self.words.is_empty() {
             return true;
         }
-        let (subject, text) = (letter.subject.to_lowercase(), letter.text.to_lowercase());
+        let (subject, text) = (content.subject.to_lowercase(), content.text.to_lowercase());
         self.words.iter().all(|word| subject.contains(word) || text.contains(word))
     }
 }
 
-/// Addresses come in many spellings; who looks for one types it as a person does, and who sends to it as DNS does.
-fn comparable(address: &str) -> String {
+/// Normalizes an address for comparison: lower case, NFC, and the domain in ASCII (punycode).
+fn normalize(address: &str) -> String {
     let address: String = address.nfc().collect::<String>().to_lowercase();
     match address.rsplit_once('@') {
         Some((local, domain)) => {
@@ -56,7 +56,7 @@ fn comparable(address: &str) -> String {
     }
 }
 
-/// Splits at white space outside double quotes; the quotes themselves go.
+/// Splits at white space outside double quotes, and removes the quotes.
 fn terms(query: &str) -> Vec<String> {
     let mut quoted = false;
     query
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn splits_terms() {
+    fn queries_are_parsed_into_addresses_and_words() {
         assert_eq!(Query::parse("to:A@b.co"), query(&["a@b.co"], &[]));
         assert_eq!(Query::parse(r#" TO:"a@b.co"  your code"#), query(&["a@b.co"], &["your", "code"]));
         assert_eq!(Query::parse(r#""your code""#), query(&[], &["your code"]));

@@ -18,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::MailMock;
 
-/// The longest wait for open requests at the end. A fault may delay an answer for much longer.
+/// The longest wait for open requests during the shutdown. A latency fault may take much longer.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// The pause after a failed `accept`. Without it the loop would spin while no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves HTTP/1.1 until `stop`, then lets open requests finish for at most a second.
+/// Serves HTTP/1.1 until `stop` is cancelled, then waits at most one second for open requests.
 ///
-/// hyper is driven directly: the fault `drop_rate` closes a connection by an error in the answer's body.
+/// Uses hyper directly, because the fault `drop_rate` closes a connection by an error in the response body.
 pub async fn serve(listener: TcpListener, mock: &MailMock, stop: CancellationToken) {
     let endpoint = Arc::new(mock.endpoint());
     let connections = GracefulShutdown::new();
@@ -44,15 +44,15 @@ pub async fn serve(listener: TcpListener, mock: &MailMock, stop: CancellationTok
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let request = Request::from((request, local.clone(), remote.clone(), Scheme::HTTP));
             let endpoint = Arc::clone(&endpoint);
-            // In a task of its own: a provider takes a mail even if the sender hangs up meanwhile.
-            let answer = tokio::spawn(async move { endpoint.get_response(request).await });
+            // Run the request in its own task: a provider accepts a mail even if the client disconnects.
+            let response = tokio::spawn(async move { endpoint.get_response(request).await });
             async move {
-                let response = answer.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into());
+                let response = response.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into());
                 Ok::<_, Infallible>(hyper::Response::from(response))
             }
         });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        // An error here is a dropped answer, or a client that went away.
+        // Ignore errors: they are dropped responses and disconnected clients.
         tokio::spawn(connections.watch(connection));
     }
     drop(listener);

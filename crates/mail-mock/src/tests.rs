@@ -1,4 +1,4 @@
-//! The routes as a client sees them; the last tests use a socket, since what a cut connection is only a socket knows.
+//! Tests of the routes. The last tests use a socket, to see closed connections.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use poem::http::{Method, StatusCode};
 use poem::{Body, Endpoint, Request, Response};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -13,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 
 pub(super) fn mock() -> MailMock {
-    MailMock::new(Options::default(), 1)
+    MailMock::new(MockOptions::default(), 1)
 }
 
 fn with_faults(faults: Faults) -> MailMock {
-    MailMock::new(Options { faults, ..Options::default() }, 1)
+    MailMock::new(MockOptions { faults, ..MockOptions::default() }, 1)
 }
 
 pub(super) fn mail_to(address: &str) -> Value {
@@ -51,7 +52,7 @@ pub(super) async fn send(mock: &MailMock, body: &Value, key: &str) -> (u16, Valu
     value(call(mock, Method::POST, "/api/v1/send", &[("Idempotency-Key", key)], body.to_string()).await).await
 }
 
-pub(super) async fn order(mock: &MailMock, faults: Value) -> (u16, Value) {
+pub(super) async fn set_faults(mock: &MailMock, faults: Value) -> (u16, Value) {
     value(call(mock, Method::PUT, "/api/faults", &[], faults.to_string()).await).await
 }
 
@@ -66,7 +67,7 @@ fn subjects(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_mail_sent_is_listed_found_and_shown() {
+async fn a_sent_mail_is_listed_and_shown() {
     let mock = mock();
     let mail = json!({
         "From": {"Email": "app@example.org", "Name": "App"}, "To": [{"Email": "Ann@example.org", "Name": null}],
@@ -118,7 +119,7 @@ async fn lists_are_newest_first_and_paged() {
 }
 
 #[tokio::test]
-async fn search_compares_the_whole_address_in_any_case() {
+async fn search_compares_whole_addresses_ignoring_case() {
     let mock = mock();
     for address in ["ann@example.org", "Joann@example.org", "o+1@example.org"] {
         send(&mock, &mail_to(address), "").await;
@@ -135,7 +136,7 @@ async fn search_compares_the_whole_address_in_any_case() {
 }
 
 #[tokio::test]
-async fn wrong_input_is_told_and_not_taken() {
+async fn an_invalid_mail_is_refused_with_a_reason() {
     let mock = mock();
     let with = |field: &str, value: Value| {
         let mut mail = mail_to("a@example.org");
@@ -158,7 +159,7 @@ async fn wrong_input_is_told_and_not_taken() {
 }
 
 #[tokio::test]
-async fn a_key_used_again_brings_the_same_mail() {
+async fn a_repeated_idempotency_key_returns_the_same_mail() {
     let mock = mock();
     let (_, first) = send(&mock, &mail_to("a@example.org"), "k").await;
     let (_, again) = send(&mock, &mail_to("a@example.org"), "k").await;
@@ -173,7 +174,7 @@ async fn a_key_used_again_brings_the_same_mail() {
 }
 
 #[tokio::test]
-async fn delete_takes_out_the_named_ones() {
+async fn delete_removes_the_mails_with_the_given_ids() {
     let mock = mock();
     let (_, first) = send(&mock, &mail_to("a@example.org"), "").await;
     let (_, second) = send(&mock, &mail_to("b@example.org"), "").await;
@@ -183,7 +184,7 @@ async fn delete_takes_out_the_named_ones() {
 }
 
 #[tokio::test]
-async fn mailjet_takes_what_is_in_order_and_says_what_is_not() {
+async fn mailjet_accepts_valid_messages_and_reports_errors_of_others() {
     let mock = mock();
     let good = json!({
         "From": {"Email": "app@example.org", "Name": "App"}, "To": [{"Email": "a@example.org"}, {"Email": "b@example.org"}],
@@ -201,8 +202,8 @@ async fn mailjet_takes_what_is_in_order_and_says_what_is_not() {
     let (_, shown) = read(&mock, href).await;
     assert_eq!((&shown["Text"], &shown["HTML"]), (&json!("1234"), &json!("<p>")));
 
-    let flawed = json!({"From": {}, "To": [{"Email": "@"}]});
-    let (status, answer) = mailjet(&mock, json!([flawed, good, 7]), "key:secret").await;
+    let invalid = json!({"From": {}, "To": [{"Email": "@"}]});
+    let (status, answer) = mailjet(&mock, json!([invalid, good, 7]), "key:secret").await;
     assert_eq!(status, 400);
     let statuses: Vec<_> = (0..3).map(|n| answer["Messages"][n]["Status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["error", "success", "error"]);
@@ -226,12 +227,12 @@ async fn mailjet_takes_what_is_in_order_and_says_what_is_not() {
 }
 
 #[tokio::test]
-async fn faults_are_replaced_as_a_whole_and_checked() {
+async fn put_replaces_all_faults_and_checks_their_limits() {
     let mock = mock();
     let none = json!({"fail_rate": 0.0, "status": 500, "latency_ms": 0, "drop_rate": 0.0});
     assert_eq!(read(&mock, "/api/faults").await, (200, none.clone()));
 
-    let (status, now) = order(&mock, json!({"fail_rate": 1, "status": 503})).await;
+    let (status, now) = set_faults(&mock, json!({"fail_rate": 1, "status": 503})).await;
     assert_eq!((status, &now["fail_rate"], &now["status"]), (200, &json!(1.0), &json!(503)));
     for wrong in [
         json!({"fail_rate": 1.5}),
@@ -242,15 +243,15 @@ async fn faults_are_replaced_as_a_whole_and_checked() {
         json!({"fail": 1}),
         json!([]),
     ] {
-        let (status, answer) = order(&mock, wrong.clone()).await;
+        let (status, answer) = set_faults(&mock, wrong.clone()).await;
         assert!(status == 400 && answer["Error"].is_string(), "{wrong}");
     }
     assert_eq!(read(&mock, "/api/faults").await.1, now);
-    assert_eq!(order(&mock, json!({})).await, (200, none));
+    assert_eq!(set_faults(&mock, json!({})).await, (200, none));
 }
 
 #[tokio::test]
-async fn a_failure_stores_nothing_and_its_key_stays_free() {
+async fn a_failed_request_stores_no_mail_and_no_key() {
     let mock = with_faults(Faults { fail_rate: 1.0, status: 503, ..Faults::default() });
     let body = mail_to("a@example.org").to_string();
     for path in ["/api/v1/send", "/v3.1/send"] {
@@ -260,21 +261,21 @@ async fn a_failure_stores_nothing_and_its_key_stays_free() {
     }
     assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 0);
 
-    order(&mock, json!({})).await;
+    set_faults(&mock, json!({})).await;
     assert_eq!(send(&mock, &mail_to("a@example.org"), "k").await.0, 200);
     assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 1);
 }
 
 #[test]
-fn a_share_is_about_that_share_and_its_ends_are_certain() {
+fn a_chance_of_zero_or_one_is_certain() {
     let mock = mock();
-    let hits = |share| (0..1000).filter(|_| mock.chance(share)).count();
-    assert!((250..350).contains(&hits(0.3)));
-    assert_eq!((hits(0.0), hits(1.0), hits(f64::NAN)), (0, 1000, 0));
+    let count = |share| (0..1000).filter(|_| mock.chance(share)).count();
+    assert!((250..350).contains(&count(0.3)));
+    assert_eq!((count(0.0), count(1.0), count(f64::NAN)), (0, 1000, 0));
 }
 
 #[tokio::test]
-async fn latency_comes_before_the_mail_is_taken() {
+async fn a_mail_is_stored_after_the_latency() {
     let mock = with_faults(Faults { latency_ms: 600_000, ..Faults::default() });
     let mail = mail_to("a@example.org");
     assert!(send(&mock, &mail, "").now_or_never().is_none());
@@ -282,7 +283,7 @@ async fn latency_comes_before_the_mail_is_taken() {
 }
 
 #[tokio::test]
-async fn bodies_over_a_mebibyte_are_refused() {
+async fn bodies_over_one_mebibyte_are_refused() {
     let mock = mock();
     let mut mail = mail_to("a@example.org");
     mail["Text"] = "x".repeat(wire::BODY_LIMIT - mail.to_string().len() + 4).into();
@@ -294,7 +295,7 @@ async fn bodies_over_a_mebibyte_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_json_too() {
+async fn errors_404_and_405_are_json() {
     let mock = mock();
     for path in ["/nowhere", "/api/v1/message/x", "/api/v1/message/latest", "/view/x.html", "/view/x"] {
         let (status, answer) = read(&mock, path).await;
@@ -308,7 +309,7 @@ async fn what_is_not_there_is_json_too() {
 }
 
 #[tokio::test]
-async fn a_mails_html_is_served_without_any_right() {
+async fn a_mails_html_has_a_sandbox_policy() {
     let mock = mock();
     let mut mail = mail_to("a@example.org");
     mail["HTML"] = "<script>alert(1)</script>".into();
@@ -344,7 +345,7 @@ fn post_bytes(path: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_dropped_answer_is_a_closed_connection_and_no_byte_but_the_mail_is_there() {
+async fn a_dropped_response_closes_the_connection_but_stores_the_mail() {
     let mock = with_faults(Faults { drop_rate: 1.0, ..Faults::default() });
     let address = serve(&mock).await;
     let mailpit = mail_to("a@example.org").to_string();
@@ -360,19 +361,19 @@ async fn a_dropped_answer_is_a_closed_connection_and_no_byte_but_the_mail_is_the
         }
     }
     let (_, list) = read(&mock, "/api/v1/messages").await;
-    assert_eq!(list["total"], 2, "once for each provider, however often it was tried");
+    assert_eq!(list["total"], 2, "one mail per API, in spite of the repetition");
 
-    // What is not taken is answered, and a key whose answer was dropped is answered with the mail that was taken.
+    // A refused request gets a response. A repeated key returns the mail whose first response was dropped.
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(post_bytes("/api/v1/send", "{}").as_bytes()).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'H');
-    order(&mock, json!({})).await;
+    set_faults(&mock, json!({})).await;
     let (status, answer) = send(&mock, &mail_to("a@example.org"), "k").await;
     assert_eq!((status, &answer["ID"]), (200, &list["messages"][1]["ID"]));
 }
 
 #[tokio::test]
-async fn a_client_that_sends_too_much_still_reads_why() {
+async fn a_client_with_an_oversized_body_receives_the_413() {
     let mock = mock();
     let mut stream = TcpStream::connect(serve(&mock).await).await.unwrap();
     let body = "x".repeat(4 * wire::BODY_LIMIT);

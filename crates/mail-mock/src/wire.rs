@@ -1,26 +1,38 @@
-//! What every route does with bytes: read a bounded body, answer JSON, answer an error.
+//! Common parts of the HTTP routes: request headers, bounded request bodies, JSON responses and errors.
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use poem::http::StatusCode;
-use poem::{Body, Response};
+use poem::{Body, Request, Response};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The largest request body that is taken.
+use super::content::Mailbox;
+
+/// Maximum size of a request body in bytes.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 
-/// How much of a body that is too large is read and thrown away.
+/// Number of bytes that are read of an oversized body before the response.
 ///
-/// Answering at once would close the connection under a client that is still writing, which then reports a broken pipe
-/// instead of the 413.
+/// An immediate response would close the connection while the client still writes. The client would then report a broken
+/// pipe instead of the 413.
 const DRAIN_LIMIT: usize = 16 * BODY_LIMIT;
 
-/// The body, or the answer to one that is too large or breaks off.
+/// Returns the `Idempotency-Key` header, unless it is empty.
+pub(super) fn idempotency_key(request: &Request) -> Option<String> {
+    request.header("Idempotency-Key").filter(|key| !key.is_empty()).map(str::to_owned)
+}
+
+/// Returns the `traceparent` header, unless it is longer than 128 bytes.
+pub(super) fn traceparent(request: &Request) -> Option<String> {
+    request.header("traceparent").filter(|trace| trace.len() <= 128).map(str::to_owned)
+}
+
+/// Reads a request body. Returns the error response if the body is too large or incomplete.
 pub(super) async fn read(body: Body) -> Result<Bytes, Response> {
     let mut kept = BytesMut::new();
     let mut seen = 0;
     let mut chunks = std::pin::pin!(body.into_bytes_stream());
-    while let Some(chunk) = chunks.try_next().await.map_err(|_| bad_request("the body broke off"))? {
+    while let Some(chunk) = chunks.try_next().await.map_err(|_| bad_request("the request body is incomplete"))? {
         seen += chunk.len();
         if seen <= BODY_LIMIT {
             kept.extend_from_slice(&chunk);
@@ -29,14 +41,14 @@ pub(super) async fn read(body: Body) -> Result<Bytes, Response> {
         }
     }
     if seen > BODY_LIMIT {
-        return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"));
+        return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "the request body is larger than 1 MiB"));
     }
     Ok(kept.freeze())
 }
 
-/// A JSON answer. Inbox and faults change at any time, so none may be cached.
+/// Returns a JSON response that clients must not cache: the inbox and the faults change at any time.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    let body = Body::from_json(value).expect("answers have string keys and no failing serializer");
+    let body = Body::from_json(value).expect("response types serialize without errors");
     Response::builder()
         .status(status)
         .content_type("application/json")
@@ -45,7 +57,7 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
         .body(body)
 }
 
-/// An error in Mailpit's form.
+/// Returns an error response in Mailpit's form.
 pub(super) fn error(status: StatusCode, message: &str) -> Response {
     json(status, &serde_json::json!({ "Error": message }))
 }
@@ -54,7 +66,7 @@ pub(super) fn bad_request(message: &str) -> Response {
     error(StatusCode::BAD_REQUEST, message)
 }
 
-/// Reads `null` as an absent field, as both providers do; clients that serialize an empty option rely on it.
+/// Deserializes `null` like an absent field, as both providers do. Clients that serialize an empty option depend on this.
 pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -63,25 +75,25 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A mailbox as both dialects write it in a request.
+/// A mailbox in a request of either API.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct Person {
+pub(super) struct RequestMailbox {
     #[serde(deserialize_with = "null_is_default")]
     pub email: String,
     #[serde(deserialize_with = "null_is_default")]
     pub name: String,
 }
 
-impl Person {
+impl RequestMailbox {
     pub fn has_valid_email(&self) -> bool {
         let options = email_address::Options::default().without_display_text();
         email_address::EmailAddress::parse_with_options(&self.email, options).is_ok()
     }
 }
 
-impl From<Person> for super::inbox::Mailbox {
-    fn from(person: Person) -> Self {
-        Self { name: person.name, address: person.email }
+impl From<RequestMailbox> for Mailbox {
+    fn from(mailbox: RequestMailbox) -> Self {
+        Self { name: mailbox.name, address: mailbox.email }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mail_mock::{MailMock, Options};
+use mail_mock::{MailMock, MockOptions};
 use poem::http::StatusCode;
 use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
 use serde_json::Value;
@@ -72,7 +72,7 @@ impl Provider {
             does: watch::Sender::new(Does::Work),
             attempts: Arc::default(),
             taken: Arc::default(),
-            mock: MailMock::new(Options::default(), 60),
+            mock: MailMock::new(MockOptions::default(), 60),
             _stop: stop.clone().drop_guard(),
             stop,
         };

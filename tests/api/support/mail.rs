@@ -1,6 +1,6 @@
 //! The mock mail provider of a [`Service`]: the mails that it received, and the faults that it simulates.
 
-use mail_mock::{MailMock, Options};
+use mail_mock::{MailMock, MockOptions};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Service, eventually};
 
 /// Starts a mock mail provider on a free port. Returns its URL.
-pub async fn start_mail_mock(options: Options, stop: CancellationToken) -> String {
+pub async fn start_mail_mock(options: MockOptions, stop: CancellationToken) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mail_url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { mail_mock::serve(listener, &MailMock::new(options, 60), stop).await });

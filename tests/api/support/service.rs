@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use mail_mock::Options;
+use mail_mock::MockOptions;
 use reqwest::Client;
 use sixty::app::App;
 use sixty::config::{Config, ServeArgs};
@@ -60,7 +60,7 @@ impl Service {
     /// Does the same as [`Service::start`], with flags of `sixty serve`.
     pub async fn start_with(flags: &[&str]) -> Self {
         let stop = CancellationToken::new();
-        let mail_url = start_mail_mock(Options::default(), stop.clone()).await;
+        let mail_url = start_mail_mock(MockOptions::default(), stop.clone()).await;
         let prefix = format!("t{}", unique_name());
         Self::start_on(&create_database().await, &prefix, &mail_url, flags, stop).await
     }

@@ -1,82 +1,82 @@
-// The faults as controls. The mock replaces all of them at once, so each order repeats the others that are in force.
+// The forms of the faults. PUT /api/faults replaces all faults, so each request repeats the current values of the others.
 
 const $ = (id) => document.getElementById(id);
 const form = (fault) => document.querySelector(`form[data-fault="${fault}"]`);
 const percent = (share) => `${+(share * 100).toFixed(1)} %`;
 const share = (fault) => Number(form(fault).elements.share.value) / 100;
 
-// Of each: whether it is in force, what is ordered, what ends it, how it is told, and what it has done.
+// For each fault: whether it is active, the fields to set and to clear it, its description, and its count.
 const FAULTS = {
   fail: {
-    on: (faults) => faults.fail_rate > 0,
-    order: () => ({ fail_rate: share("fail"), status: Number(form("fail").elements.status.value) }),
-    end: { fail_rate: 0 },
-    told: (faults) => `${percent(faults.fail_rate)} refused with ${faults.status}`,
-    hits: (hits) => `${hits.failed} refused so far`,
-    fill: (faults, fields) => { fields.share.value = faults.fail_rate * 100; fields.status.value = faults.status; },
+    isActive: (faults) => faults.fail_rate > 0,
+    fields: () => ({ fail_rate: share("fail"), status: Number(form("fail").elements.status.value) }),
+    cleared: { fail_rate: 0 },
+    describe: (faults) => `${percent(faults.fail_rate)} refused with ${faults.status}`,
+    countText: (hits) => `${hits.failed} refused so far`,
+    fill: (faults, inputs) => { inputs.share.value = faults.fail_rate * 100; inputs.status.value = faults.status; },
   },
   latency: {
-    on: (faults) => faults.latency_ms > 0,
-    order: () => ({ latency_ms: Number(form("latency").elements.ms.value) }),
-    end: { latency_ms: 0 },
-    told: (faults) => `${faults.latency_ms} ms of delay`,
-    hits: (hits) => `${hits.delayed} delayed so far`,
-    fill: (faults, fields) => { fields.ms.value = faults.latency_ms; },
+    isActive: (faults) => faults.latency_ms > 0,
+    fields: () => ({ latency_ms: Number(form("latency").elements.ms.value) }),
+    cleared: { latency_ms: 0 },
+    describe: (faults) => `${faults.latency_ms} ms of delay`,
+    countText: (hits) => `${hits.delayed} delayed so far`,
+    fill: (faults, inputs) => { inputs.ms.value = faults.latency_ms; },
   },
   drop: {
-    on: (faults) => faults.drop_rate > 0,
-    order: () => ({ drop_rate: share("drop") }),
-    end: { drop_rate: 0 },
-    told: (faults) => `${percent(faults.drop_rate)} of answers dropped`,
-    hits: (hits) => `${hits.dropped} dropped so far`,
-    fill: (faults, fields) => { fields.share.value = faults.drop_rate * 100; },
+    isActive: (faults) => faults.drop_rate > 0,
+    fields: () => ({ drop_rate: share("drop") }),
+    cleared: { drop_rate: 0 },
+    describe: (faults) => `${percent(faults.drop_rate)} of answers dropped`,
+    countText: (hits) => `${hits.dropped} dropped so far`,
+    fill: (faults, inputs) => { inputs.share.value = faults.drop_rate * 100; },
   },
 };
 
-let inForce = {};
+let current = {};
 
-// An unchanged text is left alone: a live region would be read out again.
+// Does not set an unchanged text: a screen reader would read the live region again.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 export function showFaults(faults, hits) {
-  const changed = JSON.stringify(faults) !== JSON.stringify(inForce);
-  inForce = faults;
-  const told = [];
+  const changed = JSON.stringify(faults) !== JSON.stringify(current);
+  current = faults;
+  const descriptions = [];
   for (const [name, fault] of Object.entries(FAULTS)) {
-    const [element, on] = [form(name), fault.on(faults)];
-    if (on) told.push(fault.told(faults));
-    // Somebody else may order faults, too; what is being typed is left alone.
+    const [element, on] = [form(name), fault.isActive(faults)];
+    if (on) descriptions.push(fault.describe(faults));
+    // Another client may have changed the faults. Do not overwrite a form in which the user is typing.
     if (on && changed && !element.contains(document.activeElement)) fault.fill(faults, element.elements);
     element.classList.toggle("on", on);
     const clear = element.querySelector(".clear");
-    // A button that is disabled under the finger loses the focus.
+    // Disabling a focused button loses the focus: move the focus first.
     if (!on && document.activeElement === clear) element.querySelector("[type=submit]").focus();
     clear.disabled = !on;
-    setText(element.querySelector(".state"), on ? `In force: ${fault.hits(hits)}` : "Off");
+    setText(element.querySelector(".state"), on ? `In force: ${fault.countText(hits)}` : "Off");
   }
-  setText($("armed"), told.length ? told.join(" · ") : "none in force");
-  $("faults").classList.toggle("on", told.length > 0);
+  setText($("armed"), descriptions.length ? descriptions.join(" · ") : "none in force");
+  $("faults").classList.toggle("on", descriptions.length > 0);
 }
 
-async function order(name, change) {
+async function setFault(name, change) {
   const state = form(name).querySelector(".state");
   try {
-    const body = JSON.stringify({ ...inForce, ...change });
+    const body = JSON.stringify({ ...current, ...change });
     const response = await fetch("api/faults", { method: "PUT", body, signal: AbortSignal.timeout(5000) });
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.Error);
     showFaults(answer, { failed: 0, delayed: 0, dropped: 0 });
   } catch (error) {
-    setText(state, `Not ordered: ${error.message}`);
+    setText(state, `Not changed: ${error.message}`);
   }
 }
 
 for (const [name, fault] of Object.entries(FAULTS)) {
   form(name).addEventListener("submit", (event) => {
     event.preventDefault();
-    order(name, fault.order());
+    setFault(name, fault.fields());
   });
-  form(name).querySelector(".clear").addEventListener("click", () => order(name, fault.end));
+  form(name).querySelector(".clear").addEventListener("click", () => setFault(name, fault.cleared));
 }

@@ -1,23 +1,23 @@
-// Whatever a mail says is set by textContent; its HTML is a sandboxed document of its own.
+// Mails are untrusted: their text is set with textContent, and their HTML is shown in a sandboxed frame.
 
 import { setText, showFaults } from "./faults.js";
 
-const PAGE = 50;
+const PAGE_SIZE = 50;
 const $ = (id) => document.getElementById(id);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-// Where the mail stands beside the list, the newest is shown as long as none is chosen.
+// On a wide screen the mail stands next to the list, and the newest mail is open until the user selects one.
 const wide = matchMedia("(min-width: 45.01rem)");
 
-let limit = PAGE;
+let limit = PAGE_SIZE;
 let version = "";
-let asking = null;
-let rows = []; // as the mock told them, newest first
-let known = null; // the IDs that were told before
-let shown = null; // the mail that is open
-let part = null; // the part that the reader asked for, if any
-const codes = new Map(); // by ID: the code, and when it dies by this page's clock
+let polling = null; // the AbortController of the current request
+let rows = []; // the listed mails, newest first
+let known = null; // the IDs of the previous response
+let shown = null; // the open mail
+let part = null; // "html" or "text" if the user has chosen one
+const codes = new Map(); // by mail ID: the code and its expiry by this page's clock
 
-async function ask(path, options) {
+async function request(path, options) {
   const response = await fetch(path, options);
   if (!response.ok && response.status !== 404) throw new Error(`${path}: ${response.status}`);
   return response;
@@ -57,7 +57,7 @@ function setTime(element, created) {
   element.textContent = today ? date.toLocaleTimeString() : date.toLocaleString();
 }
 
-// Keeps the rows that stay, so that neither the focus nor the scroll position jumps when a mail comes in.
+// Keeps existing rows, so that a new mail changes neither the focus nor the scroll position.
 function showList(total, messages) {
   const list = $("mails");
   rows = messages;
@@ -69,7 +69,7 @@ function showList(total, messages) {
   codes.clear();
   const now = performance.now();
   for (const { ID, Code } of messages) {
-    if (Code) codes.set(ID, { digits: Code.Digits, lifetime: Code.LifetimeMs, dies: now + Code.LeftMs });
+    if (Code) codes.set(ID, { digits: Code.Digits, lifetime: Code.LifetimeMs, expires: now + Code.LeftMs });
   }
   document.body.classList.toggle("none", total === 0);
   $("none").hidden = total > 0;
@@ -78,7 +78,7 @@ function showList(total, messages) {
   document.title = total ? `Inbox (${total})` : "Inbox";
 }
 
-function tellNew(messages) {
+function announceNew(messages) {
   const fresh = known ? messages.filter((mail) => !known.has(mail.ID)) : [];
   known = new Set(messages.map((mail) => mail.ID));
   if (!fresh.length) return;
@@ -102,7 +102,7 @@ function markCurrent() {
 function tick() {
   const now = performance.now();
   for (const [id, code] of codes) {
-    const left = Math.max(0, code.dies - now);
+    const left = Math.max(0, code.expires - now);
     const item = $(`mail-${id}`);
     if (item) showLeft(item.querySelector(".chip"), code, left, (seconds) => `${seconds} s`);
     if (shown?.ID === id) {
@@ -136,15 +136,15 @@ async function copy(button, text) {
 
 // One mail
 
-const chosen = () => decodeURIComponent(location.hash.slice(1));
+const selected = () => decodeURIComponent(location.hash.slice(1));
 
-// The focus follows who has chosen a mail; one that opens by itself takes it from nobody.
+// Moves the focus to the mail only if the user has selected it.
 async function showMail(focus = false) {
-  const id = chosen() || (wide.matches && rows[0]?.ID) || "";
+  const id = selected() || (wide.matches && rows[0]?.ID) || "";
   if (id && id === shown?.ID) return focus && focusMail();
-  const response = id ? await ask(`api/v1/message/${encodeURIComponent(id)}`) : null;
+  const response = id ? await request(`api/v1/message/${encodeURIComponent(id)}`) : null;
   const mail = response?.ok ? await response.json() : null;
-  if (chosen() && chosen() !== id) return; // the reader has moved on
+  if (selected() && selected() !== id) return; // the user has selected another mail meanwhile
   const left = shown && $(`mail-${shown.ID}`);
   shown = mail;
 
@@ -163,7 +163,7 @@ async function showMail(focus = false) {
   $("to").textContent = shown.To.map(mailbox).join(", ");
   setTime($("date"), shown.Date);
   $("date").textContent = $("date").title;
-  // A frame of its own for each mail: a new address in the old one would be a step of its own for the Back button.
+  // A new frame for each mail: a new URL in the old frame would add an entry to the browser history.
   const frame = $("html").cloneNode();
   frame.src = `view/${shown.ID}.html`;
   $("html").replaceWith(frame);
@@ -172,7 +172,7 @@ async function showMail(focus = false) {
   part = null;
   showPart();
   $("mail").scrollTop = 0;
-  if (focus && chosen()) focusMail();
+  if (focus && selected()) focusMail();
 }
 
 function focusMail() {
@@ -199,7 +199,7 @@ function withLinks(text) {
   });
 }
 
-// The round
+// The long poll
 
 function showHint(apiUrl) {
   const api = apiUrl ?? `http://${location.hostname}:8000`;
@@ -208,11 +208,11 @@ function showHint(apiUrl) {
   $("docs").href = `${api}/docs`;
 }
 
-// The answer comes when there is something new, or after a while.
+// The mock responds when something has changed, or after 25 seconds.
 async function refresh() {
-  asking = new AbortController();
-  const signal = AbortSignal.any([asking.signal, AbortSignal.timeout(40_000)]);
-  const response = await ask(`api/inbox?limit=${limit}&after=${encodeURIComponent(version)}`, { signal });
+  polling = new AbortController();
+  const signal = AbortSignal.any([polling.signal, AbortSignal.timeout(40_000)]);
+  const response = await request(`api/inbox?limit=${limit}&after=${encodeURIComponent(version)}`, { signal });
   const view = await response.json();
   version = view.version;
   showFaults(view.faults, view.hits);
@@ -220,8 +220,8 @@ async function refresh() {
   showHint(view.api_url);
   setText($("status"), view.total === 1 ? "1 mail" : `${view.total} mails`);
   $("status").className = "";
-  tellNew(view.messages);
-  if (chosen() && !$("mail").hidden) showCode();
+  announceNew(view.messages);
+  if (selected() && !$("mail").hidden) showCode();
   else await showMail();
   markCurrent();
   tick();
@@ -231,24 +231,24 @@ async function poll() {
   for (;;) {
     try {
       await refresh();
-      // However fast mails come in, there is time to look at them.
+      // Limit the refresh rate while many mails arrive.
       await sleep(50);
     } catch (error) {
-      if (error.name === "AbortError") continue; // asked anew, for more
+      if (error.name === "AbortError") continue; // restart() has aborted the request
       version = "";
-      setText($("status"), "The mail server does not answer; trying again.");
+      setText($("status"), "The mail server does not answer. Retrying …");
       $("status").className = "lost";
       await sleep(1000);
     }
   }
 }
 
-function again() {
+function restart() {
   version = "";
-  asking?.abort();
+  polling?.abort();
 }
 
-// The keys
+// Keyboard and buttons
 
 $("mails").addEventListener("keydown", (event) => {
   const links = [...document.querySelectorAll("#mails a")];
@@ -259,7 +259,7 @@ $("mails").addEventListener("keydown", (event) => {
   links[Math.min(Math.max(to, 0), links.length - 1)].focus();
 });
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && chosen() && !$("faults").contains(document.activeElement)) location.hash = "";
+  if (event.key === "Escape" && selected() && !$("faults").contains(document.activeElement)) location.hash = "";
 });
 
 addEventListener("hashchange", () => showMail(true).catch(() => {}));
@@ -268,12 +268,12 @@ $("as-html").addEventListener("click", () => { part = "html"; showPart(); });
 $("as-text").addEventListener("click", () => { part = "text"; showPart(); });
 $("copy").addEventListener("click", () => copy($("copy"), codes.get(shown.ID).digits));
 $("copy-try").addEventListener("click", () => copy($("copy-try"), $("try").textContent));
-// Browsers have it only where nobody on the way can change the page.
+// Browsers provide the clipboard in secure contexts only (HTTPS or localhost).
 for (const id of ["copy", "copy-try"]) $(id).hidden = !navigator.clipboard;
-$("more").addEventListener("click", () => { limit += PAGE; again(); });
+$("more").addEventListener("click", () => { limit += PAGE_SIZE; restart(); });
 $("empty").addEventListener("click", async () => {
   if (!confirm("Delete all mails?")) return;
-  await ask("api/v1/messages", { method: "DELETE" }).catch(() => {});
+  await request("api/v1/messages", { method: "DELETE" }).catch(() => {});
   location.hash = "";
 });
 
