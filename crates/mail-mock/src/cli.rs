@@ -29,7 +29,7 @@ pub struct FaultArgs {
     /// Share of mails to refuse, from 0 to 1
     #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
     mail_mock_fail_rate: f64,
-    /// HTTP status of the response to a refused mail
+    /// HTTP status of a refused mail
     #[arg(long, env, value_name = "STATUS", default_value_t = 500)]
     mail_mock_status: u16,
     /// Delay of each send request in milliseconds
