@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use secrecy::ExposeSecret as _;
 
-use super::CliError;
+use super::error::CliError;
 use crate::config::{Config, DatabaseArgs, ListenArgs, MailjetArgs, ProviderArgs, ServeArgs, ServiceArgs, StoreArgs};
 use crate::rng::Rng;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::CliError;
+use super::error::CliError;
 use crate::config::{DatabaseArgs, InvalidSetting};
 use crate::store::postgres::{Postgres, PostgresConfig};
 

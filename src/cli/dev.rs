@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::addresses::DevAddresses;
-use super::{CliError, on_signal, print};
+use super::error::CliError;
+use super::process::{on_signal, print};
 use crate::app::App;
 use crate::config::{Config, ServiceArgs};
 use crate::rng::Rng;

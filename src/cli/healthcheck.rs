@@ -7,7 +7,8 @@ use clap::Args;
 use reqwest::Client;
 use url::Url;
 
-use super::{CliError, print};
+use super::error::CliError;
+use super::process::print;
 
 #[derive(Args)]
 pub struct HealthcheckArgs {

@@ -2,7 +2,8 @@
 
 use mail_mock::cli::{MailMockArgs, StartError};
 
-use super::{CliError, on_signal, print};
+use super::error::CliError;
+use super::process::{on_signal, print};
 use crate::config::InvalidSetting;
 
 pub async fn run(args: MailMockArgs) -> Result<(), CliError> {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{CliError, database, print};
+use super::database;
+use super::error::CliError;
+use super::process::print;
 use crate::config::{DatabaseArgs, LogArgs};
 use crate::telemetry;
 

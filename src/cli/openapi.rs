@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::{CliError, print};
+use super::error::CliError;
+use super::process::print;
 use crate::app;
 
 #[derive(Args)]

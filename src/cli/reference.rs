@@ -7,7 +7,7 @@ use std::path::Path;
 
 use clap::{Arg, Command};
 
-use super::command;
+use super::definition::command;
 
 /// The command that rewrites both files.
 const UPDATE_COMMAND: &str = "UPDATE_SETTINGS=1 cargo test --lib settings";

@@ -2,7 +2,8 @@
 
 use tracing::info;
 
-use super::{CliError, on_signal};
+use super::error::CliError;
+use super::process::on_signal;
 use crate::app::App;
 use crate::config::{Config, ServeArgs};
 use crate::telemetry;

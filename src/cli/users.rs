@@ -13,7 +13,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{CliError, database, print};
+use super::database;
+use super::error::CliError;
+use super::process::print;
 use crate::accounts::errors::{DeleteError, UpdateError};
 use crate::accounts::ports::{AccountChange, Cursor, DeletedBy, StoredUser, UserFilter, Users as _};
 use crate::config::{DatabaseArgs, InvalidSetting, PasswordArgs};
@@ -45,7 +47,9 @@ enum Action {
     /// Reads the password from standard input if that is not a terminal. Sends no mail: you confirm that the address is
     /// right. Create the first admin with --role admin
     Create {
+        /// E-mail address of the account
         email: String,
+        /// Role of the account
         #[arg(long, value_name = "ROLE", default_value = "user", value_parser = ["user", "admin"])]
         role: String,
         #[command(flatten)]
@@ -79,6 +83,7 @@ enum Action {
     SetRole {
         #[command(flatten)]
         user: UserSelector,
+        /// New role of the account
         #[arg(value_parser = ["user", "admin"])]
         role: String,
     },

@@ -6,7 +6,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::super::{CliError, on_signal};
+use crate::cli::error::CliError;
+use crate::cli::process::on_signal;
 
 /// Reads the first line of standard input. If standard input is a terminal, prompts twice and compares.
 pub(super) async fn read() -> Result<Zeroizing<String>, CliError> {

@@ -6,7 +6,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
-use crate::accounts::register::ExistingAccount;
+use crate::accounts::ExistingAccount;
 use crate::config::error::InvalidSetting;
 use crate::config::values::time;
 use crate::passwords::HashCost;

@@ -1,0 +1,44 @@
+//! The async runtime, standard output and the stop signals of the process.
+
+use std::io::{self, Write as _};
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::CliError;
+
+/// Runs a command in a new multi-threaded runtime.
+pub(super) fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::Failed(format!("cannot start the async runtime: {error}")))?;
+    let outcome = runtime.block_on(command);
+    // The command has waited for its tasks; do not wait for blocked threads.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Writes to standard output. A closed pipe, as in `sixty openapi | head`, is not an error.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::Failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns a token that SIGINT (Ctrl-C), SIGTERM or SIGHUP cancels.
+pub(super) fn on_signal() -> Result<CancellationToken, CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let mut signal =
+            signal(kind).map_err(|error| CliError::Failed(format!("cannot listen for signals: {error}")))?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signal.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(stop)
+}
