@@ -31,7 +31,8 @@ struct Rule {
 }
 
 /// The rule for an address and a network together. An attacker gets about 150 attempts a day, since each failure is
-/// forgotten after ten minutes. At most nine attempts run at once in a process: four earlier failures do not wait yet.
+/// forgotten after ten minutes. A burst gets at most nine attempts in a process: four earlier failures cause no wait, and
+/// five attempts run at once.
 const ADDRESS: Rule = Rule { free: 5, forget: Duration::from_secs(10 * 60), longest: Duration::from_secs(15 * 60) };
 /// The rule for a network. Many people may share it, so one attacker must not make the others wait long.
 const NETWORK: Rule = Rule { free: 60, forget: Duration::from_secs(60), longest: Duration::from_secs(60) };

@@ -34,7 +34,8 @@ pub struct RedisCodes {
     ttl: Duration,
 }
 
-/// Stores a code with a new lifetime, unless a later grant or three wrong guesses have ended its grant.
+/// Stores a code with a new lifetime, unless a later grant supersedes it, or wrong guesses or an activation have invalidated
+/// it.
 static PUT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -45,7 +46,7 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
         if latest < grant then
             redis.call('HSET', KEYS[2], 'grant', grant, 'misses', 0)
         elseif tonumber(redis.call('HGET', KEYS[2], 'misses') or 0) >= max_misses then
-            return 'no guesses left'
+            return 'invalidated'
         end
         redis.call('HDEL', KEYS[2], 'withdrawn')
         redis.call('PEXPIRE', KEYS[2], tries_ttl)
@@ -145,7 +146,7 @@ impl Codes for RedisCodes {
         match result.as_str() {
             "live" => Ok(PutOutcome::Live),
             "superseded" => Ok(PutOutcome::Superseded),
-            "no guesses left" => Ok(PutOutcome::Invalidated),
+            "invalidated" => Ok(PutOutcome::Invalidated),
             _ => Err(unknown_result()),
         }
     }
@@ -179,5 +180,5 @@ impl Codes for RedisCodes {
 }
 
 fn unknown_result() -> StoreError {
-    StoreError::Broken { store: STORE, reason: "a script returned a result that it does not have".to_owned() }
+    StoreError::Broken { store: STORE, reason: "a Lua script returned an unknown result".to_owned() }
 }

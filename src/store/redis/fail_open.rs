@@ -68,7 +68,7 @@ impl FailOpen {
         }
     }
 
-    /// Returns the previous value.
+    /// Sets the end of the pause (`None`: no pause), and returns the previous one.
     fn pause_until(&self, until: Option<Instant>) -> Option<Instant> {
         std::mem::replace(&mut *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner), until)
     }

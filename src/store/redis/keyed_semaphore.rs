@@ -23,7 +23,7 @@ struct Entry {
 pub(super) struct KeyedPermit {
     semaphores: KeyedSemaphore,
     key: String,
-    /// `None` while waiting.
+    /// `None` while the wait for the permit lasts.
     permit: Option<OwnedSemaphorePermit>,
 }
 
