@@ -153,7 +153,7 @@ impl Document {
     }
 
     pub fn yaml(&self) -> String {
-        serde_yaml::to_string(&self.0).expect("a JSON value is YAML")
+        serde_saphyr::to_string(&self.0).expect("a JSON value is YAML")
     }
 }
 

@@ -157,7 +157,7 @@ async fn the_document_is_printed_with_nothing_running() {
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     }
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
-    let yaml: Value = serde_yaml::from_slice(&yaml.stdout).unwrap();
+    let yaml: Value = serde_saphyr::from_slice(&yaml.stdout).unwrap();
     assert_eq!(json, yaml);
     assert!(json["openapi"].is_string() && json["paths"]["/v1/users"]["post"].is_object());
 }

@@ -192,7 +192,7 @@ async fn the_docs_page_the_openapi_document_and_problem_type_pages_are_served() 
     let (_, json) = get("/openapi.json", "*/*").await;
     let document: Value = serde_json::from_str(&json).unwrap();
     let (_, yaml) = get("/openapi.yaml", "*/*").await;
-    assert_eq!(serde_yaml::from_str::<Value>(&yaml).unwrap(), document);
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), document);
     let (content_type, docs) = get("/docs", "text/html").await;
     assert!(content_type.starts_with("text/html") && docs.contains("registerUser"));
     let external_links = docs.match_indices("src=\"http").count() + docs.match_indices("href=\"http").count();
