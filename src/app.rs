@@ -103,7 +103,7 @@ impl App {
                 render_metrics()
             }
         };
-        let announcement = health.clone().announce();
+        let announcement = health.clone().log_until_ready();
         let ops_routes = routes::ops(metrics, health, rng, config.body_timeout);
         // Operators can read the metrics until everything else has stopped.
         let ops = server::serve(ops, ops_routes, config.server, work_done.clone());

@@ -24,7 +24,7 @@ impl Gauges {
     pub async fn update(&self) {
         let backlog = tokio::time::timeout(CHECK_TIMEOUT, self.outbox.backlog());
         let lag = tokio::time::timeout(CHECK_TIMEOUT, EventQueue::lag(&self.postgres));
-        let (missing, backlog, lag) = tokio::join!(self.health.missing(), backlog, lag);
+        let (missing, backlog, lag) = tokio::join!(self.health.run_checks(), backlog, lag);
         for (name, missing) in &missing {
             gauge!("sixty_store_up", "store" => *name).set(f64::from(u8::from(missing.is_none())));
         }

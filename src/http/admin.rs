@@ -1,4 +1,4 @@
-//! `/v1/users` for admins: listing users, looking at one, closing, opening and promoting accounts, deleting.
+//! `/v1/users` for admins: list, read, update and delete users.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,49 +8,50 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::auth::Credentials;
+use super::auth::BasicCredentials;
 use super::client::Client;
 use super::client_limits::ClientLimits;
-use super::payload::{Body, Fields, Reply, RequestSchema};
-use super::problem::{FieldError, Place, Problem};
-use super::users::{Role, User};
+use super::payload::{Fields, JsonBody, JsonReply, RequestSchema};
+use super::problem::{FieldError, FieldLocation, Problem};
+use super::user_schemas::{DeleteUserResponse, GetUserResponse, RoleJson, UserJson};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{AccountChange, Codes, Cursor, UserFilter, Users};
 use crate::domain::email::Email;
 use crate::domain::policy::Policy;
-use crate::domain::user as domain;
-use crate::domain::user::UserId;
+use crate::domain::user::{Role, Status, UserId};
 
-/// Of a page that does not say how many it should hold.
+/// Users per page, if the request does not set `limit`.
 pub const DEFAULT_LIMIT: u32 = 20;
+/// The largest accepted `limit`.
 pub const MAX_LIMIT: u32 = 100;
 
 #[derive(Tags)]
 enum Tag {
-    /// For users with the role admin. The first of them is made by `sixty users`.
+    /// For users with the role admin. The command `sixty users` creates the first admin.
     Administration,
 }
 
-/// Whether an account is open. A pending registration cannot be activated so.
+/// The status that an admin can set. A pending user cannot be activated this way.
 #[derive(Enum)]
 #[oai(rename_all = "lowercase")]
-enum AccountStatus {
+#[oai(rename = "AccountStatus")]
+enum AccountStatusJson {
     Active,
     Disabled,
 }
 
-/// What is absent stays as it is.
+/// Changes to a user. An absent member leaves its value unchanged.
 #[derive(Object)]
 struct UpdateUser {
     #[oai(skip_serializing_if_is_none)]
-    status: Option<AccountStatus>,
+    status: Option<AccountStatusJson>,
     #[oai(skip_serializing_if_is_none)]
-    role: Option<Role>,
+    role: Option<RoleJson>,
 }
 
 #[derive(Debug, Error)]
 #[error("must be {0}")]
-struct MustBe(&'static str);
+struct NotOneOf(&'static str);
 
 impl RequestSchema for UpdateUser {
     type Parsed = AccountChange;
@@ -59,50 +60,36 @@ impl RequestSchema for UpdateUser {
         let disabled = fields.optional("status", |word| match word {
             "active" => Ok(false),
             "disabled" => Ok(true),
-            _ => Err(MustBe("active or disabled")),
+            _ => Err(NotOneOf("active or disabled")),
         });
-        let role = fields.optional("role", |word| word.parse().map_err(|_| MustBe("user or admin")));
+        let role = fields.optional("role", |word| word.parse().map_err(|_| NotOneOf("user or admin")));
         Some(AccountChange { disabled: disabled?, role: role? })
     }
 }
 
-/// Some users, the newest first.
+/// One page of users, newest first.
 #[derive(Object)]
 struct UserList {
-    items: Vec<User>,
-    /// The parameter `cursor` of the next page. Null on the last.
+    items: Vec<UserJson>,
+    /// The value of the parameter `cursor` for the next page. Null on the last page.
     next_cursor: Option<String>,
 }
 
 #[derive(ApiResponse)]
-enum Listed {
-    /// A page of the list.
+enum ListUsersResponse {
+    /// A page of users.
     #[oai(status = 200)]
-    Ok(Reply<UserList>),
+    Ok(JsonReply<UserList>),
 }
 
-#[derive(ApiResponse)]
-enum Found {
-    /// The user.
-    #[oai(status = 200)]
-    Ok(Reply<User>),
-}
-
-#[derive(ApiResponse)]
-enum Deleted {
-    /// The user is gone.
-    #[oai(status = 204)]
-    NoContent,
-}
-
-/// What a list is asked for.
-struct Listing {
+/// The query parameters of `listUsers`, parsed.
+struct ListQuery {
     filter: UserFilter,
     limit: u32,
     after: Option<Cursor>,
 }
 
-impl Listing {
+impl ListQuery {
     fn parse(
         status: Option<String>,
         email: Option<String>,
@@ -110,22 +97,24 @@ impl Listing {
         cursor: Option<String>,
     ) -> Result<Self, Problem> {
         let mut errors = vec![];
-        let mut fault = |parameter, detail: String| errors.push(FieldError { at: Place::Parameter(parameter), detail });
-        let status = status.map(|word| word.parse::<domain::Status>()).transpose().unwrap_or_else(|_| {
-            fault("status", "must be pending, active or disabled".to_owned());
+        let mut add_error = |parameter, detail: String| {
+            errors.push(FieldError { location: FieldLocation::Parameter(parameter), detail });
+        };
+        let status = status.map(|word| word.parse::<Status>()).transpose().unwrap_or_else(|_| {
+            add_error("status", "must be pending, active or disabled".to_owned());
             None
         });
         let email = email.map(|text| Email::parse(&text)).transpose().unwrap_or_else(|error| {
-            fault("email", error.to_string());
+            add_error("email", error.to_string());
             None
         });
         let limit = limit.map_or(Some(DEFAULT_LIMIT), |digits| digits.parse().ok());
         let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit)).unwrap_or_else(|| {
-            fault("limit", format!("must be a number from 1 to {MAX_LIMIT}"));
+            add_error("limit", format!("must be a number from 1 to {MAX_LIMIT}"));
             DEFAULT_LIMIT
         });
-        let after = cursor.map(|text| read_cursor(&text).ok_or(())).transpose().unwrap_or_else(|()| {
-            fault("cursor", "must be the next_cursor of an earlier page".to_owned());
+        let after = cursor.map(|text| parse_cursor(&text).ok_or(())).transpose().unwrap_or_else(|()| {
+            add_error("cursor", "must be the next_cursor of an earlier page".to_owned());
             None
         });
         if !errors.is_empty() {
@@ -135,13 +124,14 @@ impl Listing {
     }
 }
 
-/// Microseconds, as PostgreSQL counts time, and the id: opaque to clients, so that it may become something else.
-fn write_cursor(cursor: Cursor) -> String {
+/// Encodes a cursor: the creation time in microseconds (PostgreSQL's resolution) and the user id, in base64url. The
+/// encoding is opaque to clients, so it can change.
+fn encode_cursor(cursor: Cursor) -> String {
     let micros = (cursor.created_at.unix_timestamp_nanos() / 1000) as u64;
     URL_SAFE_NO_PAD.encode([&micros.to_be_bytes()[..], cursor.id.0.as_bytes()].concat())
 }
 
-fn read_cursor(text: &str) -> Option<Cursor> {
+fn parse_cursor(text: &str) -> Option<Cursor> {
     let octets: [u8; 24] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
     let (micros, id) = octets.split_at(8);
     let micros = u64::from_be_bytes(micros.try_into().ok()?);
@@ -149,8 +139,8 @@ fn read_cursor(text: &str) -> Option<Cursor> {
     Some(Cursor { created_at, id: UserId(Uuid::from_slice(id).ok()?) })
 }
 
-/// In the one form that the API writes.
-fn user_id(text: &str) -> Result<UserId, Problem> {
+/// Parses a user id. Accepts only the hyphenated form, which is the form that the API returns.
+fn parse_user_id(text: &str) -> Result<UserId, Problem> {
     let id = Uuid::try_parse(text).ok().filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH);
     id.map(UserId).ok_or_else(Problem::user_not_found)
 }
@@ -166,12 +156,14 @@ impl<U: Users, C: Codes> AdminApi<U, C> {
         Self { accounts, policy, limits }
     }
 
-    /// Nothing about other users is told, not even what is wrong with the request, to who is no admin.
-    async fn admit(&self, client: &Client, credentials: Credentials) -> Result<(), Problem> {
-        let Credentials { address, password } = credentials;
+    /// Checks that the credentials belong to an admin.
+    ///
+    /// Handlers call this before they parse the request, so a client who is not an admin learns nothing about other users.
+    async fn authenticate_admin(&self, client: &Client, credentials: BasicCredentials) -> Result<(), Problem> {
+        let BasicCredentials { address, password } = credentials;
         let attempt = self.accounts.authenticate(address.as_ref(), password);
-        let row = self.limits.authenticating(client, address.as_ref(), attempt).await?;
-        if row.user.role == domain::Role::Admin { Ok(()) } else { Err(Problem::forbidden()) }
+        let row = self.limits.limit_authentication(client, address.as_ref(), attempt).await?;
+        if row.user.role == Role::Admin { Ok(()) } else { Err(Problem::forbidden()) }
     }
 }
 
@@ -179,78 +171,79 @@ impl<U: Users, C: Codes> AdminApi<U, C> {
 impl<U: Users, C: Codes> AdminApi<U, C> {
     /// List users
     ///
-    /// Newest first, pending ones too. Who registers while one turns the pages appears on none that comes later.
+    /// Newest first, including pending users. A user who registers after the first page was read appears on no later page.
     #[oai(path = "/v1/users", method = "get", operation_id = "listUsers")]
     async fn list_users(
         &self,
         client: Client,
-        credentials: Credentials,
+        credentials: BasicCredentials,
         /// Only users with this status.
         status: Query<Option<String>>,
-        /// Only users of this address, in any of its spellings: at most an account and a pending registration.
+        /// Only users with this address, in any spelling: at most one account and one pending user.
         email: Query<Option<String>>,
-        /// How many users a page holds at the most.
+        /// The maximum number of users per page.
         limit: Query<Option<String>>,
-        /// Where the page begins: `next_cursor` of the page before, with the same `status` and `email`.
+        /// The position where the page starts: `next_cursor` of the previous page. Use the same `status` and `email`.
         cursor: Query<Option<String>>,
-    ) -> poem::Result<Listed> {
-        self.admit(&client, credentials).await?;
-        let Listing { filter, limit, after } = Listing::parse(status.0, email.0, limit.0, cursor.0)?;
+    ) -> poem::Result<ListUsersResponse> {
+        self.authenticate_admin(&client, credentials).await?;
+        let ListQuery { filter, limit, after } = ListQuery::parse(status.0, email.0, limit.0, cursor.0)?;
         let page = self.accounts.list(&filter, after, limit).await.map_err(Problem::from)?;
-        let items = page.items.into_iter().map(User::from).collect();
-        Ok(Listed::Ok(Reply(UserList { items, next_cursor: page.next.map(write_cursor) })))
+        let items = page.items.into_iter().map(UserJson::from).collect();
+        Ok(ListUsersResponse::Ok(JsonReply(UserList { items, next_cursor: page.next.map(encode_cursor) })))
     }
 
-    /// Look at a user
+    /// Get a user
     ///
-    /// By its id, which is new with every registration: to follow an address, list users by `email`.
+    /// Every registration gets a new id. To find the users of an address, list users by `email`.
     #[oai(path = "/v1/users/:id", method = "get", operation_id = "getUser")]
     async fn get_user(
         &self,
         client: Client,
-        credentials: Credentials,
+        credentials: BasicCredentials,
         /// The user's id.
         id: Path<String>,
-    ) -> poem::Result<Found> {
-        self.admit(&client, credentials).await?;
-        let user = self.accounts.find(user_id(&id)?).await.map_err(Problem::from)?;
-        Ok(Found::Ok(Reply(user.ok_or_else(Problem::user_not_found)?.into())))
+    ) -> poem::Result<GetUserResponse> {
+        self.authenticate_admin(&client, credentials).await?;
+        let user = self.accounts.find(parse_user_id(&id)?).await.map_err(Problem::from)?;
+        Ok(GetUserResponse::Ok(JsonReply(user.ok_or_else(Problem::user_not_found)?.into())))
     }
 
-    /// Close, open or promote an account
+    /// Update a user: disable or enable the account, change the role
     ///
-    /// Whoever has a disabled account is told so when the credentials are right, and can do nothing with it. One active
-    /// admin is always left.
+    /// Requests with the correct credentials of a disabled account get `account-disabled`. The last active admin cannot be
+    /// disabled or lose the role.
     #[oai(path = "/v1/users/:id", method = "patch", operation_id = "updateUser")]
     async fn update_user(
         &self,
         client: Client,
-        credentials: Credentials,
+        credentials: BasicCredentials,
         /// The user's id.
         id: Path<String>,
-        body: Body<UpdateUser>,
-    ) -> poem::Result<Found> {
-        self.admit(&client, credentials).await?;
-        let id = user_id(&id)?;
+        body: JsonBody<UpdateUser>,
+    ) -> poem::Result<GetUserResponse> {
+        self.authenticate_admin(&client, credentials).await?;
+        let id = parse_user_id(&id)?;
         let change = body.parse(&self.policy)?;
         let user = self.accounts.update(id, change).await.map_err(Problem::from)?;
-        Ok(Found::Ok(Reply(user.into())))
+        Ok(GetUserResponse::Ok(JsonReply(user.into())))
     }
 
     /// Delete a user
     ///
-    /// For good, pending and disabled ones too, with their codes and queued mails. One active admin is always left.
+    /// Deletes a user permanently, with its codes and queued mails. Pending and disabled users can be deleted too. The last
+    /// active admin cannot be deleted.
     #[oai(path = "/v1/users/:id", method = "delete", operation_id = "deleteUser")]
     async fn delete_user(
         &self,
         client: Client,
-        credentials: Credentials,
+        credentials: BasicCredentials,
         /// The user's id.
         id: Path<String>,
-    ) -> poem::Result<Deleted> {
-        self.admit(&client, credentials).await?;
-        self.accounts.delete_as_operator(user_id(&id)?).await.map_err(Problem::from)?;
-        Ok(Deleted::NoContent)
+    ) -> poem::Result<DeleteUserResponse> {
+        self.authenticate_admin(&client, credentials).await?;
+        self.accounts.delete_as_operator(parse_user_id(&id)?).await.map_err(Problem::from)?;
+        Ok(DeleteUserResponse::NoContent)
     }
 }
 
@@ -262,15 +255,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_is_read_as_it_was_written(micros in 0..253_402_300_799_000_000_i128, id in any::<u128>()) {
+        fn parsing_an_encoded_cursor_returns_the_cursor(micros in 0..253_402_300_799_000_000_i128, id in any::<u128>()) {
             let created_at = OffsetDateTime::from_unix_timestamp_nanos(micros * 1000).unwrap();
             let cursor = Cursor { created_at, id: UserId(Uuid::from_u128(id)) };
-            prop_assert_eq!(read_cursor(&write_cursor(cursor)), Some(cursor));
+            prop_assert_eq!(parse_cursor(&encode_cursor(cursor)), Some(cursor));
         }
 
         #[test]
-        fn no_text_panics(text in any::<String>(), octets in any::<[u8; 24]>()) {
-            let _ = (read_cursor(&text), read_cursor(&URL_SAFE_NO_PAD.encode(octets)), user_id(&text));
+        fn parsing_any_text_does_not_panic(text in any::<String>(), octets in any::<[u8; 24]>()) {
+            let _ = (parse_cursor(&text), parse_cursor(&URL_SAFE_NO_PAD.encode(octets)), parse_user_id(&text));
         }
     }
 }

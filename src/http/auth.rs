@@ -15,14 +15,14 @@ use crate::domain::password::Password;
 /// The scheme's name in the OpenAPI document.
 pub const SCHEME: &str = "basic";
 
-/// What was presented; nobody has looked yet whether it is right.
-pub struct Credentials {
-    /// `None` for a user name that is no address, and so nobody's.
+/// The credentials of a request, not verified yet.
+pub struct BasicCredentials {
+    /// `None` if the user name is not a valid address. Such credentials match no user.
     pub address: Option<Address>,
     pub password: Password,
 }
 
-impl Credentials {
+impl BasicCredentials {
     fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut fields = headers.get_all(header::AUTHORIZATION).iter();
         let (field, None) = (fields.next()?, fields.next()) else {
@@ -35,12 +35,12 @@ impl Credentials {
         let decoded = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
         let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
         let address = Email::parse(name).ok().map(|email| email.address().clone());
-        // What is refused here fits nobody, whoever the user is, so answering at once tells nothing.
+        // No user can have a password that fails here, so this early response reveals nothing about users.
         Some(Self { address, password: Password::present(password).ok()? })
     }
 }
 
-impl<'a> ApiExtractor<'a> for Credentials {
+impl<'a> ApiExtractor<'a> for BasicCredentials {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
 
     type ParamType = ();
@@ -49,7 +49,7 @@ impl<'a> ApiExtractor<'a> for Credentials {
     fn register(registry: &mut Registry) {
         let scheme = MetaSecurityScheme {
             ty: "http",
-            description: Some("The e-mail address and the password of the registration, in UTF-8."),
+            description: Some("The e-mail address and the password, in UTF-8."),
             name: None,
             key_in: None,
             scheme: Some("basic"),
@@ -75,10 +75,10 @@ mod tests {
     use poem::http::HeaderValue;
     use proptest::prelude::*;
 
-    fn parse(field: &[u8]) -> Option<Credentials> {
+    fn parse(field: &[u8]) -> Option<BasicCredentials> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, HeaderValue::from_bytes(field).ok()?);
-        Credentials::from_headers(&headers)
+        BasicCredentials::from_headers(&headers)
     }
 
     fn basic(pair: impl AsRef<[u8]>) -> Vec<u8> {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn user_and_password_get_the_treatment_of_registration() {
+    fn address_and_password_are_normalized_as_at_registration() {
         let credentials = parse(&basic(" ADA@Example.com:cafe\u{301} noir:9")).unwrap();
         assert_eq!(credentials.address.unwrap().as_str(), "ada@example.com");
         assert_eq!(credentials.password.expose(), "caf\u{e9} noir:9");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_basic_field_is_refused() {
+    fn malformed_authorization_headers_are_rejected() {
         for field in [
             b"".to_vec(),
             b"Basic".to_vec(),
@@ -111,22 +111,22 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_address_is_somebody_unknown() {
+    fn a_user_name_that_is_not_an_address_gives_no_address() {
         assert!(parse(&basic("ada:correct horse")).unwrap().address.is_none());
     }
 
     #[test]
-    fn two_fields_are_none() {
+    fn two_authorization_headers_are_rejected() {
         let mut headers = HeaderMap::new();
         for _ in 0..2 {
             headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(&basic("a@b.example:c")).unwrap());
         }
-        assert!(Credentials::from_headers(&headers).is_none());
+        assert!(BasicCredentials::from_headers(&headers).is_none());
     }
 
     proptest! {
         #[test]
-        fn no_field_panics(field in prop::collection::vec(any::<u8>(), 0..200), pair in any::<Vec<u8>>()) {
+        fn parsing_any_header_does_not_panic(field in prop::collection::vec(any::<u8>(), 0..200), pair in any::<Vec<u8>>()) {
             parse(&field);
             parse(&basic(pair));
         }

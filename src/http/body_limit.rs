@@ -1,4 +1,4 @@
-//! What a request's body may cost.
+//! Limits on the size and the time of request bodies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,16 @@ use tokio::io::AsyncReadExt;
 use super::problem::Problem;
 use super::problem_type::ProblemType;
 
-/// Several times what the largest valid body needs.
+/// The largest accepted body, in bytes. The largest valid body is several times smaller.
 pub const MAX_BODY: usize = 16 * 1024;
-/// What is still read of a body that is too large, so that a client that does not listen while it sends gets to read
-/// the answer rather than a reset connection.
+/// How many bytes of a too large body are read and discarded. Many clients read the response only after they have sent
+/// the whole body; without this they would get a connection reset.
 const MAX_DISCARDED: u64 = 8 * 1024 * 1024;
 
-/// Reads the whole body within the limits before anything looks at the request.
+/// Middleware: reads the whole body into memory, then calls the endpoint.
+///
+/// # Errors
+/// A problem if the body is larger than [`MAX_BODY`], breaks off, or does not arrive within `timeout`.
 pub async fn read_body<E: Endpoint>(
     endpoint: Arc<E>,
     mut request: Request,
@@ -32,10 +35,10 @@ pub async fn read_body<E: Endpoint>(
             return endpoint.call(request).await;
         }
         Ok(Ok(_)) => {
-            // Whatever becomes of the rest, the body is too large.
+            // Errors are ignored: the body is too large, whatever follows.
             let rest = async { tokio::io::copy(&mut reader.take(MAX_DISCARDED), &mut tokio::io::sink()).await };
             let _ = tokio::time::timeout(timeout, rest).await;
-            Problem::new(ProblemType::PayloadTooLarge, format!("The body is larger than {MAX_BODY} octets."))
+            Problem::new(ProblemType::PayloadTooLarge, format!("The body is larger than {MAX_BODY} bytes."))
         }
         Ok(Err(_)) => Problem::new(ProblemType::MalformedRequest, "The body broke off."),
         Err(_) => Problem::new(ProblemType::MalformedRequest, format!("The body was not complete within {timeout:?}.")),

@@ -1,5 +1,7 @@
-//! Who is asking: the address that a connection comes from or, behind a proxy that is trusted, the one that the proxy
-//! names in `X-Forwarded-For` or `Forwarded` (RFC 7239).
+//! The client of a request: its network, for rate limits.
+//!
+//! The network comes from the peer address of the connection. If the peer is a trusted reverse proxy, it comes from
+//! `X-Forwarded-For` or `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -13,40 +15,41 @@ use thiserror::Error;
 use crate::domain::network::Network;
 use crate::store::redis::limits::QuotaState;
 
-/// Who a request came from, and what its answer says of this network's quota.
+/// The client of a request, and the quota state that the response reports to it.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub network: Network,
-    standing: Arc<Mutex<Option<QuotaState>>>,
+    quota_state: Arc<Mutex<Option<QuotaState>>>,
 }
 
 impl Client {
-    /// Tells the client by the answer, whatever that will be.
-    pub fn tell(&self, standing: QuotaState) {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+    /// Sets the quota state for the `RateLimit` headers of the response.
+    pub fn report_quota(&self, state: QuotaState) {
+        *self.quota_state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
     }
 
-    fn write(&self, headers: &mut HeaderMap) {
-        let Some(standing) = *self.standing.lock().unwrap_or_else(PoisonError::into_inner) else {
+    fn add_quota_headers(&self, headers: &mut HeaderMap) {
+        let Some(state) = *self.quota_state.lock().unwrap_or_else(PoisonError::into_inner) else {
             return;
         };
-        for (name, value) in [(RATELIMIT_POLICY, standing.policy()), (RATELIMIT, standing.to_string())] {
-            headers.insert(name, HeaderValue::try_from(value).expect("names and numbers are visible ASCII"));
+        for (name, value) in [(RATELIMIT_POLICY, state.policy()), (RATELIMIT, state.to_string())] {
+            headers.insert(name, HeaderValue::try_from(value).expect("quota names and numbers are visible ASCII"));
         }
     }
 }
 
-/// `draft-ietf-httpapi-ratelimit-headers`.
+/// The header of draft-ietf-httpapi-ratelimit-headers with the remaining quota.
 pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// The header of draft-ietf-httpapi-ratelimit-headers with the quota and its window.
 pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 impl<'a> FromRequest<'a> for Client {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(request.data::<Self>().expect("every request is identified").clone())
+        Ok(request.data::<Self>().expect("`identify` adds the client to every request").clone())
     }
 }
 
-/// Says who asks before anything looks at the request, and writes what came of it into the answer.
+/// Middleware: adds the [`Client`] to the request, and the `RateLimit` headers to the response.
 pub async fn identify<E: Endpoint<Output: IntoResponse>>(
     endpoint: Arc<E>,
     mut request: Request,
@@ -54,93 +57,95 @@ pub async fn identify<E: Endpoint<Output: IntoResponse>>(
 ) -> poem::Result<Response> {
     let peer = match &request.remote_addr().0 {
         Addr::SocketAddr(peer) => peer.ip(),
-        // Nothing else is listened on.
+        // The service listens on IP sockets only.
         _ => Ipv4Addr::UNSPECIFIED.into(),
     };
-    let client = Client { network: proxies.client(peer, request.headers()), standing: Arc::default() };
+    let client = Client { network: proxies.client_network(peer, request.headers()), quota_state: Arc::default() };
     request.set_data(client.clone());
     let mut response = match endpoint.call(request).await {
         Err(error) if error.is_from_response() => error.into_response(),
         answered => answered?.into_response(),
     };
-    client.write(response.headers_mut());
+    client.add_quota_headers(response.headers_mut());
     Ok(response)
 }
 
-/// The proxies whose word counts. Nobody's, by default: a client can write these fields itself.
+/// Trusted reverse proxies. None by default: any client can send the forwarding headers itself.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Arc<[IpNet]>);
 
 #[derive(Debug, Error)]
 #[error("must be addresses and networks such as 192.0.2.1,10.0.0.0/8")]
-pub struct NoNetworks;
+pub struct TrustedProxiesError;
 
 impl FromStr for TrustedProxies {
-    type Err = NoNetworks;
+    type Err = TrustedProxiesError;
 
-    fn from_str(list: &str) -> Result<Self, NoNetworks> {
+    fn from_str(list: &str) -> Result<Self, TrustedProxiesError> {
         let networks = list.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| {
             let address = || item.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-            item.parse().or_else(|_| address()).map_err(|_| NoNetworks)
+            item.parse().or_else(|_| address()).map_err(|_| TrustedProxiesError)
         });
         Ok(Self(networks.collect::<Result<_, _>>()?))
     }
 }
 
 impl TrustedProxies {
-    /// The network of the client whose request came over a connection from `peer`.
+    /// Returns the network of the client whose request came over a connection from `peer`.
     ///
-    /// Each proxy adds to the right end the address that it was asked from. So the fields are read from the right, as far
-    /// as those who wrote them are trusted; what is left of that may be made up. What cannot be read ends the way too, at
-    /// the last address that is known.
-    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Network {
+    /// Each proxy appends the address of its own peer to the right end of the header. So this reads addresses from the
+    /// right until one is not a trusted proxy. Everything to the left of that address may be forged. An item that is not an
+    /// address ends the search at the last address that was read.
+    pub fn client_network(&self, peer: IpAddr, headers: &HeaderMap) -> Network {
         let peer = peer.to_canonical();
-        if !self.trust(peer) {
+        if !self.trusts(peer) {
             return Network::of(peer);
         }
-        let follow = |field: &HeaderName, addresses: fn(&str) -> Vec<Option<IpAddr>>| {
+        let client_in = |field: &HeaderName, parse: fn(&str) -> Vec<Option<IpAddr>>| {
             let lines = headers.get_all(field).iter();
-            let hops: Vec<_> = lines.flat_map(|line| line.to_str().map_or_else(|_| vec![None], addresses)).collect();
-            self.outermost(peer, &hops)
+            let hops: Vec<_> = lines.flat_map(|line| line.to_str().map_or_else(|_| vec![None], parse)).collect();
+            self.first_untrusted(peer, &hops)
         };
-        let found = [follow(&X_FORWARDED_FOR, forwarded_for), follow(&header::FORWARDED, forwarded)];
+        let found =
+            [client_in(&X_FORWARDED_FOR, parse_x_forwarded_for), client_in(&header::FORWARDED, parse_forwarded)];
         Network::of(match found {
-            // The proxy writes one of them, and passes on the other as the client made it up.
+            // A proxy writes one of the headers. The other may be forged by the client, and it is unknown which.
             [Some(one), Some(other)] if one != other => peer,
             [one, other] => one.or(other).unwrap_or(peer),
         })
     }
 
-    /// `None` when nothing was forwarded.
-    fn outermost(&self, peer: IpAddr, hops: &[Option<IpAddr>]) -> Option<IpAddr> {
-        let mut known = None;
+    /// Returns the rightmost address that is not a trusted proxy, or the leftmost address if all are trusted. `None` if
+    /// there are no addresses.
+    fn first_untrusted(&self, peer: IpAddr, hops: &[Option<IpAddr>]) -> Option<IpAddr> {
+        let mut last = None;
         for hop in hops.iter().rev() {
             let Some(address) = hop else {
-                return Some(known.unwrap_or(peer));
+                return Some(last.unwrap_or(peer));
             };
-            known = Some(*address);
-            if !self.trust(*address) {
+            last = Some(*address);
+            if !self.trusts(*address) {
                 break;
             }
         }
-        known
+        last
     }
 
-    fn trust(&self, address: IpAddr) -> bool {
+    fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Every item of a line, `None` for one that is no address.
-fn forwarded_for(line: &str) -> Vec<Option<IpAddr>> {
-    line.split(',').map(|item| address(item.trim())).collect()
+/// Parses one line of `X-Forwarded-For`. An item that is not an address gives `None`.
+fn parse_x_forwarded_for(line: &str) -> Vec<Option<IpAddr>> {
+    line.split(',').map(|item| parse_address(item.trim())).collect()
 }
 
-/// As `forwarded_for`: the parameter `for` of every element.
-fn forwarded(line: &str) -> Vec<Option<IpAddr>> {
-    let of = |element: &str| {
+/// Parses one line of `Forwarded`: the parameter `for` of every element. An element without one address gives `None`.
+fn parse_forwarded(line: &str) -> Vec<Option<IpAddr>> {
+    let parse_element = |element: &str| {
         let mut nodes = split_unquoted(element, ';').into_iter().filter_map(|pair| {
             let (name, value) = pair.split_once('=')?;
             name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
@@ -148,12 +153,12 @@ fn forwarded(line: &str) -> Vec<Option<IpAddr>> {
         let (Some(node), None) = (nodes.next(), nodes.next()) else {
             return None;
         };
-        address(node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node))
+        parse_address(node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node))
     };
-    split_unquoted(line, ',').into_iter().map(of).collect()
+    split_unquoted(line, ',').into_iter().map(parse_element).collect()
 }
 
-/// Inside quotes a separator separates nothing (RFC 9110, section 5.6.4).
+/// Splits at separators outside of quoted strings (RFC 9110, section 5.6.4).
 fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(|c: char| {
@@ -168,8 +173,8 @@ fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
     .collect()
 }
 
-/// With or without a port, IPv6 with or without brackets.
-fn address(text: &str) -> Option<IpAddr> {
+/// Parses an address with or without a port. IPv6 addresses may have brackets.
+fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip()));
     address.ok().map(|address| address.to_canonical())
@@ -187,11 +192,11 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        trusted.client(peer.parse().unwrap(), &headers).to_string()
+        trusted.client_network(peer.parse().unwrap(), &headers).to_string()
     }
 
     #[test]
-    fn who_is_not_trusted_speaks_for_nobody() {
+    fn forwarding_headers_of_untrusted_peers_are_ignored() {
         let forged = [("x-forwarded-for", "198.51.100.7"), ("forwarded", "for=198.51.100.7")];
         assert_eq!(client("", "192.0.2.1", &forged), "192.0.2.1/32");
         assert_eq!(client("10.0.0.0/8", "192.0.2.1", &forged), "192.0.2.1/32");
@@ -199,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_is_followed_from_the_right_as_far_as_it_is_trusted() {
+    fn x_forwarded_for_is_read_from_the_right_until_an_untrusted_address() {
         let follow = |value| client("10.0.0.0/8, 2001:db8::/32", "10.0.0.1", &[("x-forwarded-for", value)]);
         assert_eq!(follow("198.51.100.7"), "198.51.100.7/32");
         assert_eq!(follow("203.0.113.9, 198.51.100.7"), "198.51.100.7/32");
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn so_is_the_standards_own_field() {
+    fn forwarded_is_read_from_the_right_until_an_untrusted_address() {
         let follow = |value| client("10.0.0.0/8", "10.0.0.1", &[("forwarded", value)]);
         assert_eq!(follow("for=198.51.100.7"), "198.51.100.7/32");
         assert_eq!(follow(r#"proto=https; For="198.51.100.7:4711";by=10.0.0.1"#), "198.51.100.7/32");
@@ -232,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_the_proxy_did_not_write_wins_nothing() {
+    fn contradicting_headers_give_the_network_of_the_proxy() {
         let both = |one, other| client("10.0.0.1", "10.0.0.1", &[("x-forwarded-for", one), ("forwarded", other)]);
         assert_eq!(both("198.51.100.7", "for=198.51.100.7"), "198.51.100.7/32");
         assert_eq!(both("198.51.100.7", "for=203.0.113.9"), "10.0.0.1/32");
@@ -240,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn invalid_proxy_lists_are_rejected() {
         for list in ["10.0.0.0/33", "localhost", "10.0.0.1 10.0.0.2", "*"] {
             assert!(list.parse::<TrustedProxies>().is_err(), "{list}");
         }
@@ -248,18 +253,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_client_sends_its_own_address_is_what_its_proxy_adds(forged in "[ -~]{0,60}", own: u32) {
+        fn a_forged_header_does_not_hide_the_address_that_the_proxy_appends(forged in "[ -~]{0,60}", own: u32) {
             let own = std::net::Ipv4Addr::from_bits(own).to_string();
             prop_assume!(own != "127.0.0.1");
             let added = format!("{forged}, {own}");
-            let as_one = client("127.0.0.1", "127.0.0.1", &[("x-forwarded-for", &added)]);
-            prop_assert_eq!(as_one, format!("{own}/32"));
-            let as_two = client("127.0.0.1", "127.0.0.1", &[("x-forwarded-for", &forged), ("x-forwarded-for", &own)]);
-            prop_assert_eq!(as_two, format!("{own}/32"));
+            let in_one_line = client("127.0.0.1", "127.0.0.1", &[("x-forwarded-for", &added)]);
+            prop_assert_eq!(in_one_line, format!("{own}/32"));
+            let in_two_lines = client("127.0.0.1", "127.0.0.1", &[("x-forwarded-for", &forged), ("x-forwarded-for", &own)]);
+            prop_assert_eq!(in_two_lines, format!("{own}/32"));
         }
 
         #[test]
-        fn nothing_that_is_forwarded_can_panic(one in "\\PC{0,60}", other in "[a-z=,;:\"\\\\\\[\\]0-9. ]{0,60}") {
+        fn parsing_any_forwarding_header_does_not_panic(one in "\\PC{0,60}", other in "[a-z=,;:\"\\\\\\[\\]0-9. ]{0,60}") {
             client("::/0, 0.0.0.0/0", "10.0.0.1", &[("x-forwarded-for", &one), ("forwarded", &one)]);
             client("::/0, 0.0.0.0/0", "10.0.0.1", &[("x-forwarded-for", &other), ("forwarded", &other)]);
         }

@@ -1,4 +1,4 @@
-//! What a client network may ask for, around the use cases. What an address may is another matter, and always holds.
+//! Rate limits per client network, around the use cases. The limits per address are part of the use cases themselves.
 
 use metrics::counter;
 
@@ -11,43 +11,53 @@ use crate::domain::user::{Status, User};
 use crate::passwords::Overloaded;
 use crate::store::redis::limits::{ConsumedUnits, NotAdmitted, QuotaName, RedisLimits};
 
-/// The limits of client networks, if they are wanted.
+/// The rate limits of client networks. `None` if the setting `CLIENT_LIMITS` is off.
 #[derive(Clone)]
 pub struct ClientLimits(pub Option<RedisLimits>);
 
 impl ClientLimits {
-    /// Counts a registration, a request for another code or a change of password, however it ends, unless by a fault of ours.
-    pub async fn asking<T, E>(&self, client: &Client, work: impl Future<Output = Result<T, E>>) -> Result<T, Problem>
+    /// Runs a use case that can queue a mail, within the network's quota of mails: a registration, a request for
+    /// another code, or a change of password. A server error refunds the unit.
+    pub async fn limit_mail_request<T, E>(
+        &self,
+        client: &Client,
+        use_case: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Problem>
     where
         Problem: From<E>,
     {
         let consumed = self.consume(client, QuotaName::Codes).await?;
-        let outcome = work.await.map_err(Problem::from);
-        if outcome.as_ref().is_err_and(Problem::is_the_servers_fault) {
+        let result = use_case.await.map_err(Problem::from);
+        if result.as_ref().is_err_and(Problem::is_server_error) {
             self.refund(client, consumed).await;
         }
-        outcome
+        result
     }
 
-    /// Counts a guess at a code before it is made, so that many at once are not more than one after the other; and no
-    /// longer when it was no miss.
-    pub async fn guessing(
+    /// Runs a guess at a code, within the network's quota of wrong guesses.
+    ///
+    /// The unit is consumed before the guess, so parallel guesses cannot exceed the quota. Any result but a wrong guess
+    /// refunds the unit.
+    pub async fn limit_guess(
         &self,
         client: &Client,
         guess: impl Future<Output = Result<User, ActivateError>>,
     ) -> Result<User, Problem> {
         let consumed = self.consume(client, QuotaName::Misses).await?;
-        let outcome = guess.await;
-        match (&outcome, &self.0) {
+        let result = guess.await;
+        match (&result, &self.0) {
             (Err(ActivateError::Incorrect { .. }), Some(limits)) => limits.count_miss().await,
             _ => self.refund(client, consumed).await,
         }
-        Ok(outcome?)
+        Ok(result?)
     }
 
-    /// Makes an attempt unless too many have failed: of its address from its network, or of its network. A pending row's
-    /// password proves nothing about the address, anybody can register one; so only an account's forgives.
-    pub async fn authenticating(
+    /// Runs an attempt to authenticate, unless too many attempts have failed from this network, or from this network with
+    /// this address.
+    ///
+    /// A success with an active account forgives the failures. A success with a pending user does not: anybody can register
+    /// an address.
+    pub async fn limit_authentication(
         &self,
         client: &Client,
         address: Option<&Address>,
@@ -56,24 +66,25 @@ impl ClientLimits {
         let Some(RedisLimits { auth_throttle, .. }) = &self.0 else {
             return Ok(attempt.await?);
         };
-        let admitted = auth_throttle.admit(client.network, address).await.map_err(|why| match why {
+        let admitted = auth_throttle.admit(client.network, address).await.map_err(|refusal| match refusal {
             NotAdmitted::TooManyFailures(wait) => {
-                refused("failures");
-                Problem::too_many_requests("Too many wrong credentials came", wait)
+                count_refusal("failures");
+                Problem::too_many_requests("Too many wrong credentials were sent", wait)
             }
             NotAdmitted::Busy(retry_after) => Overloaded { retry_after }.into(),
         })?;
-        let outcome = attempt.await;
+        let result = attempt.await;
         if let Some(admitted) = admitted {
-            match &outcome {
+            match &result {
                 Err(AuthenticateError::WrongCredentials) => auth_throttle.record_failure(admitted).await,
                 Ok(row) => auth_throttle.release(admitted, row.user.status == Status::Active).await,
                 Err(_) => auth_throttle.release(admitted, false).await,
             }
         }
-        Ok(outcome?)
+        Ok(result?)
     }
 
+    /// Takes one unit of a quota. `None` if nothing is limited, or if Redis did not respond.
     async fn consume(&self, client: &Client, name: QuotaName) -> Result<Option<ConsumedUnits>, Problem> {
         let Some(limits) = &self.0 else {
             return Ok(None);
@@ -81,17 +92,17 @@ impl ClientLimits {
         match limits.consume(name, client.network).await {
             None => Ok(None),
             Some(Ok(consumed)) => {
-                client.tell(consumed.state);
+                client.report_quota(consumed.state);
                 Ok(Some(consumed))
             }
             Some(Err(state)) => {
-                client.tell(state);
-                refused(name.as_str());
-                let what = match name {
-                    QuotaName::Codes => "Too many mails were asked for",
-                    QuotaName::Misses => "Too many wrong codes came",
+                client.report_quota(state);
+                count_refusal(name.as_str());
+                let reason = match name {
+                    QuotaName::Codes => "Too many mails were requested",
+                    QuotaName::Misses => "Too many wrong codes were sent",
                 };
-                Err(Problem::too_many_requests(what, state.next))
+                Err(Problem::too_many_requests(reason, state.next))
             }
         }
     }
@@ -100,11 +111,12 @@ impl ClientLimits {
         if let (Some(limits), Some(consumed)) = (&self.0, consumed)
             && let Some(state) = limits.refund(consumed).await
         {
-            client.tell(state);
+            client.report_quota(state);
         }
     }
 }
 
-fn refused(limit: &'static str) {
+/// Counts a refused request.
+fn count_refusal(limit: &'static str) {
     counter!("sixty_limited_requests_total", "limit" => limit).increment(1);
 }

@@ -1,7 +1,7 @@
-//! Which web pages elsewhere may use the API from a browser (Fetch, section 3.3 «CORS protocol»): none, unless named.
+//! CORS (Fetch Standard, section 3.3): which web pages of other origins may use the API. None by default.
 //!
-//! The framework's middleware refuses requests of origins that are not named, a browser's own POST from /docs among
-//! them; answers a preflight without knowing the path's methods; and leaves out `Vary` where it matters.
+//! The framework's CORS middleware does not fit. It refuses requests of unlisted origins, including same-origin POST
+//! requests of the page `/docs`. It does not know which methods a path allows, and it omits `Vary` on some responses.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,42 +11,44 @@ use poem::{Request, Response};
 use thiserror::Error;
 use url::Url;
 
-/// The origins whose pages may.
+/// The origins whose pages may use the API.
 #[derive(Debug, Clone, Default)]
 pub struct CorsOrigins(Arc<[HeaderValue]>);
 
 #[derive(Debug, Error)]
 #[error("must be origins such as https://app.example.com,http://localhost:3000")]
-pub struct NoOrigins;
+pub struct CorsOriginsError;
 
 impl FromStr for CorsOrigins {
-    type Err = NoOrigins;
+    type Err = CorsOriginsError;
 
-    fn from_str(list: &str) -> Result<Self, NoOrigins> {
+    fn from_str(list: &str) -> Result<Self, CorsOriginsError> {
         let origins = list.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| {
-            let url: Url = item.parse().map_err(|_| NoOrigins)?;
+            let url: Url = item.parse().map_err(|_| CorsOriginsError)?;
             let origin = url.origin().ascii_serialization();
-            // Nothing but the origin was written, if perhaps with a slash or in another case.
-            let bare = ["http", "https"].contains(&url.scheme()) && url.as_str() == format!("{origin}/");
-            HeaderValue::try_from(origin).ok().filter(|_| bare).ok_or(NoOrigins)
+            // The URL must contain nothing but the origin. A trailing slash and upper case are accepted.
+            let is_origin = ["http", "https"].contains(&url.scheme()) && url.as_str() == format!("{origin}/");
+            HeaderValue::try_from(origin).ok().filter(|_| is_origin).ok_or(CorsOriginsError)
         });
         Ok(Self(origins.collect::<Result<_, _>>()?))
     }
 }
 
-/// What a page may send besides what any page may.
+/// The request headers that a page may set, besides the CORS-safelisted ones.
 const REQUEST_HEADERS: &str = "Authorization, Content-Type, X-Request-Id";
-/// What a page may read of an answer besides what any page may.
+/// The response headers that a page may read, besides the CORS-safelisted ones.
 const RESPONSE_HEADERS: &str = "Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id";
 
 impl CorsOrigins {
-    /// The origin of a request, if its page may use the API.
+    /// Returns the `Origin` of a request if it is allowed.
     pub fn allowed(&self, request: &Request) -> Option<HeaderValue> {
         let origin = request.headers().get(header::ORIGIN)?;
         self.0.iter().find(|allowed| *allowed == origin).cloned()
     }
 
-    /// Lets the page read the answer. Without an origin it says to caches that the answer would differ for others.
+    /// Adds the CORS headers to a response. `origin` is the allowed origin of the request, if any.
+    ///
+    /// `Vary: Origin` is also added without an origin: a cache must not reuse that response for a request with one.
     pub fn add_headers(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
         if self.0.is_empty() {
             return;
@@ -59,18 +61,18 @@ impl CorsOrigins {
     }
 }
 
-/// Whether a browser asks if a page may send a request.
+/// Whether a request is a CORS preflight.
 pub fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// It may, by these methods.
+/// The response to a preflight: a page may use `methods`, a comma-separated list.
 pub fn preflight(methods: String) -> Response {
     Response::builder()
         .status(StatusCode::NO_CONTENT)
         .header(header::ACCESS_CONTROL_ALLOW_METHODS, methods)
         .header(header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS)
-        // An hour, in which the browser asks no more.
+        // The browser caches the permission for one hour.
         .header(header::ACCESS_CONTROL_MAX_AGE, 3600)
         .finish()
 }
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_what_browsers_send() {
+    fn origins_are_normalized_and_other_urls_are_rejected() {
         let origins: CorsOrigins =
             "https://App.example.com/, http://localhost:3000,https://a.example:443".parse().unwrap();
         assert_eq!(*origins.0, ["https://app.example.com", "http://localhost:3000", "https://a.example"]);

@@ -61,7 +61,7 @@ impl From<StoreError> for Problem {
 
 impl From<Overloaded> for Problem {
     fn from(Overloaded { retry_after }: Overloaded) -> Self {
-        Self::unavailable("More passwords are waiting to be hashed than can be in good time.", retry_after)
+        Self::unavailable("Too many passwords are waiting to be hashed.", retry_after)
     }
 }
 

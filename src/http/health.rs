@@ -1,4 +1,4 @@
-//! `/livez`: this process answers. `/readyz`: so does what it depends on, and it was not told to stop.
+//! Health probes. `/livez`: the process responds. `/readyz`: its dependencies respond too, and it is not stopping.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,22 +12,25 @@ use tracing::{info, warn};
 use super::problem::Problem;
 use crate::backoff::Backoff;
 
+/// A health check. The error says why it failed, for logs and for `/readyz`.
 type Check = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// What must be there before requests make sense.
+/// The health checks of the dependencies, and whether the service is stopping. Cheap to clone.
 #[derive(Clone)]
 pub struct Health {
     checks: Arc<Vec<(&'static str, Check)>>,
     stopping: CancellationToken,
 }
 
-/// The pauses between checks at the start, while a dependency is missing.
+/// The pauses between two runs of the checks at start, while a check fails.
 const CHECK_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
-/// What is missing for less long at the start is not worth a word: connecting and looking at migrations takes a moment.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Failed checks are not logged this early after the start: connecting and checking migrations takes a moment.
+const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
 impl Health {
-    /// The mail provider is none of the checks: when it is down, registering still works.
+    /// Creates health checks with their names. `stopping` is cancelled when the service must stop.
+    ///
+    /// The mail provider needs no check: registration works without it, because mails wait in the outbox.
     pub fn new(checks: Vec<(&'static str, Check)>, stopping: CancellationToken) -> Self {
         Self { checks: Arc::new(checks), stopping }
     }
@@ -36,35 +39,36 @@ impl Health {
         self.stopping.is_cancelled()
     }
 
-    /// Of each check its name, and why it failed if it did.
-    pub async fn missing(&self) -> Vec<(&'static str, Option<String>)> {
+    /// Runs all checks. Returns the name of each, with the reason if it failed.
+    pub async fn run_checks(&self) -> Vec<(&'static str, Option<String>)> {
         join_all(self.checks.iter().map(async |(name, check)| (*name, check().await.err()))).await
     }
 
-    /// 200, or 503 naming everything that is missing.
+    /// The response to `/readyz`: 200, or 503 with the names of all failed checks.
     pub async fn ready(&self) -> Response {
         if self.is_stopping() {
             return Problem::unavailable("The service is stopping.", Duration::from_secs(1)).into_response();
         }
-        match listed(&self.missing().await) {
+        match failures(&self.run_checks().await) {
             None => Response::builder().content_type("application/json").body("{\"status\":\"ready\"}\n"),
-            Some(missing) => {
-                Problem::unavailable(format!("Not ready: {missing}"), Duration::from_secs(1)).into_response()
+            Some(failures) => {
+                Problem::unavailable(format!("Not ready: {failures}"), Duration::from_secs(1)).into_response()
             }
         }
     }
 
+    /// The response to `/livez`: always 200.
     pub fn live() -> Response {
         Response::builder().content_type("application/json").body("{\"status\":\"live\"}\n")
     }
 
-    /// Writes to the log what is still missing, whenever that changes, until nothing is for the first time.
-    pub async fn announce(self) {
-        let (begun, mut told, mut backoff) = (Instant::now(), String::new(), CHECK_BACKOFF);
-        while let Some(missing) = listed(&self.missing().await) {
-            if missing != told && begun.elapsed() > PATIENCE {
-                warn!("waiting for {missing}");
-                told = missing;
+    /// Runs the checks until all pass or the service stops. Logs the failed checks whenever they change.
+    pub async fn log_until_ready(self) {
+        let (start, mut logged, mut backoff) = (Instant::now(), String::new(), CHECK_BACKOFF);
+        while let Some(failures) = failures(&self.run_checks().await) {
+            if failures != logged && start.elapsed() > QUIET_PERIOD {
+                warn!("not ready, waiting for {failures}");
+                logged = failures;
             }
             tokio::select! {
                 () = self.stopping.cancelled() => return,
@@ -75,9 +79,9 @@ impl Health {
     }
 }
 
-/// `None`: nothing is missing.
-fn listed(missing: &[(&'static str, Option<String>)]) -> Option<String> {
-    let missing = missing.iter().filter_map(|(name, why)| Some(format!("{name} ({})", why.as_ref()?)));
-    let missing: Vec<String> = missing.collect();
-    (!missing.is_empty()).then(|| missing.join("; "))
+/// Lists the failed checks with their reasons. `None` if all checks passed.
+fn failures(results: &[(&'static str, Option<String>)]) -> Option<String> {
+    let failed = results.iter().filter_map(|(name, reason)| Some(format!("{name} ({})", reason.as_ref()?)));
+    let failed: Vec<String> = failed.collect();
+    (!failed.is_empty()).then(|| failed.join("; "))
 }

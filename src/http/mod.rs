@@ -1,5 +1,6 @@
-//! The HTTP API: parses requests into domain types, calls a use case, says what came of it. Nothing else points here but
-//! `app.rs`.
+//! The HTTP API: parses requests into domain types, calls a use case, and returns its result as JSON or as a problem.
+//!
+//! `app.rs` composes it. No use case and no store depends on it.
 
 pub mod admin;
 pub mod auth;
@@ -24,4 +25,5 @@ pub mod response_headers;
 pub mod routes;
 pub mod server;
 pub mod system_routes;
+pub mod user_schemas;
 pub mod users;

@@ -1,8 +1,8 @@
-//! The OpenAPI document: what the framework derives from the code, completed by what it does not know.
+//! The OpenAPI document: the framework derives it from the code, and this module completes it.
 //!
-//! The framework declares no problem, no lack of security, no example, and no route that is not its own; generators,
-//! testers and readers need all of them. `operations.rs` holds what is said of each operation, `schemas.rs` what bodies
-//! hold, `beside.rs` the routes beside the API.
+//! The framework declares no problems, no examples, no empty security requirement, and no system routes. Client
+//! generators, test tools and readers need all of them. `operations.rs` completes the operations, `schemas.rs` the
+//! schemas. The declarations of the system routes are in `http/system_routes.rs`.
 
 mod contact;
 mod operations;
@@ -31,13 +31,13 @@ use crate::domain::policy::Policy;
 
 const TITLE: &str = "Sixty";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// What readers need to know before the first operation. Generators repeat it in every file, so it is short, and
-/// `docs/http.md` says the rest.
-const DESCRIPTION: &str = "Registers users: an e-mail address, a password, and a mailed code that lives for sixty seconds. Register, read the \
-     mail, activate with the code; the address and the password are HTTP Basic credentials from the registration on. Every \
-     error is a problem (RFC 9457), whose `type` leads to what it means and what to do. HEAD goes wherever GET does, \
-     OPTIONS names a path's methods, paths are exact, and answers about accounts are never cached.";
-/// The order in which people meet them; the framework's is the alphabet.
+/// The introduction. It is short, because client generators repeat it in every file; `docs/http.md` has the details.
+const DESCRIPTION: &str = "Registers users with an e-mail address, a password, and a mailed code that is valid for sixty seconds. Register, read \
+     the mail, then activate the account with the code. The address and the password are HTTP Basic credentials, also \
+     before the activation. Every error is a problem (RFC 9457); its `type` is the path of a page that says what it means \
+     and what to do. Every path with GET also allows HEAD, and OPTIONS lists the methods of a path. Paths are \
+     case-sensitive. Responses about accounts must not be cached.";
+/// All tags, in the order of use. The framework would sort them by name.
 const TAGS: [&str; 4] = ["Registration", "Account", "Administration", "Service"];
 
 /// The operations below `/v1`. `U` and `C` are the stores.
@@ -65,8 +65,8 @@ pub fn api_paths<U: Users, C: Codes>() -> Vec<Path> {
 fn merged_paths<T: OpenApi>() -> Vec<MetaPath> {
     let mut merged: Vec<MetaPath> = vec![];
     for path in T::meta().into_iter().flat_map(|api| api.paths) {
-        match merged.iter_mut().find(|known| known.path == path.path) {
-            Some(known) => known.operations.extend(path.operations),
+        match merged.iter_mut().find(|earlier| earlier.path == path.path) {
+            Some(earlier) => earlier.operations.extend(path.operations),
             None => merged.push(path),
         }
     }
@@ -88,15 +88,15 @@ impl<T: OpenApi> OpenApi for Declarations<T> {
     fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
 }
 
-/// Who runs the service, and where: what differs between two installations of one version.
+/// The operator's entries in the document. They differ between installations of the same version.
 #[derive(Debug, Clone, Default)]
 pub struct Operator {
-    /// None: where the document comes from.
+    /// The URL of the service. `None`: the origin of the document.
     pub public_url: Option<Url>,
     pub contact: Option<Contact>,
 }
 
-/// The completed document.
+/// The completed OpenAPI document.
 pub struct Document(Value);
 
 impl Document {
@@ -157,13 +157,14 @@ impl Document {
     }
 }
 
-/// Paths begin with a slash, so a server's URL ends without one, unless it is nothing else.
+/// The `servers` member. Paths start with a slash, so the server's URL must not end with one, unless it is `/`.
 fn servers(url: &str) -> Value {
-    let bare = url.trim_end_matches('/');
-    json!([{ "url": if bare.is_empty() { "/" } else { bare } }])
+    let trimmed = url.trim_end_matches('/');
+    json!([{ "url": if trimmed.is_empty() { "/" } else { trimmed } }])
 }
 
-/// Doc comments break their lines where the source ends; readers of the document do not. Paragraphs stay apart.
+/// Joins the lines of every description. Descriptions come from doc comments, which wrap at the width of the source.
+/// Blank lines between paragraphs stay.
 fn unwrap_lines(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -186,14 +187,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_end_where_paragraphs_do() {
+    fn lines_of_a_paragraph_are_joined() {
         let mut document = json!({ "paths": [{ "description": "One\nparagraph.\n\nAnother." }] });
         unwrap_lines(&mut document);
         assert_eq!(document["paths"][0]["description"], "One paragraph.\n\nAnother.");
     }
 
     #[test]
-    fn a_server_is_named_without_the_slash_that_paths_begin_with() {
+    fn server_urls_have_no_trailing_slash() {
         assert_eq!(servers("https://example.com/"), json!([{ "url": "https://example.com" }]));
         assert_eq!(servers("https://example.com/sixty/"), json!([{ "url": "https://example.com/sixty" }]));
         assert_eq!(servers("/"), json!([{ "url": "/" }]));

@@ -1,4 +1,4 @@
-//! Every error of the API is a problem (RFC 9457); `kind.rs` lists the kinds.
+//! Problems: the error responses of the API (RFC 9457). `problem_type.rs` lists their types.
 //!
 //! A problem holds only what the client may read; `error_mapping.rs` logs the rest.
 
@@ -13,30 +13,30 @@ use super::problem_type::ProblemType;
 use crate::accounts::errors::NoCodeReason;
 
 pub const MEDIA_TYPE: &str = "application/problem+json";
-/// RFC 7617: the realm, and that credentials are UTF-8.
+/// The `WWW-Authenticate` header: the realm, and UTF-8 as the charset of credentials (RFC 7617).
 pub const CHALLENGE: &str = r#"Basic realm="sixty", charset="UTF-8""#;
 
-/// One field at fault.
+/// An invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     #[serde(flatten)]
-    pub at: Place,
+    pub location: FieldLocation,
     pub detail: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
-    /// A JSON pointer (RFC 6901) into the body.
+pub enum FieldLocation {
+    /// A JSON pointer (RFC 6901) into the request body.
     Pointer(String),
-    /// The name of a parameter of the query.
+    /// The name of a query parameter.
     Parameter(&'static str),
 }
 
-/// A problem, as it is answered.
+/// A problem: the content of one error response.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    kind: ProblemType,
+    problem_type: ProblemType,
     detail: String,
     errors: Vec<FieldError>,
     attempts_remaining: Option<u8>,
@@ -45,32 +45,42 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: vec![], attempts_remaining: None, retry_after: None, allow: None }
-    }
-
-    pub fn unauthenticated() -> Self {
-        Self::new(ProblemType::Unauthenticated, "No user has this address and password, or none were sent.")
-    }
-
-    pub fn invalid(errors: Vec<FieldError>) -> Self {
-        Self { errors, ..Self::new(ProblemType::InvalidField, "Some of the body's fields do not hold what they must.") }
-    }
-
-    pub fn invalid_parameters(errors: Vec<FieldError>) -> Self {
+    pub fn new(problem_type: ProblemType, detail: impl Into<String>) -> Self {
         Self {
-            errors,
-            ..Self::new(ProblemType::InvalidField, "Some of the query's parameters do not hold what they must.")
+            problem_type,
+            detail: detail.into(),
+            errors: vec![],
+            attempts_remaining: None,
+            retry_after: None,
+            allow: None,
         }
     }
 
-    /// One member of the body is at fault.
+    pub fn unauthenticated() -> Self {
+        Self::new(
+            ProblemType::Unauthenticated,
+            "The request has no credentials, or no user has this address and password.",
+        )
+    }
+
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        Self { errors, ..Self::new(ProblemType::InvalidField, "Some fields of the body are invalid.") }
+    }
+
+    pub fn invalid_parameters(errors: Vec<FieldError>) -> Self {
+        Self { errors, ..Self::new(ProblemType::InvalidField, "Some query parameters are invalid.") }
+    }
+
+    /// One member of the body is invalid.
     pub fn invalid_member(name: &str, error: &impl std::error::Error) -> Self {
-        Self::invalid(vec![FieldError { at: Place::Pointer(format!("/{name}")), detail: error.to_string() }])
+        Self::invalid(vec![FieldError {
+            location: FieldLocation::Pointer(format!("/{name}")),
+            detail: error.to_string(),
+        }])
     }
 
     pub fn method_not_allowed(allow: String) -> Self {
-        let detail = format!("This path answers to {allow}.");
+        let detail = format!("This path allows {allow}.");
         Self { allow: Some(allow), ..Self::new(ProblemType::MethodNotAllowed, detail) }
     }
 
@@ -79,15 +89,15 @@ impl Problem {
     }
 
     pub fn internal() -> Self {
-        Self::new(ProblemType::Internal, "The error was logged under the id in X-Request-Id.")
+        Self::new(ProblemType::Internal, "The service logged the error with the id in X-Request-Id.")
     }
 
     pub fn account_disabled() -> Self {
-        Self::new(ProblemType::AccountDisabled, "An operator has closed this account.")
+        Self::new(ProblemType::AccountDisabled, "An operator has disabled this account.")
     }
 
     pub fn forbidden() -> Self {
-        Self::new(ProblemType::Forbidden, "This user is no admin.")
+        Self::new(ProblemType::Forbidden, "This user does not have the role admin.")
     }
 
     pub fn user_not_found() -> Self {
@@ -110,24 +120,25 @@ impl Problem {
         Self::new(ProblemType::NotActive, "This registration is still pending; its code activates it.")
     }
 
-    pub fn too_many_codes(left: Duration) -> Self {
-        let detail = format!("The next code for this address can be asked for in {} s.", whole_seconds(left));
-        Self { retry_after: Some(left), ..Self::new(ProblemType::TooManyCodes, detail) }
+    /// `wait`: how long until the address may request the next code.
+    pub fn too_many_codes(wait: Duration) -> Self {
+        let detail = format!("The next code for this address can be asked for in {} s.", whole_seconds(wait));
+        Self { retry_after: Some(wait), ..Self::new(ProblemType::TooManyCodes, detail) }
     }
 
-    /// `what` the client's network has done too often.
-    pub fn too_many_requests(what: &str, left: Duration) -> Self {
-        let detail = format!("{what} from this network; try again in {} s.", whole_seconds(left).max(1));
-        Self { retry_after: Some(left), ..Self::new(ProblemType::TooManyRequests, detail) }
+    /// `reason`: what the client's network did too often. `wait`: how long until it may try again.
+    pub fn too_many_requests(reason: &str, wait: Duration) -> Self {
+        let detail = format!("{reason} from this network; try again in {} s.", whole_seconds(wait).max(1));
+        Self { retry_after: Some(wait), ..Self::new(ProblemType::TooManyRequests, detail) }
     }
 
-    pub fn is_the_servers_fault(&self) -> bool {
-        self.kind.status().is_server_error()
+    pub fn is_server_error(&self) -> bool {
+        self.problem_type.status().is_server_error()
     }
 
     pub fn incorrect_code(remaining: u8) -> Self {
         let pointer = FieldError {
-            at: Place::Pointer("/code".to_owned()),
+            location: FieldLocation::Pointer("/code".to_owned()),
             detail: "is not the code of the latest mail".to_owned(),
         };
         let detail = match remaining {
@@ -153,15 +164,15 @@ impl Problem {
         )
     }
 
-    /// What was registered under these credentials was replaced by a later registration.
+    /// A later registration of the address has replaced the one that the credentials belong to.
     pub fn replaced() -> Self {
         Self::new(ProblemType::CodeExpired, "The code was replaced: the address was registered again in the meantime.")
     }
 
-    /// One of its kind, for the OpenAPI document.
-    pub fn example(kind: ProblemType) -> Self {
-        let detail = |detail: &str| Self::new(kind, detail);
-        match kind {
+    /// An example of a problem type, for the OpenAPI document.
+    pub fn example(problem_type: ProblemType) -> Self {
+        let detail = |detail: &str| Self::new(problem_type, detail);
+        match problem_type {
             ProblemType::MalformedRequest => detail("The body broke off."),
             ProblemType::Unauthenticated => Self::unauthenticated(),
             ProblemType::AccountDisabled => Self::account_disabled(),
@@ -174,34 +185,34 @@ impl Problem {
             ProblemType::NotActive => Self::not_active(),
             ProblemType::LastAdmin => Self::last_admin(),
             ProblemType::CodeExpired => Self::no_code(NoCodeReason::Expired),
-            ProblemType::PayloadTooLarge => detail("The body is larger than 16384 octets."),
+            ProblemType::PayloadTooLarge => detail("The body is larger than 16384 bytes."),
             ProblemType::UnsupportedMediaType => detail("The body must be application/json in UTF-8, not compressed."),
             ProblemType::InvalidField => {
                 let (pointer, detail) = ("/password".to_owned(), "must have at least 8 characters".to_owned());
-                Self::invalid(vec![FieldError { at: Place::Pointer(pointer), detail }])
+                Self::invalid(vec![FieldError { location: FieldLocation::Pointer(pointer), detail }])
             }
             ProblemType::IncorrectCode => Self::incorrect_code(2),
             ProblemType::TooManyCodes => Self::too_many_codes(Duration::from_secs(42)),
             ProblemType::TooManyRequests => {
-                Self::too_many_requests("Too many mails were asked for", Duration::from_secs(36))
+                Self::too_many_requests("Too many mails were requested", Duration::from_secs(36))
             }
             ProblemType::Internal => Self::internal(),
             ProblemType::Unavailable => Self::unavailable("Redis does not answer.", Duration::from_secs(1)),
         }
     }
 
-    /// What is said at the address that a problem's `type` points at.
-    pub fn description(kind: ProblemType) -> Value {
-        let (name, status) = (kind.name(), kind.status().as_u16());
-        json!({ "name": name, "status": status, "title": kind.title(), "advice": kind.advice() })
+    /// The description of a problem type in JSON, as `/problems/{name}` returns it.
+    pub fn description(problem_type: ProblemType) -> Value {
+        let (name, status) = (problem_type.name(), problem_type.status().as_u16());
+        json!({ "name": name, "status": status, "title": problem_type.title(), "advice": problem_type.advice() })
     }
 
-    /// The members on the wire.
+    /// The members of the problem, as JSON.
     pub fn to_json(&self) -> Value {
         let mut members = json!({
-            "type": format!("/problems/{}", self.kind.name()),
-            "title": self.kind.title(),
-            "status": self.kind.status().as_u16(),
+            "type": format!("/problems/{}", self.problem_type.name()),
+            "title": self.problem_type.title(),
+            "status": self.problem_type.status().as_u16(),
             "detail": self.detail,
         });
         if !self.errors.is_empty() {
@@ -217,11 +228,11 @@ impl Problem {
     }
 
     fn retry_after_seconds(&self) -> Option<u64> {
-        self.retry_after.map(|after| whole_seconds(after).max(1))
+        self.retry_after.map(|wait| whole_seconds(wait).max(1))
     }
 }
 
-/// Seconds, rounded up: who comes back after them is not too early.
+/// Seconds, rounded up, so that a client that waits this long is not too early.
 pub fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
@@ -229,15 +240,15 @@ pub fn whole_seconds(duration: Duration) -> u64 {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut body = self.to_json().to_string();
-        // For those who look at it in a terminal.
+        // A final newline, for terminals.
         body.push('\n');
-        let mut response = Response::builder().status(self.kind.status()).content_type(MEDIA_TYPE).body(body);
+        let mut response = Response::builder().status(self.problem_type.status()).content_type(MEDIA_TYPE).body(body);
         let headers = response.headers_mut();
-        if self.kind == ProblemType::Unauthenticated {
+        if self.problem_type == ProblemType::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
-        if self.kind == ProblemType::UnsupportedMediaType {
-            // RFC 9110, section 15.5.16: what would have been taken.
+        if self.problem_type == ProblemType::UnsupportedMediaType {
+            // The supported media type and encoding (RFC 9110, section 15.5.16).
             headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
@@ -268,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_problem_on_the_wire() {
+    async fn problems_are_written_as_json() {
         insta::assert_snapshot!(
             body(Problem::incorrect_code(1)).await,
             @r#"{"type":"/problems/incorrect-code","title":"The code is wrong","status":422,"detail":"The code is wrong; one guess is left.","errors":[{"pointer":"/code","detail":"is not the code of the latest mail"}],"attempts_remaining":1}"#
@@ -280,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_say_what_the_status_asks_for() {
+    fn problems_carry_the_headers_of_their_status() {
         let response = Problem::unauthenticated().into_response();
         assert_eq!(response.header("www-authenticate"), Some(CHALLENGE));
         let response = Problem::unavailable("", Duration::ZERO).into_response();

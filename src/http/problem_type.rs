@@ -1,7 +1,8 @@
-//! The kinds of problems: what each is called, its status, what it says, and what to do about it.
+//! Problem types (RFC 9457): the name, status, title and advice of each.
 
 use poem::http::StatusCode;
 
+/// A problem type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemType {
     MalformedRequest,
@@ -50,109 +51,110 @@ impl ProblemType {
         Self::Unavailable,
     ];
 
-    /// The last segment of the problem's `type`.
+    /// The last segment of the `type` member: `/problems/<name>`.
     pub fn name(self) -> &'static str {
-        self.facts().0
+        self.definition().0
     }
 
     pub fn status(self) -> StatusCode {
-        self.facts().1
+        self.definition().1
     }
 
     pub fn title(self) -> &'static str {
-        self.facts().2
+        self.definition().2
     }
 
-    /// What the client can do about it.
+    /// What the client can do, for the page at `/problems/<name>`.
     pub fn advice(self) -> &'static str {
-        self.facts().3
+        self.definition().3
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        Self::ALL.into_iter().find(|problem_type| problem_type.name() == name)
     }
 
-    fn facts(self) -> (&'static str, StatusCode, &'static str, &'static str) {
+    /// Name, status, title and advice.
+    fn definition(self) -> (&'static str, StatusCode, &'static str, &'static str) {
         match self {
             Self::MalformedRequest => (
                 "malformed-request",
                 StatusCode::BAD_REQUEST,
                 "The request cannot be read",
-                "Send a complete body that is JSON in UTF-8, with every member named once.",
+                "Send a complete body: JSON in UTF-8, without duplicate member names.",
             ),
             Self::Unauthenticated => (
                 "unauthenticated",
                 StatusCode::UNAUTHORIZED,
                 "The credentials are missing or wrong",
-                "Send the e-mail address and the password of the registration by HTTP Basic authentication, in UTF-8. \
-                 If the address was registered again since, only the latest password counts.",
+                "Send the e-mail address and the password by HTTP Basic authentication, in UTF-8. If a pending address \
+                 was registered again, only the latest password is valid.",
             ),
             Self::AccountDisabled => (
                 "account-disabled",
                 StatusCode::FORBIDDEN,
                 "The account is disabled",
-                "The credentials are right, but an operator has closed the account. Ask the operator.",
+                "The credentials are correct, but an operator has disabled the account. Contact the operator.",
             ),
             Self::Forbidden => (
                 "forbidden",
                 StatusCode::FORBIDDEN,
                 "Only admins may do this",
-                "The credentials are right, but the user's role is not admin. Ask an admin, or the operator: the first admin \
-                 is made by sixty users.",
+                "The credentials are correct, but the user's role is not admin. Ask an admin or the operator: the command \
+                 sixty users creates the first admin.",
             ),
             Self::UserNotFound => (
                 "user-not-found",
                 StatusCode::NOT_FOUND,
                 "There is no such user",
-                "Look for the user's id in GET /v1/users. Registering an address again gives it another id.",
+                "Find the user's id with GET /v1/users. Every registration gets a new id.",
             ),
             Self::NotFound => (
                 "not-found",
                 StatusCode::NOT_FOUND,
                 "There is nothing here",
-                "Compare the path with /openapi.json: upper case, a trailing slash and a missing /v1 all matter.",
+                "Compare the path with /openapi.json. Upper case, a trailing slash and a missing /v1 all matter.",
             ),
             Self::MethodNotAllowed => (
                 "method-not-allowed",
                 StatusCode::METHOD_NOT_ALLOWED,
-                "The method does not fit this path",
-                "The Allow field names the methods that do.",
+                "This path does not allow the method",
+                "Use a method that the response header Allow lists.",
             ),
             Self::EmailTaken => (
                 "email-taken",
                 StatusCode::CONFLICT,
                 "The address has an account already",
-                "Use the account with the password that it was registered with. Nothing was changed, and no mail is sent.",
+                "Use the account with its password. Nothing was changed, and no mail is sent.",
             ),
             Self::AlreadyActive => (
                 "already-active",
                 StatusCode::CONFLICT,
                 "The account is active already",
-                "Nothing is left to do: no code is needed any more.",
+                "No action is needed: an active account needs no code.",
             ),
             Self::NotActive => (
                 "not-active",
                 StatusCode::CONFLICT,
                 "The account is not active",
-                "It must be activated first, with the code that was mailed to its address. Nothing has changed.",
+                "Activate the account first, with the code in the mail. Nothing was changed.",
             ),
             Self::LastAdmin => (
                 "last-admin",
                 StatusCode::CONFLICT,
                 "No admin would be left",
-                "Give another active account the role admin first. Nothing has changed.",
+                "Give another active account the role admin first. Nothing was changed.",
             ),
             Self::CodeExpired => (
                 "code-expired",
                 StatusCode::GONE,
                 "There is no live code",
-                "Ask for another by POST /v1/users/me/verification-code, and use it within its minute.",
+                "Request another code with POST /v1/users/me/verification-code. Use it within one minute after the mail.",
             ),
             Self::PayloadTooLarge => (
                 "payload-too-large",
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "The body is too large",
-                "Send only the members that the operation names; together they fit into 16 KiB.",
+                "Send only the members that the operation declares. They fit into 16 KiB.",
             ),
             Self::UnsupportedMediaType => (
                 "unsupported-media-type",
@@ -163,42 +165,42 @@ impl ProblemType {
             Self::InvalidField => (
                 "invalid-field",
                 StatusCode::UNPROCESSABLE_ENTITY,
-                "A field does not hold what it must",
-                "The member errors names every field at fault and what it must hold.",
+                "A field is invalid",
+                "The member errors lists every invalid field and what it must be.",
             ),
             Self::IncorrectCode => (
                 "incorrect-code",
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "The code is wrong",
-                "Compare it with the latest mail. The member attempts_remaining says how many guesses are left; after \
-                 the last the code is destroyed, and another must be asked for.",
+                "Compare the code with the latest mail. The member attempts_remaining says how many guesses are left. \
+                 After the last wrong guess the code is destroyed: request another code.",
             ),
             Self::TooManyCodes => (
                 "too-many-codes",
                 StatusCode::TOO_MANY_REQUESTS,
                 "A code was asked for too recently",
-                "Look for the mail that was sent, or wait as long as retry_after (in seconds) says and ask again. The \
-                 wait doubles each time, and is forgotten after a day without asking.",
+                "Look for the mail with the code, or wait for retry_after seconds and request another code. The wait \
+                 doubles with every code. It is reset after a day without a code.",
             ),
             Self::TooManyRequests => (
                 "too-many-requests",
                 StatusCode::TOO_MANY_REQUESTS,
-                "Too much was asked from this network",
-                "Wait as long as retry_after (in seconds) says. Registrations, requests for codes, new passwords, wrong \
-                 codes and wrong credentials are counted by network: an IPv4 address, or the first 64 bits of an IPv6 \
-                 address. Nothing has changed.",
+                "Too many requests from this network",
+                "Wait for retry_after seconds. The service limits registrations, requests for codes, changes of password, \
+                 wrong codes and wrong credentials per network. A network is an IPv4 address, or the first 64 bits of an \
+                 IPv6 address. Nothing was changed.",
             ),
             Self::Internal => (
                 "internal",
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "Something went wrong here",
-                "It is not the request's fault. Report the X-Request-Id of the response to the operator.",
+                "The service failed",
+                "The request did not cause the error. Report the X-Request-Id of the response to the operator.",
             ),
             Self::Unavailable => (
                 "unavailable",
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The service cannot answer now",
-                "Try the same request again after as long as retry_after (in seconds) says.",
+                "The service is temporarily unavailable",
+                "Send the same request again after retry_after seconds.",
             ),
         }
     }
@@ -209,9 +211,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_again() {
-        for kind in ProblemType::ALL {
-            assert_eq!(ProblemType::from_name(kind.name()), Some(kind));
+    fn a_type_is_found_by_its_name() {
+        for problem_type in ProblemType::ALL {
+            assert_eq!(ProblemType::from_name(problem_type.name()), Some(problem_type));
         }
         assert_eq!(ProblemType::from_name("nonsense"), None);
     }

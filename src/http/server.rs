@@ -1,4 +1,4 @@
-//! The accept loop. The framework's own never closes a connection that stalls in its header, so hyper is driven here.
+//! The accept loop, over hyper. The framework's own loop never closes a connection that stalls while sending its header.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,22 +20,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, warn};
 
+/// Limits on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
-    /// Connections open at once; further ones wait in the kernel's queue.
+    /// The maximum number of open connections. Further connections wait in the kernel's accept queue.
     pub max_connections: usize,
-    /// For the whole header of a request to arrive, from the moment the connection is open or idle; and for a client to
-    /// take some of an answer that waits for it.
+    /// The timeout for receiving a complete request header, counted from when the connection opens or becomes idle. Also
+    /// the timeout for a client to read more of a response.
     pub stall_timeout: Duration,
 }
 
-/// Bounds a request's line and header: about so many octets. Longer ones get a bare 414 or 431 from hyper.
+/// The approximate maximum size of a request line with its headers, in bytes. hyper answers longer ones with a bare 414
+/// or 431.
 const MAX_HEADER: usize = 64 * 1024;
 
-/// Serves HTTP/1.1 until told to stop, then lets open requests finish; however long that takes, the caller decides when
-/// to wait no more.
+/// Serves HTTP/1.1 until `stop` is cancelled, then waits until all open requests are finished. There is no time limit for
+/// that wait; the caller can drop the future.
 ///
-/// A request runs in a task of its own: what it has begun it finishes, even if the client goes away.
+/// Each request runs in its own task, so it finishes even if the client disconnects.
 pub async fn serve<E>(listener: TcpListener, endpoint: E, limits: ServerLimits, stop: CancellationToken)
 where
     E: Endpoint<Output = Response> + 'static,
@@ -54,7 +56,7 @@ where
         let connection = connection(&http, stream, peer, limits, Arc::clone(&endpoint), requests.clone());
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // An error here is the client's: it went away, stalled, or did not speak HTTP.
+            // An error here comes from the client: it disconnected, stalled, or sent invalid HTTP.
             let _ = connection.await;
             drop(slot);
         });
@@ -65,21 +67,22 @@ where
     requests.wait().await;
 }
 
-/// The next connection, once there is room for it.
+/// Waits for a free slot, then accepts the next connection.
 async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
     let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => return (slot, stream, peer),
-            // Out of file descriptors, most likely: without a pause this would spin until one is free.
+            // Usually the process has no free file descriptor. Without a pause this loop would use a whole core.
             Err(error) => {
-                warn!(%error, "a connection could not be accepted");
+                warn!(%error, "cannot accept a connection; trying again in 100 ms");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
+/// Serves one connection. The returned future ends when the connection closes.
 fn connection<E>(
     http: &http1::Builder,
     stream: TcpStream,
@@ -91,7 +94,7 @@ fn connection<E>(
 where
     E: Endpoint<Output = Response> + 'static,
 {
-    // Answers are small and written at once; waiting for more to send would only delay them.
+    // Each response is one small write. Nagle's algorithm would only delay it.
     let _ = stream.set_nodelay(true);
     let local = LocalAddr(stream.local_addr().map(Addr::SocketAddr).unwrap_or_else(|_| Addr::SocketAddr(peer)));
     let remote = RemoteAddr(Addr::SocketAddr(peer));
@@ -104,7 +107,7 @@ where
             Ok::<_, Infallible>(hyper::Response::from(response))
         }
     });
-    // hyper has no deadline for writing: a client that never reads would keep its connection, and its answer, for ever.
+    // hyper has no write timeout. A client that never reads would keep its connection and its response forever.
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.stall_timeout));
     http.serve_connection(TokioIo::new(Box::pin(stream)), service)

@@ -155,7 +155,7 @@ async fn the_accept_loop_pauses_when_no_file_descriptor_is_left() {
     for _ in 0..60 {
         connections.push(connect(&api).await);
     }
-    let accept_errors = |running: &Running| running.stderr().matches("a connection could not be accepted").count();
+    let accept_errors = |running: &Running| running.stderr().matches("cannot accept a connection").count();
     running.until("no descriptor is left", async |running| (accept_errors(running) > 2).then_some(())).await;
     // The accept loop pauses for 100 ms after each error.
     let (errors, most) = (accept_errors(&running), started.elapsed().as_millis() / 100 + 1);

@@ -5,12 +5,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::domain::user::User;
-use crate::http;
+use crate::http::user_schemas::UserJson;
 
 const COLUMN_TITLES: [&str; 6] = ["ID", "EMAIL", "STATUS", "ROLE", "CREATED", "ACTIVATED"];
 
 pub(super) fn json(users: &[User]) -> String {
-    users.iter().map(|user| http::users::User::from(user.clone()).to_json_string() + "\n").collect()
+    users.iter().map(|user| UserJson::from(user.clone()).to_json_string() + "\n").collect()
 }
 
 pub(super) fn table(users: &[User]) -> String {

@@ -1,4 +1,4 @@
-//! Whom users of the API may ask.
+//! The contact of the operator, for users of the API.
 
 use std::str::FromStr;
 
@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::domain::email::Email;
 
+/// An address or a web page.
 #[derive(Debug, Clone)]
 pub enum Contact {
     Email(Email),
@@ -16,21 +17,21 @@ pub enum Contact {
 
 #[derive(Debug, Error)]
 #[error("must be an e-mail address or a URL of http or https")]
-pub struct NoContact;
+pub struct ContactError;
 
 impl FromStr for Contact {
-    type Err = NoContact;
+    type Err = ContactError;
 
-    fn from_str(text: &str) -> Result<Self, NoContact> {
+    fn from_str(text: &str) -> Result<Self, ContactError> {
         if let Ok(email) = Email::parse(text) {
             return Ok(Self::Email(email));
         }
-        let url: Url = text.parse().map_err(|_| NoContact)?;
-        if ["http", "https"].contains(&url.scheme()) { Ok(Self::Url(url)) } else { Err(NoContact) }
+        let url: Url = text.parse().map_err(|_| ContactError)?;
+        if ["http", "https"].contains(&url.scheme()) { Ok(Self::Url(url)) } else { Err(ContactError) }
     }
 }
 
-/// As the document holds it. Without one it still says who could be asked.
+/// The contact object of the OpenAPI document. Without a contact it contains only the name.
 pub fn object(contact: Option<&Contact>) -> Value {
     let mut object = json!({ "name": "The operator of this service" });
     match contact {
@@ -46,13 +47,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_or_a_page() {
-        let said = |text: &str| text.parse().map(|contact: Contact| object(Some(&contact))).map_err(|_| ());
+    fn a_contact_is_an_address_or_an_http_url() {
+        let parsed = |text: &str| text.parse().map(|contact: Contact| object(Some(&contact))).map_err(|_| ());
         let name = "The operator of this service";
-        assert_eq!(said("api@example.com"), Ok(json!({ "name": name, "email": "api@example.com" })));
-        assert_eq!(said("https://example.com/help"), Ok(json!({ "name": name, "url": "https://example.com/help" })));
+        assert_eq!(parsed("api@example.com"), Ok(json!({ "name": name, "email": "api@example.com" })));
+        assert_eq!(parsed("https://example.com/help"), Ok(json!({ "name": name, "url": "https://example.com/help" })));
         for text in ["", "the operator", "ftp://example.com", "javascript:alert(1)", "mailto:api@example.com"] {
-            assert!(said(text).is_err(), "{text}");
+            assert!(parsed(text).is_err(), "{text}");
         }
     }
 }

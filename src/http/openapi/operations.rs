@@ -1,4 +1,4 @@
-//! What is said of each operation: its problems, parameters, headers and examples.
+//! Completes operations: problems, parameters, response headers, links and examples.
 
 use serde_json::{Map, Value, json};
 
@@ -8,71 +8,93 @@ use crate::http::admin;
 use crate::http::problem::{CHALLENGE, MEDIA_TYPE, Problem};
 use crate::http::problem_type::ProblemType;
 
-/// What any operation that takes a body can answer, besides its own.
+/// Problem types of every operation with a request body.
 const BODY: [ProblemType; 4] = [
     ProblemType::MalformedRequest,
     ProblemType::PayloadTooLarge,
     ProblemType::UnsupportedMediaType,
     ProblemType::InvalidField,
 ];
-/// What any operation that asks for credentials can answer.
+/// Problem types of every operation that requires credentials.
 const AUTH: [ProblemType; 3] =
     [ProblemType::Unauthenticated, ProblemType::AccountDisabled, ProblemType::TooManyRequests];
-/// What any operation on the stores can answer.
-const ANY: [ProblemType; 2] = [ProblemType::Internal, ProblemType::Unavailable];
-/// What an operation without a body can answer to one that is sent all the same.
+/// Problem types of every operation that uses the stores.
+const STORES: [ProblemType; 2] = [ProblemType::Internal, ProblemType::Unavailable];
+/// Problem types of every operation without a request body, if the client sends a body.
 const NO_BODY: [ProblemType; 2] = [ProblemType::MalformedRequest, ProblemType::PayloadTooLarge];
 
-/// The operations that are counted by client network, and what their answers may say of it.
+/// The operations with a quota per client network.
 const RATE_LIMITED: [&str; 4] = ["registerUser", "activateUser", "resendCode", "changePassword"];
+/// Headers of their responses: name, description, example.
 const RATE_LIMIT_HEADERS: [(&str, &str, &str); 2] = [
     (
         "RateLimit-Policy",
-        "What the client's network may do (draft-ietf-httpapi-ratelimit-headers): a quota q for a window of w seconds, \
-         and what is counted. Absent when nothing was counted.",
+        "The quota of the client's network (draft-ietf-httpapi-ratelimit-headers): its name, q units per window of w \
+         seconds. Absent if the request consumed no unit.",
         "\"codes\";q=100;w=3600",
     ),
     (
         "RateLimit",
-        "What is left of it: r, and more in t seconds. There when RateLimit-Policy is.",
+        "The remaining quota: r units; the next unit is available in t seconds. Present with RateLimit-Policy.",
         "\"codes\";r=99;t=36",
     ),
 ];
 
-/// What leads from one answer to the next request: the operation that answers, the link's name and description, the
-/// operation that is asked, its parameter, and where the value is.
-const LINKS: [(&str, &str, &str, &str, &str, &str); 4] = [
-    ("listUsers", "nextPage", "The next page, if there is one.", "listUsers", "cursor", "$response.body#/next_cursor"),
-    ("listUsers", "getUser", "A user of the page.", "getUser", "id", "$response.body#/items/0/id"),
-    ("listUsers", "updateUser", "A user of the page.", "updateUser", "id", "$response.body#/items/0/id"),
-    ("listUsers", "deleteUser", "A user of the page.", "deleteUser", "id", "$response.body#/items/0/id"),
+/// An OpenAPI link: a value in the response of `listUsers` that is a parameter of another operation.
+struct Link {
+    name: &'static str,
+    description: &'static str,
+    operation_id: &'static str,
+    parameter: &'static str,
+    value: &'static str,
+}
+
+const fn link_to_user(operation_id: &'static str) -> Link {
+    let (description, value) = ("A user of the page.", "$response.body#/items/0/id");
+    Link { name: operation_id, description, operation_id, parameter: "id", value }
+}
+
+const LIST_USERS_LINKS: [Link; 4] = [
+    Link {
+        name: "nextPage",
+        description: "The next page, if there is one.",
+        operation_id: "listUsers",
+        parameter: "cursor",
+        value: "$response.body#/next_cursor",
+    },
+    link_to_user("getUser"),
+    link_to_user("updateUser"),
+    link_to_user("deleteUser"),
 ];
 
-/// The one table of who answers with what; the tests hold every answer that they see to it.
+/// The problem types that each operation below `/v1` can return. The API tests check every response against this table.
 fn problems(operation_id: &str) -> Vec<ProblemType> {
     let groups: &[&[ProblemType]] = match operation_id {
         "registerUser" => {
-            &[&BODY, &ANY, &[ProblemType::EmailTaken, ProblemType::TooManyCodes, ProblemType::TooManyRequests]]
+            &[&BODY, &STORES, &[ProblemType::EmailTaken, ProblemType::TooManyCodes, ProblemType::TooManyRequests]]
         }
-        "activateUser" => {
-            &[&BODY, &AUTH, &ANY, &[ProblemType::AlreadyActive, ProblemType::CodeExpired, ProblemType::IncorrectCode]]
-        }
-        "resendCode" => &[&NO_BODY, &AUTH, &ANY, &[ProblemType::AlreadyActive, ProblemType::TooManyCodes]],
-        "changePassword" => &[&BODY, &AUTH, &ANY, &[ProblemType::NotActive]],
-        "getCurrentUser" => &[&NO_BODY, &AUTH, &ANY],
-        "deleteCurrentUser" => &[&NO_BODY, &AUTH, &ANY, &[ProblemType::LastAdmin]],
-        "listUsers" => &[&NO_BODY, &AUTH, &ANY, &[ProblemType::Forbidden, ProblemType::InvalidField]],
-        "getUser" => &[&NO_BODY, &AUTH, &ANY, &[ProblemType::Forbidden, ProblemType::UserNotFound]],
+        "activateUser" => &[
+            &BODY,
+            &AUTH,
+            &STORES,
+            &[ProblemType::AlreadyActive, ProblemType::CodeExpired, ProblemType::IncorrectCode],
+        ],
+        "resendCode" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::AlreadyActive, ProblemType::TooManyCodes]],
+        "changePassword" => &[&BODY, &AUTH, &STORES, &[ProblemType::NotActive]],
+        "getCurrentUser" => &[&NO_BODY, &AUTH, &STORES],
+        "deleteCurrentUser" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::LastAdmin]],
+        "listUsers" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::Forbidden, ProblemType::InvalidField]],
+        "getUser" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::Forbidden, ProblemType::UserNotFound]],
         "updateUser" => &[
             &BODY,
             &AUTH,
-            &ANY,
+            &STORES,
             &[ProblemType::Forbidden, ProblemType::UserNotFound, ProblemType::NotActive, ProblemType::LastAdmin],
         ],
         "deleteUser" => {
-            &[&NO_BODY, &AUTH, &ANY, &[ProblemType::Forbidden, ProblemType::UserNotFound, ProblemType::LastAdmin]]
+            &[&NO_BODY, &AUTH, &STORES, &[ProblemType::Forbidden, ProblemType::UserNotFound, ProblemType::LastAdmin]]
         }
-        other => unreachable!("the problems of {other} are not in the table"),
+        other => unreachable!("no problem types for the operation {other}; add them here"),
     };
     groups.iter().copied().flatten().copied().collect()
 }
@@ -96,9 +118,11 @@ pub fn complete_api(operation: &mut Value) {
             media["example"] = schemas::response_example(&id);
         }
     }
-    for (_, name, description, target, parameter, value) in LINKS.iter().filter(|link| link.0 == id) {
-        responses["200"]["links"][*name] =
-            json!({ "description": description, "operationId": target, "parameters": { *parameter: value } });
+    if id == "listUsers" {
+        for Link { name, description, operation_id, parameter, value } in LIST_USERS_LINKS {
+            responses["200"]["links"][name] =
+                json!({ "description": description, "operationId": operation_id, "parameters": { parameter: value } });
+        }
     }
     complete(operation, problems(&id));
     if RATE_LIMITED.contains(&&*id) {
@@ -142,11 +166,13 @@ fn complete(operation: &mut Value, mut problems: Vec<ProblemType>) {
         let description =
             "The id of this request in the service's log: the client's own X-Request-Id, if it sent a valid one.";
         let schema = json!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$" });
-        response["headers"]["X-Request-Id"] = always(description, schema, "7f3b2f0e-0c1e-4a52-9d37-0d6b0a1c2e4f");
+        response["headers"]["X-Request-Id"] =
+            required_header(description, schema, "7f3b2f0e-0c1e-4a52-9d37-0d6b0a1c2e4f");
     }
 }
 
-/// What a parameter must hold (operations take any text, to say what is wrong with it), and an example.
+/// The schema and an example of a parameter. The framework declares all parameters as strings: the handlers parse them, to
+/// report what is invalid.
 fn parameter_schema(name: &str) -> (Value, Value) {
     match name {
         "id" => (json!({ "type": "string", "format": "uuid" }), json!(schemas::USER_ID)),
@@ -156,59 +182,60 @@ fn parameter_schema(name: &str) -> (Value, Value) {
             (schema, json!("ada@example.com"))
         }
         "limit" => {
-            let (most, default) = (admin::MAX_LIMIT, admin::DEFAULT_LIMIT);
+            let (maximum, default) = (admin::MAX_LIMIT, admin::DEFAULT_LIMIT);
             let schema = json!({
-                "type": "integer", "format": "int32", "minimum": 1, "maximum": most, "default": default,
+                "type": "integer", "format": "int32", "minimum": 1, "maximum": maximum, "default": default,
             });
             (schema, json!(50))
         }
         "cursor" => (json!({ "type": "string" }), json!(schemas::CURSOR)),
-        other => unreachable!("the parameter {other} has no schema"),
+        other => unreachable!("no schema for the parameter {other}; add one here"),
     }
 }
 
-/// A response header that is always there.
-fn always(description: &str, schema: Value, example: impl Into<Value>) -> Value {
+/// A response header that is always present.
+fn required_header(description: &str, schema: Value, example: impl Into<Value>) -> Value {
     json!({ "description": description, "required": true, "schema": schema, "example": example.into() })
 }
 
-/// One response for all problems of a status.
-fn problem_response(kinds: &[ProblemType]) -> Value {
-    let described: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}.", kind.name(), kind.title())).collect();
-    let example = |kind: &ProblemType| {
-        let example = json!({ "summary": kind.title(), "value": Problem::example(*kind).to_json() });
-        (kind.name().to_owned(), example)
+/// The response for all problem types with the same status.
+fn problem_response(problem_types: &[ProblemType]) -> Value {
+    let describe = |problem_type: &ProblemType| format!("`{}`: {}.", problem_type.name(), problem_type.title());
+    let descriptions: Vec<String> = problem_types.iter().map(describe).collect();
+    let example = |problem_type: &ProblemType| {
+        let example = json!({ "summary": problem_type.title(), "value": Problem::example(*problem_type).to_json() });
+        (problem_type.name().to_owned(), example)
     };
-    let examples: Map<String, Value> = kinds.iter().map(example).collect();
+    let examples: Map<String, Value> = problem_types.iter().map(example).collect();
     let mut response = json!({
-        "description": described.join(" "),
+        "description": descriptions.join(" "),
         "content": { MEDIA_TYPE: {
             "schema": { "$ref": "#/components/schemas/Problem" },
             "examples": examples,
         } },
     });
-    let text = || json!({ "type": "string" });
-    match kinds[0].status().as_u16() {
+    let string = || json!({ "type": "string" });
+    match problem_types[0].status().as_u16() {
         401 => {
-            let challenge = always("Basic, in UTF-8 (RFC 7617).", text(), CHALLENGE);
+            let challenge = required_header("HTTP Basic authentication in UTF-8 (RFC 7617).", string(), CHALLENGE);
             response["headers"] = json!({ "WWW-Authenticate": challenge });
         }
         415 => {
             response["headers"] = json!({
-                "Accept": always("The media type of bodies.", text(), "application/json"),
-                "Accept-Encoding": always("Bodies are not compressed.", text(), "identity"),
+                "Accept": required_header("The supported media type of request bodies.", string(), "application/json"),
+                "Accept-Encoding": required_header("Compressed request bodies are not supported.", string(), "identity"),
             });
         }
         429 | 503 => {
             let seconds = json!({ "type": "integer", "minimum": 1 });
-            response["headers"] = json!({ "Retry-After": always("Seconds to wait.", seconds, 42) });
+            response["headers"] = json!({ "Retry-After": required_header("Seconds to wait.", seconds, 42) });
         }
         _ => {}
     }
     response
 }
 
-/// The framework writes `LOCATION`; readers expect `Location`.
+/// Converts the framework's `LOCATION` to the usual `Location`.
 fn title_case(name: &str) -> String {
     let word = |word: &str| {
         let (first, rest) = word.split_at(word.len().min(1));

@@ -1,18 +1,21 @@
-//! What bodies hold: the framework's schemas made exact, those of problems, and examples.
+//! Completes the schemas of bodies, and adds the schemas of problems and examples of bodies.
 
 use serde_json::{Map, Value, json};
 
 use crate::domain::email;
 use crate::domain::policy::Policy;
 
-/// An address may be internationalised, which `email` would deny (JSON Schema, section 7.3.2).
+/// Addresses may be internationalized; the format `email` excludes those (JSON Schema Validation, section 7.3.2).
 pub const EMAIL_FORMAT: &str = "idn-email";
-/// Anything but control characters.
+/// A regular expression for any text without control characters.
 const NO_CONTROLS: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 
+/// An example of a user id.
 pub const USER_ID: &str = "01a1fb31-109f-7fd3-a969-470eb5982bb2";
+/// An example of a pagination cursor.
 pub const CURSOR: &str = "AAZgs_vKEAEBofsxEJ9_06lpRw61mCuy";
 
+/// Completes all schemas, with the limits of the policy.
 pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
     for name in ["RegisterUser", "ChangePassword"] {
         let password = &mut schemas[name]["properties"]["password"];
@@ -27,8 +30,8 @@ pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
     for (name, schema) in schemas.iter_mut() {
         complete_object(name, schema);
     }
-    // Where constants are global, as in Go, two enums with a name cannot hold the same word.
-    let status = schemas.shift_remove("AccountStatus").expect("the framework has named it");
+    // Inlined: generators of languages with global constants, such as Go, fail if two named enums share a value.
+    let status = schemas.shift_remove("AccountStatus").expect("the framework declares AccountStatus");
     schemas["UpdateUser"]["properties"]["status"] = status;
     for (name, schema) in [
         ("FieldError", field_error()),
@@ -40,8 +43,10 @@ pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
     }
 }
 
-/// All members are there, also those that may be null. Requests hold what is named and nothing else, as the service insists;
-/// answers may hold more one day, and clients that are older than that member must not fail of it.
+/// Completes the schema of an object.
+///
+/// All members are required, including those that may be null. Request bodies allow no further members, and the service
+/// refuses them. Response bodies allow further members, so that a later version can add some.
 fn complete_object(name: &str, schema: &mut Value) {
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
@@ -58,12 +63,12 @@ fn complete_object(name: &str, schema: &mut Value) {
         }
     }
     for property in properties.values_mut() {
-        // The framework describes a reference by an `allOf` of two, which some generators drop whole.
+        // The framework adds a description to a reference by `allOf`. Some client generators ignore such a member.
         if let Some(reference) = property.pointer_mut("/allOf/0").map(Value::take) {
             *property = reference;
         }
     }
-    // What is absent from a patch stays as it is.
+    // All members of a PATCH body are optional.
     if name != "UpdateUser" {
         schema["required"] = json!(names);
     }
@@ -81,26 +86,26 @@ fn problem() -> Value {
         "properties": {
             "type": {
                 "type": "string", "format": "uri-reference",
-                "description": "Which problem this is: /problems/ and its name. Leads to what it means and what to do.",
+                "description": "The problem type: /problems/ and its name. A relative URL of a page that says what it means and what to do.",
             },
-            "title": { "type": "string", "description": "The same for every problem of this type." },
+            "title": { "type": "string", "description": "A summary of the problem type." },
             "status": {
                 "type": "integer", "format": "int32", "minimum": 400, "maximum": 599,
-                "description": "The same as that of the answer.",
+                "description": "The status of the response.",
             },
-            "detail": { "type": "string", "description": "What went wrong this time." },
+            "detail": { "type": "string", "description": "What went wrong in this request." },
             "errors": {
                 "type": "array", "minItems": 1,
-                "description": "Every field at fault.",
+                "description": "All invalid fields.",
                 "items": { "$ref": "#/components/schemas/FieldError" },
             },
             "attempts_remaining": {
                 "type": "integer", "format": "int32", "minimum": 0, "maximum": 2,
-                "description": "Guesses left for this code.",
+                "description": "The remaining guesses for this code.",
             },
             "retry_after": {
                 "type": "integer", "format": "int64", "minimum": 1,
-                "description": "Seconds to wait; the same as the field Retry-After.",
+                "description": "Seconds to wait, as in the header Retry-After.",
             },
         },
     })
@@ -110,12 +115,12 @@ fn field_error() -> Value {
     json!({
         "type": "object",
         "title": "FieldError",
-        "description": "One field at fault: of the body, by its pointer, or of the query, by its parameter.",
+        "description": "An invalid field: a member of the body (pointer) or a query parameter (parameter).",
         "required": ["detail"],
         "properties": {
-            "pointer": { "type": "string", "description": "JSON pointer (RFC 6901) into the body." },
-            "parameter": { "type": "string", "description": "Name of a parameter of the query." },
-            "detail": { "type": "string", "description": "What the field must hold." },
+            "pointer": { "type": "string", "description": "A JSON pointer (RFC 6901) into the request body." },
+            "parameter": { "type": "string", "description": "The name of the query parameter." },
+            "detail": { "type": "string", "description": "What the field must be." },
         },
     })
 }
@@ -124,13 +129,13 @@ fn problem_description() -> Value {
     json!({
         "type": "object",
         "title": "ProblemDescription",
-        "description": "What a problem means.",
+        "description": "The description of a problem type.",
         "required": ["name", "status", "title", "advice"],
         "properties": {
-            "name": { "type": "string", "description": "The last segment of the problem's type." },
+            "name": { "type": "string", "description": "The last segment of the problem type." },
             "status": { "type": "integer", "format": "int32", "minimum": 400, "maximum": 599 },
             "title": { "type": "string" },
-            "advice": { "type": "string", "description": "What the client can do about it." },
+            "advice": { "type": "string", "description": "What the client can do." },
         },
     })
 }
@@ -144,17 +149,18 @@ fn health() -> Value {
     })
 }
 
-/// A body that the documentation page fills in, and readers look at first.
+/// An example of a request body. The page `/docs` prefills its forms with it.
 pub fn request_example(schema: &str) -> Value {
     match schema {
         "RegisterUser" => json!({ "email": "ada@example.com", "password": "correct horse battery" }),
         "ChangePassword" => json!({ "password": "staple battery horse" }),
         "ActivateUser" => json!({ "code": "0042" }),
         "UpdateUser" => json!({ "status": "disabled" }),
-        other => unreachable!("the body {other} has no example"),
+        other => unreachable!("no example for the request body {other}; add one here"),
     }
 }
 
+/// An example of the JSON body of a successful response.
 pub fn response_example(operation_id: &str) -> Value {
     match operation_id {
         "registerUser" => user("pending"),
@@ -162,7 +168,7 @@ pub fn response_example(operation_id: &str) -> Value {
         "updateUser" => user("disabled"),
         "resendCode" => json!({ "retry_after": 120 }),
         "listUsers" => json!({ "items": [user("pending")], "next_cursor": CURSOR }),
-        other => unreachable!("the answer of {other} has no example"),
+        other => unreachable!("no example for the response of {other}; add one here"),
     }
 }
 
