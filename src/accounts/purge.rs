@@ -11,7 +11,7 @@ use super::ports::Users;
 
 /// Purges periodically until `stop` is cancelled. Several processes may run this at the same time.
 pub async fn run<U: Users>(users: Arc<U>, pending_ttl: Duration, stop: CancellationToken) {
-    // A row outlives `pending_ttl` by at most 1/24 of it (at least one second), or one hour if that is less.
+    // A purge is cheap, but need not run often: 24 times per `pending_ttl`, at least hourly, at most once a second.
     let pause = (pending_ttl / 24).clamp(Duration::from_secs(1), Duration::from_secs(60 * 60));
     let purge_repeatedly = async {
         let mut reachable = true;

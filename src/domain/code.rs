@@ -1,5 +1,6 @@
-//! The mailed code: derived, never stored. Whoever holds the secret and the outbox's nonce can say it again, after a
-//! crash as before it; whoever holds the database alone learns nothing.
+//! The verification code. It is derived from `CODE_SECRET` and a nonce in the outbox, and never stored in PostgreSQL.
+//!
+//! After a crash the code can be derived again. The database alone reveals no code.
 
 use std::fmt::Write as _;
 
@@ -12,10 +13,10 @@ use super::email::Address;
 use super::not_me::NotMeToken;
 use super::user::UserId;
 
-/// The wrong guesses after which a code is destroyed.
+/// Number of wrong guesses that destroys a code.
 pub const MAX_WRONG_GUESSES: u8 = 3;
 
-/// How many digits a code has, from four to ten. Ten are what an attacked address gets, so that it need not be locked.
+/// Number of digits of a code, 4 to 10. An address with many grants gets 10 digits, so it never needs to be locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodeLength(u8);
 
@@ -23,7 +24,7 @@ impl CodeLength {
     pub const FOUR: Self = Self(4);
     pub const TEN: Self = Self(10);
 
-    /// `None` outside of four to ten.
+    /// Returns `None` unless `digits` is 4 to 10.
     pub fn new(digits: u8) -> Option<Self> {
         (Self::FOUR.0..=Self::TEN.0).contains(&digits).then_some(Self(digits))
     }
@@ -32,21 +33,21 @@ impl CodeLength {
         usize::from(self.0)
     }
 
-    /// How many codes there are of this length.
+    /// Returns the number of different codes of this length.
     pub fn space(self) -> u64 {
         10_u64.pow(self.digits() as u32)
     }
 }
 
-/// What makes one grant's code: drawn at random, stored in the outbox, worthless without the [`CodeSecret`].
+/// The random input of one grant's code, stored in the outbox. Deriving the code also needs the [`CodeSecret`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Nonce(pub [u8; 16]);
 
-/// The order of grants: of two grants to one user the later has the greater number.
+/// Sequence number of a grant. Of two grants to one user, the later has the greater number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grant(pub i64);
 
-/// Four to ten ASCII digits, leading zeros included.
+/// A verification code: 4 to 10 ASCII digits, leading zeros included.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Code(String);
 
@@ -75,7 +76,7 @@ impl std::fmt::Debug for Code {
     }
 }
 
-/// `CODE_SECRET`: at least 32 octets. Changing it costs those who wait for a code a new mail, and nobody an account.
+/// `CODE_SECRET`: at least 32 octets. Changing it invalidates all pending codes and no account.
 #[derive(Clone, Debug)]
 pub struct CodeSecret(SecretSlice<u8>);
 
@@ -90,13 +91,14 @@ impl CodeSecret {
         if octets.len() < Self::MIN_OCTETS { Err(ShortSecret) } else { Ok(Self(octets.into())) }
     }
 
-    /// HMAC-SHA-256 of the nonce, reduced without bias: a 64-bit word from the incomplete last round of the code space
-    /// is passed over for the next one.
+    /// Derives the code of a nonce: HMAC-SHA-256, reduced modulo the number of codes.
+    ///
+    /// Rejection sampling avoids modulo bias: a 64-bit word of the incomplete last round is skipped.
     pub fn code(&self, nonce: &Nonce, length: CodeLength) -> Code {
         let whole_rounds = u64::MAX - u64::MAX % length.space();
         let word = (0_u8..)
             .flat_map(|block| {
-                // The first block is the HMAC of the bare nonce; a further one is needed once in 10^30 codes.
+                // Block 0 is the HMAC of the nonce alone. About one code in 10^30 needs another block.
                 let suffix = if block == 0 { vec![] } else { vec![block] };
                 let mac = self.hmac(&[&nonce.0, &suffix]);
                 mac.chunks_exact(8)
@@ -104,31 +106,31 @@ impl CodeSecret {
                     .collect::<Vec<_>>()
             })
             .find(|word| *word < whole_rounds)
-            .expect("one of 1,020 random words is below nearly all of them");
+            .expect("almost every random word is below the limit, and there are 1,020 of them");
         let mut digits = String::with_capacity(length.digits());
         let width = length.digits();
         write!(digits, "{:0width$}", word % length.space()).expect("writing to a string does not fail");
         Code(digits)
     }
 
-    /// What Redis keeps instead of the code: bound to the user, useless for another, and to be tried out only by who
-    /// holds the secret.
+    /// Returns the MAC that Redis stores instead of the code. It is bound to the user. Guesses can be tested against it only
+    /// with the secret.
     pub fn verifier(&self, user: UserId, code: &Code) -> [u8; 32] {
         self.hmac(&[b"sixty code verifier:", user.0.as_bytes(), code.0.as_bytes()])
     }
 
-    /// Stands where a verifier would and fits no code. Without the secret the two look alike.
+    /// Returns a decoy: it is stored like a verifier and matches no code. Without the secret the two are indistinguishable.
     pub fn decoy(&self, user: UserId) -> [u8; 32] {
         self.hmac(&[b"sixty decoy:", user.0.as_bytes()])
     }
 
-    /// The link in the mail that carries the nonce's code. Derived like it, so that every retry carries the same.
+    /// Derives the "this was not me" token of the mail with this nonce. Every retry of the mail carries the same token.
     pub fn not_me(&self, nonce: &Nonce) -> NotMeToken {
         let mac = self.hmac(&[b"sixty not me:", &nonce.0]);
         NotMeToken::new(*mac.first_chunk().expect("a MAC is longer than a token"))
     }
 
-    /// What stands for an address, or for none, where one must be known again but not be read.
+    /// Returns a pseudonym of an address, or of a missing address: recognisable, but not readable.
     pub fn pseudonym(&self, address: Option<&Address>) -> [u8; 32] {
         self.hmac(&[b"sixty address:", address.map_or("", Address::as_str).as_bytes()])
     }
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn only_four_to_ten_ascii_digits_are_a_code() {
+    fn a_code_is_four_to_ten_ascii_digits() {
         for good in ["0000", "0042", "9999", "123456", "0123456789"] {
             assert_eq!(Code::parse(good).unwrap().expose(), good);
         }
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_gives_the_same_code_every_time_and_its_lengths_differ() {
+    fn code_depends_only_on_secret_nonce_and_length() {
         assert_eq!(secret().code(&nonce(1), CodeLength::FOUR), secret().code(&nonce(1), CodeLength::FOUR));
         assert_eq!(secret().code(&nonce(1), CodeLength::TEN).expose().len(), 10);
         let other = CodeSecret::new(vec![8; 32]).unwrap();
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_spread_evenly_leading_zeros_included() {
+    fn first_digits_of_codes_are_uniformly_distributed() {
         let draws: u64 = 100_000;
         let mut by_first_digit = [0_u64; 10];
         for n in 0..draws {
@@ -184,14 +186,14 @@ mod tests {
             assert_eq!(code.expose().len(), 4);
             by_first_digit[usize::from(code.expose().as_bytes()[0] - b'0')] += 1;
         }
-        // Chi-squared with 9 degrees of freedom: 27.88 is exceeded by chance once in a thousand; the input is fixed.
+        // Chi-squared test with 9 degrees of freedom, p = 0.001. The input is fixed, so the test cannot be flaky.
         let expected = draws as f64 / 10.0;
         let chi: f64 = by_first_digit.iter().map(|&n| (n as f64 - expected).powi(2) / expected).sum();
         assert!(chi < 27.88, "{by_first_digit:?}");
     }
 
     #[test]
-    fn a_verifier_fits_one_user_and_one_code() {
+    fn verifier_is_bound_to_user_and_code() {
         let (ada, eve) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
         let code = Code::parse("0042").unwrap();
         assert_eq!(secret().verifier(ada, &code), secret().verifier(ada, &code));
@@ -200,12 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_gives_the_same_link_every_time_and_it_does_not_give_the_code_away() {
+    fn token_depends_only_on_secret_and_nonce_and_does_not_reveal_the_code() {
         assert_eq!(secret().not_me(&nonce(1)), secret().not_me(&nonce(1)));
         assert_ne!(secret().not_me(&nonce(1)), secret().not_me(&nonce(2)));
         let other = CodeSecret::new(vec![8; 32]).unwrap();
         assert_ne!(secret().not_me(&nonce(1)), other.not_me(&nonce(1)));
-        // The code is made of the bare nonce's MAC, word by word.
+        // The code is derived from this MAC. So the token must not be a part of the MAC.
         let mac = secret().hmac(&[&nonce(1).0]);
         assert!(
             mac.windows(16).all(|octets| NotMeToken::new(octets.try_into().unwrap()) != secret().not_me(&nonce(1)))
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_is_refused_and_none_is_printed() {
+    fn short_secret_is_refused_and_debug_output_hides_the_secret() {
         assert_eq!(CodeSecret::new(vec![7; 31]).err(), Some(ShortSecret));
         assert!(!format!("{:?}", secret()).contains('7'));
     }

@@ -1,22 +1,22 @@
-//! One address is one address, however it is written.
+//! E-mail addresses, and the canonical form by which they are compared.
 
 use email_address::{EmailAddress, Options};
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization;
 
-/// RFC 5321, section 4.5.3.1.3, less the angle brackets of the path.
+/// Maximum length of an address: RFC 5321, section 4.5.3.1.3, less the two angle brackets of the path.
 pub const MAX_OCTETS: usize = 254;
-/// Of what stands before the @ (RFC 5321, section 4.5.3.1.1).
+/// Maximum length of the local part, before the @ (RFC 5321, section 4.5.3.1.1).
 const MAX_LOCAL_OCTETS: usize = 64;
 
-/// The canonical form by which addresses are compared: NFC, lower case, the domain in ASCII.
+/// Canonical form of an address, for comparisons: NFC, lower case, the domain in ASCII.
 ///
-/// Dots and plus-tags are not folded: what they mean is the mailbox provider's affair.
+/// Dots and plus-tags stay: their meaning differs between mailbox providers.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(String);
 
-/// An address as its owner typed it (trimmed), with its canonical form.
+/// An address as typed, without surrounding white space, together with its canonical form.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Email {
     typed: String,
@@ -42,7 +42,7 @@ pub enum EmailError {
 }
 
 impl Email {
-    /// Parses what a person typed. Surrounding white space is dropped, everything else is kept for showing.
+    /// Parses a typed address. Surrounding white space is removed; otherwise the spelling is kept for display.
     pub fn parse(input: &str) -> Result<Self, EmailError> {
         let typed = input.trim();
         if typed.is_empty() {
@@ -59,9 +59,9 @@ impl Email {
             return Err(EmailError::Colon);
         }
         let domain = canonical_domain(domain)?;
-        // Lower-casing may compose anew, so NFC comes last; and first, since case mapping is defined on characters.
+        // NFC comes first, because case mapping works on characters, and last, because lower-casing can leave NFC.
         let local: String = local.nfc().collect::<String>().to_lowercase().nfc().collect();
-        // A quoted local part is a second spelling of an unquoted one (RFC 5321, section 4.1.2).
+        // A quoted local part can be a second spelling of an unquoted one (RFC 5321, section 4.1.2).
         if local.contains('"') {
             return Err(EmailError::Local);
         }
@@ -72,14 +72,14 @@ impl Email {
         if local.len() > MAX_LOCAL_OCTETS {
             return Err(EmailError::Local);
         }
-        // Whatever is not ASCII is a letter here (RFC 6531, section 3.3), combining marks too, as many scripts need them.
+        // Non-ASCII characters are allowed like letters (RFC 6531, section 3.3). Many scripts need combining marks.
         let letters: String = canonical.chars().map(|c| if c.is_ascii() { c } else { 'x' }).collect();
         let options = Options { minimum_sub_domains: 2, allow_domain_literal: false, allow_display_text: false };
         EmailAddress::parse_with_options(&letters, options).map_err(|_| EmailError::Local)?;
         Ok(Self { typed: typed.to_owned(), address: Address(canonical) })
     }
 
-    /// As typed: what the API shows.
+    /// Returns the address as typed, which the API shows.
     pub fn as_typed(&self) -> &str {
         &self.typed
     }
@@ -88,8 +88,9 @@ impl Email {
         &self.address
     }
 
-    /// What a mail is sent to: the mailbox in the case it was typed in (only its own server may fold that,
-    /// RFC 5321, section 2.4), the domain in ASCII.
+    /// Returns the recipient of a mail: the local part as typed, the domain in ASCII.
+    ///
+    /// Only the recipient's server may ignore the case of the local part (RFC 5321, section 2.4).
     pub fn mailbox(&self) -> String {
         let local = self.typed.rsplit_once('@').map_or("", |(local, _)| local);
         format!("{}@{}", local.nfc(), self.address.domain())
@@ -106,7 +107,7 @@ impl Address {
     }
 }
 
-/// An address in a log or a panic message is a leak, so there is no way to print one by accident.
+/// Hides the address, so that no log line and no panic message leaks it.
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Address(…)")
@@ -123,14 +124,15 @@ fn canonical_domain(domain: &str) -> Result<String, EmailError> {
     let ascii = Uts46::new()
         .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
         .map_err(|_| EmailError::Domain)?;
-    // A numeric last label would be an IPv4 address, not a name (RFC 3696, section 2).
+    // A domain whose last label is numeric is an IPv4 address, not a name (RFC 3696, section 2).
     match ascii.rsplit_once('.') {
         Some((_, last)) if !last.bytes().all(|b| b.is_ascii_digit()) => Ok(ascii.into_owned()),
         _ => Err(EmailError::Domain),
     }
 }
 
-/// Characters that take no room (Unicode's `Default_Ignorable_Code_Point`): with them two addresses look the same.
+/// Whether a character is invisible (Unicode's `Default_Ignorable_Code_Point`). Such characters make two different
+/// addresses look the same.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
@@ -149,25 +151,25 @@ mod tests {
     }
 
     #[test]
-    fn different_spellings_are_one_address() {
+    fn different_spellings_have_one_canonical_form() {
         for spelling in ["ada@example.com", "  Ada@Example.COM\n", "ADA@EXAMPLE.com"] {
             assert_eq!(canonical(spelling).unwrap(), "ada@example.com");
         }
-        // Combining and composed forms, in both parts.
+        // Combining and composed forms, in local part and domain.
         assert_eq!(canonical("e\u{301}@bu\u{308}cher.example"), canonical("É@BÜCHER.example"));
         assert_eq!(canonical("ada@bücher.example").unwrap(), "ada@xn--bcher-kva.example");
         assert_eq!(canonical("a@xn--bcher-kva.example").unwrap(), "a@xn--bcher-kva.example");
     }
 
     #[test]
-    fn what_was_typed_is_shown_and_the_mailbox_keeps_its_case() {
+    fn typed_spelling_is_shown_and_the_mailbox_keeps_its_case() {
         let email = Email::parse(" Ada@Bücher.Example ").unwrap();
         assert_eq!(email.as_typed(), "Ada@Bücher.Example");
         assert_eq!(email.mailbox(), "Ada@xn--bcher-kva.example");
     }
 
     #[test]
-    fn mailboxes_are_of_any_script() {
+    fn local_part_may_use_any_script() {
         for address in ["用户@example.com", "संपर्क@example.com", "ผู้ใช้@example.com", "العَرَبِيّة@example.com"]
         {
             assert_eq!(canonical(address).unwrap(), address);
@@ -178,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn dots_and_tags_are_the_mailbox_providers_affair() {
+    fn dots_and_plus_tags_make_different_addresses() {
         assert_ne!(canonical("a.da@example.com"), canonical("ada@example.com"));
         assert_ne!(canonical("ada+x@example.com"), canonical("ada@example.com"));
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_its_reason() {
+    fn invalid_addresses_are_refused_with_their_reason() {
         use EmailError::*;
         let long = format!("{}@{}.example.com", "a".repeat(60), "b".repeat(60)).repeat(3);
         for (input, reason) in [
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_254_octets() {
+    fn address_has_at_most_254_octets() {
         let of = |n: usize| {
             let domain = format!("{}.{}.{}.example", "b".repeat(60), "c".repeat(60), "d".repeat(n - 64 - 131));
             format!("{}@{domain}", "a".repeat(64))
@@ -233,14 +235,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn canonicalising_twice_changes_nothing(input in "\\PC{0,40}@\\PC{1,20}\\.[a-zé]{2,5}") {
+        fn canonicalisation_is_idempotent(input in "\\PC{0,40}@\\PC{1,20}\\.[a-zé]{2,5}") {
             if let Ok(once) = canonical(&input) {
                 prop_assert_eq!(canonical(&once), Ok(once));
             }
         }
 
         #[test]
-        fn no_input_panics(input in any::<String>()) {
+        fn parsing_never_panics(input in any::<String>()) {
             let _ = canonical(&input);
         }
     }

@@ -1,6 +1,6 @@
-//! What the service is about, as plain values: no I/O, no clock, no ambient randomness.
+//! Domain types and rules as plain values: no I/O, no clock, no ambient randomness.
 //!
-//! Raw strings become these types at the edge and stay such inward. No error of a parser repeats what it was given.
+//! The HTTP and command-line layers parse raw strings into these types. No parse error repeats its input.
 
 pub mod code;
 pub mod email;

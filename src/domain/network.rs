@@ -1,15 +1,15 @@
-//! The network that a client is counted by.
+//! The client network, by which requests are rate-limited.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An IPv4 address, or an IPv6 /64: what one customer of a provider has at the least, and can choose addresses from at
-/// will.
+/// An IPv4 address or an IPv6 /64. A provider assigns each customer at least a /64, from which the customer can use any
+/// address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
 impl Network {
-    /// An IPv4 address written as an IPv6 one (`::ffff:192.0.2.1`) counts as what it is.
+    /// Returns the network of an address. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as the IPv4 address.
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_counted_by_ipv4_address_or_ipv6_64() {
+    fn network_is_the_ipv4_address_or_the_ipv6_64() {
         assert_eq!(network("192.0.2.1"), "192.0.2.1/32");
         assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1/32");
         assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
@@ -48,14 +48,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_lower_half_of_an_ipv6_address_changes_nothing(upper in 1_u64.., a: u64, b: u64) {
+        fn lower_half_of_an_ipv6_address_is_ignored(upper in 1_u64.., a: u64, b: u64) {
             let network = |lower: u64| Network::of(Ipv6Addr::from_bits(u128::from(upper) << 64 | u128::from(lower)).into());
             prop_assert_eq!(network(a), network(b));
             prop_assert_ne!(network(a), Network::of(Ipv6Addr::from_bits(u128::from(!upper) << 64).into()));
         }
 
         #[test]
-        fn no_two_ipv4_addresses_are_one_network(a: u32, b: u32) {
+        fn different_ipv4_addresses_are_different_networks(a: u32, b: u32) {
             let network = |address: u32| Network::of(Ipv4Addr::from_bits(address).into());
             prop_assert_eq!(network(a) == network(b), a == b);
         }

@@ -1,17 +1,17 @@
-//! The link "this was not me", by which the owner of an address ends a registration that somebody else began.
+//! The token of the "this was not me" link. With it the owner of an address deletes a registration made by somebody else.
 
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// How long a link works from the moment its mail went out.
+/// Lifetime of a link, from the latest attempt to send its mail.
 pub const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What makes a link: 128 bits that only its mail knows.
+/// The secret part of a link: 128 bits that only the mail contains.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NotMeToken([u8; 16]);
 
-/// SHA-256 of a token: what is stored. 128 random bits need no slower hash.
+/// SHA-256 of a token, as stored in PostgreSQL. A token of 128 random bits needs no slow hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct NotMeHash(pub [u8; 32]);
 
@@ -20,13 +20,13 @@ impl NotMeToken {
         Self(octets)
     }
 
-    /// Letters from `a` to `p`, one for four bits. Digits would be taken for the code, by people and by programs.
+    /// Encodes the token in the letters `a` to `p`, four bits each. People and programs could mistake digits for the code.
     pub fn letters(&self) -> String {
         let letter = |bits: u8| char::from(b'a' + bits);
         self.0.iter().flat_map(|octet| [letter(octet >> 4), letter(octet & 15)]).collect()
     }
 
-    /// `None`: these are not the letters of any token.
+    /// Parses 32 letters from `a` to `p`. Returns `None` for any other text.
     pub fn parse(letters: &str) -> Option<Self> {
         let bits = |letter: u8| letter.checked_sub(b'a').filter(|bits| *bits < 16);
         let mut token = [0; 16];
@@ -57,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_is_32_letters_and_read_again(octets in any::<[u8; 16]>()) {
+        fn token_of_32_letters_parses_back(octets in any::<[u8; 16]>()) {
             let letters = NotMeToken::new(octets).letters();
             prop_assert_eq!(letters.len(), 32);
             prop_assert!(letters.bytes().all(|byte| (b'a'..=b'p').contains(&byte)));
@@ -65,13 +65,13 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in ".{0,40}") {
+        fn parsing_never_panics(text in ".{0,40}") {
             NotMeToken::parse(&text);
         }
     }
 
     #[test]
-    fn other_letters_are_no_token() {
+    fn other_letters_are_refused() {
         let good = "a".repeat(32);
         for bad in ["", &good[1..], &format!("{good}a"), &good.replacen('a', "q", 1), &good.replacen('a', "A", 1)] {
             assert_eq!(NotMeToken::parse(bad), None, "{bad}");

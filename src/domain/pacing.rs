@@ -1,11 +1,11 @@
-//! How often an address is granted a mail, and how long the code in it is.
+//! Rate limit of code mails per address, and the length of their codes.
 //!
-//! Three guesses a grant are only as good as the grants are rare. A wait between grants that doubles, and four digits
-//! for a bounded number of them a year, hold the year-long chance against one address below 1 %, without ever locking
-//! the address: who is attacked gets longer codes.
+//! Each grant allows three wrong guesses, so grants must be rare. The wait between grants doubles, and only a limited
+//! number of grants per year has a short code. So an attacker's chance against one address stays below 1 % per year.
+//! The address is never locked: under attack its codes get longer.
 //!
-//! This is the rule in plain words; `store/postgres/users.rs` says the same in one atomic statement, and the contract
-//! in `accounts/contract.rs` holds both to it.
+//! `store/postgres/users/code_grants.rs` implements the same rule as one atomic statement. The contract tests in
+//! `testing/contract/` check both implementations.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use time::OffsetDateTime;
 
 use super::code::CodeLength;
 
-/// The window over which short codes are counted: any 365 days.
+/// The sliding window over which short codes are counted.
 pub const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pacing {
-    /// From the first grant to the second. At least `CODE_TTL`, or a live code could be replaced.
+    /// Wait after the first grant. It must be at least `CODE_TTL`, or a new grant could replace a live code.
     pub first_wait: Duration,
-    /// What doubling ends at.
+    /// Upper limit of the doubled wait.
     pub longest_wait: Duration,
-    /// After so long without a grant the next wait is the first one again.
+    /// After this time without a grant, the next wait is `first_wait` again.
     pub quiet: Duration,
-    /// How many grants in any [`YEAR`] carry a short code; the others carry ten digits.
+    /// Number of grants with a short code in any [`YEAR`]. Further grants have codes of ten digits.
     pub short_codes: u16,
-    /// Of a short code.
+    /// Length of a short code.
     pub short_length: CodeLength,
 }
 
@@ -42,24 +42,24 @@ impl Default for Pacing {
     }
 }
 
-/// What is remembered of an address. Activation does not touch it: that would tell.
+/// The grants of an address. An activation does not change them: a change would reveal the activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
     pub granted_at: OffsetDateTime,
-    /// From `granted_at` to the next grant.
+    /// Time from `granted_at` until the next grant is allowed.
     pub wait: Duration,
-    /// When short codes were granted in the last year, at most `short_codes` of them.
+    /// Times of the grants with a short code in the last year, at most `short_codes`.
     pub short_granted_at: Vec<OffsetDateTime>,
 }
 
-/// A grant was asked for inside the wait. Nothing has changed.
+/// The wait is not over. `left` is the rest of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooSoon {
     pub left: Duration,
 }
 
 impl Pacing {
-    /// Grants a mail, if it is time.
+    /// Grants a code mail if the wait is over. Returns the new history and the length of the code.
     pub fn grant(&self, before: Option<&History>, now: OffsetDateTime) -> Result<(History, CodeLength), TooSoon> {
         let Some(before) = before else {
             return Ok(self.granted(self.first_wait, vec![], now));
@@ -93,14 +93,16 @@ mod tests {
 
     const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
-    /// An attacker who asks for a grant the moment it is to be had, waits out the quiet time after so many of them, in
-    /// turn, and uses every guess of every grant; that a mail is sent again gives no further guess (`accounts/model.rs`).
-    /// Returns the chance of having guessed a code within any 365 days of two years.
+    /// Returns an attacker's highest chance to guess a code within any 365 days of two years.
+    ///
+    /// The attacker requests each grant as soon as it is allowed and uses all its guesses. After each burst of grants the
+    /// attacker waits for the quiet period; `bursts` are the sizes of the bursts. A retried mail gives no further guess
+    /// (`testing/model/`).
     fn chance_within_a_year(pacing: &Pacing, bursts: &[usize]) -> f64 {
         let (mut now, mut history, mut grants) = (START, None, vec![]);
         for burst in bursts.iter().cycle() {
             for n in 1..=*burst {
-                let (after, length) = pacing.grant(history.as_ref(), now).expect("asked when due");
+                let (after, length) = pacing.grant(history.as_ref(), now).expect("the wait is over");
                 grants.push((now, f64::from(MAX_WRONG_GUESSES) / length.space() as f64));
                 now += if n == *burst { after.wait.max(pacing.quiet) } else { after.wait };
                 history = Some(after);
@@ -109,7 +111,7 @@ mod tests {
                 break;
             }
         }
-        // Beginning with each grant, the chances of those within a year add up; both ends only move on.
+        // Sliding window: for each grant, the sum of the chances of all grants in the year that starts with it.
         let (mut end, mut sum, mut worst) = (0, 0.0, 0.0_f64);
         for (from, chance) in &grants {
             while grants.get(end).is_some_and(|(at, _)| *at < *from + YEAR) {
@@ -123,16 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn twice_the_short_codes_would_break_the_promise() {
+    fn twice_the_short_codes_exceed_one_percent() {
         let lax = Pacing { short_codes: 60, ..Pacing::default() };
         assert!(chance_within_a_year(&lax, &[8]) > 0.01);
-        let without_end =
+        let nine_digits =
             Pacing { short_length: CodeLength::new(9).expect("less than ten"), short_codes: u16::MAX, ..lax };
-        assert!(chance_within_a_year(&without_end, &[8]) < 0.01, "longer codes keep it without a limit");
+        assert!(chance_within_a_year(&nine_digits, &[8]) < 0.01, "codes of nine digits need no limit");
     }
 
     #[test]
-    fn waits_double_to_four_hours_and_are_forgotten_after_a_quiet_day() {
+    fn waits_double_to_four_hours_and_restart_after_a_quiet_day() {
         let pacing = Pacing::default();
         let (mut now, mut history, mut waits) = (START, None, vec![]);
         for _ in 0..10 {
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn inside_the_wait_nothing_is_granted() {
+    fn grant_inside_the_wait_is_refused() {
         let pacing = Pacing::default();
         let (history, _) = pacing.grant(None, START).unwrap();
         let early = pacing.grant(Some(&history), START + Duration::from_secs(59));
@@ -157,21 +159,19 @@ mod tests {
     }
 
     proptest! {
-        // Two years of grants each.
+        // Each case simulates two years of grants.
         #![proptest_config(ProptestConfig::with_cases(24))]
 
-        /// By the defaults, however the attacker spaces the bursts.
         #[test]
-        fn a_year_of_patience_reaches_at_most_one_percent(bursts in prop::collection::vec(1..80_usize, 1..8)) {
+        fn chance_within_a_year_is_at_most_one_percent_for_any_bursts(bursts in prop::collection::vec(1..80_usize, 1..8)) {
             let chance = chance_within_a_year(&Pacing::default(), &bursts);
             prop_assert!(chance <= 0.01, "{chance}");
         }
     }
 
     proptest! {
-        /// However the requests are spaced, no 365 days hold more short codes than allowed.
         #[test]
-        fn short_codes_are_bounded_in_any_year(gaps in prop::collection::vec(0_u64..40 * 24 * 3600, 1..200)) {
+        fn short_codes_are_limited_in_any_365_days(gaps in prop::collection::vec(0_u64..40 * 24 * 3600, 1..200)) {
             let pacing = Pacing::default();
             let (mut now, mut history, mut short) = (START, None, vec![]);
             for gap in gaps {

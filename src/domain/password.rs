@@ -1,4 +1,4 @@
-//! What may be a password, after NIST SP 800-63B-4, section 3.1.1: length and a blocklist, no composition rules.
+//! Password rules of NIST SP 800-63B-4, section 3.1.1: a length and a blocklist, no composition rules.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -9,16 +9,16 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::email::Email;
 
-/// Characters (Unicode scalar values after NFC), not octets. An operator may ask for more.
+/// Minimum length in characters (Unicode scalar values after NFC), not octets. `PASSWORD_MIN_LENGTH` can raise it.
 pub const MIN_CHARACTERS: usize = 8;
-/// Characters (Unicode scalar values after NFC), not octets. Bounds what one request may have hashed.
+/// Maximum length in characters (Unicode scalar values after NFC), not octets. Limits the hashing work of one request.
 pub const MAX_CHARACTERS: usize = 128;
 
-/// The passwords that attackers try first: 16,292 of at least eight characters, the union of the lists that Django
-/// (BSD-3-Clause) and zxcvbn (MIT) ship, in lower case.
+/// Blocklist of 16,292 common passwords of at least eight characters, in lower case. Sources: Django (BSD-3-Clause) and
+/// zxcvbn (MIT).
 static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
 
-/// A password in NFC, wiped from memory when dropped.
+/// A password in NFC. Its memory is zeroed on drop.
 #[derive(Clone, Debug)]
 pub struct Password(SecretString);
 
@@ -30,15 +30,15 @@ pub enum PasswordError {
     TooLong,
     #[error("must not contain control characters: HTTP Basic authentication could not carry them (RFC 7617)")]
     Control,
-    #[error("is one of the most common passwords: it would be guessed at once")]
+    #[error("is one of the most common passwords: attackers try it first")]
     Common,
-    #[error("is made of the e-mail address: it would be guessed at once")]
+    #[error("consists of parts of the e-mail address: attackers try it first")]
     MadeOfAddress,
 }
 
 impl Password {
-    /// Parses a password that somebody chooses, of at least so many characters. Without an address (it was refused itself)
-    /// all other rules still hold.
+    /// Parses a new password of at least `least` characters. `email` is `None` if the address is invalid or not known yet;
+    /// all other rules still apply.
     pub fn choose(input: &str, email: Option<&Email>, least: usize) -> Result<Self, PasswordError> {
         let password = Self::present(input)?;
         let text = password.expose();
@@ -55,15 +55,15 @@ impl Password {
         }
     }
 
-    /// For who chose it before it was known for which address.
+    /// Applies the one rule that needs the address, to a password that was parsed without it.
     pub fn not_made_of(self, email: &Email) -> Result<Self, PasswordError> {
         if is_made_of(&self.expose().to_lowercase(), email) { Err(PasswordError::MadeOfAddress) } else { Ok(self) }
     }
 
-    /// Parses a password that is presented for authentication: only what nobody could have chosen is refused, so that
-    /// a later, stricter policy locks nobody out.
+    /// Parses a password for authentication. Refuses only what no policy ever allowed, so that a stricter policy locks
+    /// nobody out.
     pub fn present(input: &str) -> Result<Self, PasswordError> {
-        // A character decomposes into four at the most, so beyond that there is no need to normalise first.
+        // A character decomposes into at most four. So a longer input is too long in NFC, too.
         if input.chars().count() > 4 * MAX_CHARACTERS {
             return Err(PasswordError::TooLong);
         }
@@ -83,19 +83,19 @@ impl Password {
     }
 }
 
-/// Whether fewer than five characters are left of the password once the parts of the address are taken out.
+/// Whether fewer than five characters remain of the password after the parts of the address are removed.
 fn is_made_of(password: &str, email: &Email) -> bool {
     let typed: String = email.as_typed().nfc().collect::<String>().to_lowercase();
     let mut parts = vec![];
     for whole in [typed.as_str(), email.address().as_str()] {
         let (local, domain) = whole.rsplit_once('@').unwrap_or((whole, ""));
-        // The top-level domain is nobody's own.
+        // The top-level domain is not specific to the user.
         let (name, _) = domain.rsplit_once('.').unwrap_or((domain, ""));
         parts.extend([whole, local, domain, name]);
         parts.extend([local, name].iter().flat_map(|part| part.split(|c: char| !c.is_alphanumeric())));
     }
     parts.retain(|part| part.chars().count() >= 2);
-    // Longest first: else "ada" is taken out of "adalovelace" before "adalovelace" can be.
+    // Longest first. Otherwise removing "ada" would break "adalovelace" apart.
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
 
     let mut rest = password.to_owned();
@@ -129,25 +129,25 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_decomposition_still_fits() {
+    fn password_of_128_fully_decomposed_characters_is_accepted() {
         assert!(choose(&"\u{3b1}\u{313}\u{300}\u{345}".repeat(128)).is_ok());
         assert_eq!(choose(&"\u{3b1}\u{313}\u{300}\u{345}".repeat(129)), Err(PasswordError::TooLong));
     }
 
     #[test]
-    fn combining_forms_are_one_password() {
+    fn composed_and_decomposed_forms_are_the_same_password() {
         assert_eq!(choose("cafe\u{301} noir 9"), choose("caf\u{e9} noir 9"));
     }
 
     #[test]
-    fn what_basic_authentication_cannot_carry_is_refused() {
+    fn control_characters_are_refused() {
         for input in ["correct\0horse", "correct\nhorse", "correct\u{85}horse"] {
             assert_eq!(choose(input), Err(PasswordError::Control));
         }
     }
 
     #[test]
-    fn common_ones_are_refused_in_any_case() {
+    fn common_passwords_are_refused_in_any_letter_case() {
         assert!(COMMON.len() >= 10_000);
         for input in ["password", "PassWord", "12345678", "qwertyuiop"] {
             assert_eq!(choose(input), Err(PasswordError::Common));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_is_no_password() {
+    fn password_made_of_the_address_is_refused() {
         for input in
             ["ada.lovelace", "AdaLovelace1815", "lovelace-lovelace", "ada.lovelace@engine.example", "engine.example!"]
         {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn it_does_not_print() {
+    fn debug_output_hides_the_password() {
         assert!(!format!("{:?}", Password::present("correct horse").unwrap()).contains("horse"));
     }
 }

@@ -1,10 +1,10 @@
-//! A user as the API shows it.
+//! A user: its id, status and role.
 
 use thiserror::Error;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// A UUIDv7 (RFC 9562), new with every registration, so that nothing meant for an earlier one fits a later one.
+/// Id of a user: a UUIDv7 (RFC 9562). Every registration gets a new id, so the code of an earlier one never matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(pub Uuid);
 
@@ -16,10 +16,10 @@ impl std::fmt::Display for UserId {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// Registered, the address not yet proved.
+    /// Registered, but the address is not verified yet.
     Pending,
     Active,
-    /// Closed by an operator.
+    /// Disabled by an operator.
     Disabled,
 }
 
@@ -37,18 +37,18 @@ pub struct User {
     pub status: Status,
     pub role: Role,
     pub created_at: OffsetDateTime,
-    /// Set exactly when the status is not pending.
+    /// `None` exactly while the status is pending.
     pub activated_at: Option<OffsetDateTime>,
 }
 
-/// Without the address, which belongs in no log.
+/// Hides the address, so that no log line leaks it.
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("User").field("id", &self.id).field("status", &self.status).finish_non_exhaustive()
     }
 }
 
-/// A store holds a word that this version does not know.
+/// The store contains a status or role that this version does not know.
 #[derive(Debug, Error)]
 #[error("unknown {what}")]
 pub struct UnknownWord {

@@ -57,8 +57,8 @@ async fn the_password_policy_of_registrations_applies_to_changes() {
     service.register_active("ada.lovelace@engine.example").await;
     for (new, detail) in [
         ("short", "must have at least 8 characters"),
-        ("PassWord", "is one of the most common passwords: it would be guessed at once"),
-        ("AdaLovelace1815", "is made of the e-mail address: it would be guessed at once"),
+        ("PassWord", "is one of the most common passwords: attackers try it first"),
+        ("AdaLovelace1815", "consists of parts of the e-mail address: attackers try it first"),
     ] {
         let refused = service.change_password("ADA.lovelace@Engine.example", PASSWORD, new).await;
         assert_eq!(refused.outcome(), (422, "invalid-field"));

@@ -144,19 +144,19 @@ async fn what_cannot_be_done_is_one_line_and_changes_nothing() {
             1,
             &["create", "eve@example.com"],
             "password",
-            "the password is one of the most common passwords: it would be guessed at once",
+            "the password is one of the most common passwords: attackers try it first",
         ),
         (
             1,
             &["create", "adalovelace@example.com"],
             "adalovelace",
-            "the password is made of the e-mail address: it would be guessed at once",
+            "the password consists of parts of the e-mail address: attackers try it first",
         ),
         (
             1,
             &["set-password", ROOT],
             "root@example.com",
-            "the password is made of the e-mail address: it would be guessed at once",
+            "the password consists of parts of the e-mail address: attackers try it first",
         ),
     ] {
         let mut command = users(&service, arguments);

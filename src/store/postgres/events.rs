@@ -1,4 +1,4 @@
-//! Events that wait to be relayed, and the lock by which one process at a time relays them.
+//! Queue of events that are not relayed yet, and the advisory lock that lets one process at a time relay them.
 
 use std::time::Duration;
 
@@ -11,30 +11,32 @@ use super::Postgres;
 use crate::accounts::ports::StoreError;
 use crate::domain::user::UserId;
 
-/// Any number that no other program locks in this database; it spells "sixty ev".
+/// Key of the advisory lock: any number that no other program uses in this database. It spells "sixty ev".
 const LOCK: i64 = i64::from_be_bytes(*b"sixty ev");
 
-/// PostgreSQL ends a session that asks nothing for so long, and its lock with it: that of a process that was stopped, or
-/// of a machine that is gone without a word. Who is killed loses it at once, with the connection.
+/// Idle timeout of the session that holds the lock. PostgreSQL then ends the session and frees the lock.
+///
+/// It matters for a process that froze and for a machine that vanished. A killed process frees its lock at once, because its
+/// connection closes.
 pub const SILENCE: Duration = Duration::from_secs(10);
 
-/// Something that happened to a user.
+/// An event about a user.
 #[derive(Debug)]
 pub struct Event {
-    /// By which it is forgotten.
+    /// The event is deleted by this number after it was relayed.
     pub sequence: i64,
     pub id: Uuid,
     pub kind: String,
     pub user: UserId,
-    /// As typed. None of a user who was deleted.
+    /// The address as typed; `None` in `user.deleted`.
     pub email: Option<String>,
-    /// After the change; of a user who was deleted, before it.
+    /// The status after the change; in `user.deleted`, the status before it.
     pub status: String,
     pub role: String,
     pub at: OffsetDateTime,
 }
 
-/// A connection of its own: a session holds the lock, and both end together.
+/// The event queue, on its own connection: PostgreSQL ties the advisory lock to the session.
 pub struct EventQueue {
     postgres: Postgres,
     session: PgConnection,
@@ -45,7 +47,7 @@ impl EventQueue {
         let options = PgConnectOptions::clone(&postgres.pool.connect_options());
         let session = async {
             let mut session = options.connect().await?;
-            // Not at the start of the session, where a pooler may swallow it.
+            // Not as a startup parameter, because a connection pooler may drop it.
             let silence = SILENCE.as_millis().to_string();
             sqlx::query!("SELECT set_config('idle_session_timeout', $1, false)", silence)
                 .fetch_one(&mut session)
@@ -56,13 +58,13 @@ impl EventQueue {
         Ok(Self { postgres: postgres.clone(), session })
     }
 
-    /// Whether this session has the lock now. Once it has, it keeps it until it ends.
+    /// Tries to take the lock. Returns whether this session holds it; a session keeps its lock until it ends.
     pub async fn lock(&mut self) -> Result<bool, StoreError> {
         let lock = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "locked!""#, LOCK);
         self.postgres.bounded(lock.fetch_one(&mut self.session)).await
     }
 
-    /// The age of the oldest that waits; zero if none does.
+    /// Returns the age of the oldest event that is not relayed yet; zero if there is none.
     pub async fn lag(postgres: &Postgres) -> Result<Duration, StoreError> {
         let lag = sqlx::query_scalar!(
             r#"
@@ -74,8 +76,9 @@ impl EventQueue {
         Ok(lag.and_then(|lag| Duration::try_from_secs_f64(lag).ok()).unwrap_or_default())
     }
 
-    /// Forgets those that were relayed, and returns at most so many others, each user's in their order. Those that are
-    /// committed later are returned later, whatever their number.
+    /// Deletes the relayed events and returns at most `most` others. The events of one user come in their order.
+    ///
+    /// An event that is committed later is returned later, even if its sequence number is lower.
     pub async fn next(&mut self, relayed: &[i64], most: u32) -> Result<Vec<Event>, StoreError> {
         let next = sqlx::query!(
             r#"

@@ -1,4 +1,4 @@
-//! The migrations in `sql/`: applying them under a lock, and telling what a database has of them.
+//! The migrations in `sql/`: applies them under a lock, reverts them, and lists their states in a database.
 
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use crate::backoff::Backoff;
 /// The pauses while PostgreSQL does not answer, or another process has not applied the migrations yet.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
-/// Those of this binary. A database that is ahead of them is tolerated, so that a release can be rolled back.
+/// Returns the migrations of this binary. A database with newer migrations is accepted, so that a release can be rolled
+/// back.
 fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("./sql");
     migrator.set_ignore_missing(true);
     migrator
 }
 
-/// Why no patience helps, but for `Silent`.
+/// Why the migrations cannot be used. Retrying helps only after `Silent`.
 #[derive(Debug, Error)]
 pub enum MigrateError {
     #[error("DATABASE_URL: {0}")]
@@ -40,23 +41,23 @@ pub enum MigrateError {
     Half(i64),
     #[error("migration {0:04} is a newer release's, which alone can revert it: migrate down with that one first")]
     Ahead(i64),
-    /// They do not fit the database, most likely.
+    /// Probably the migrations conflict with the content of the database.
     #[error("the migrations cannot be applied: {0}")]
     Apply(String),
     #[error("the migrations cannot be listed: {0}")]
     List(String),
 }
 
-/// What a database has of a migration.
+/// State of a migration in a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Applied,
     Pending,
-    /// A newer release has applied it.
+    /// A newer release applied the migration; this binary does not contain it.
     Newer,
-    /// It was applied as something else.
+    /// The file of the migration was edited after it was applied.
     Edited,
-    /// It began and did not end.
+    /// The migration started and did not finish.
     Half,
 }
 
@@ -89,15 +90,15 @@ struct Applied {
 }
 
 impl Postgres {
-    /// Applies pending migrations, under the lock by which replicas take turns. A database that does not answer is
-    /// waited for.
+    /// Applies pending migrations under an advisory lock, so that one replica at a time does so. Waits for a database that
+    /// does not answer.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        let (mut told, mut backoff) = (false, BACKOFF);
+        let (mut logged, mut backoff) = (false, BACKOFF);
         loop {
             let error = match self.migrate_once().await {
                 Ok(()) => return Ok(()),
-                Err(DriverError::Execute(error)) => refused(error)?,
-                // Each is a transaction: one that was cut off has changed nothing.
+                Err(DriverError::Execute(error)) => unless_setting(error)?,
+                // Each migration is one transaction, so an interrupted migration changed nothing.
                 Err(DriverError::ExecuteMigration(error, _)) => error,
                 Err(DriverError::VersionMismatch(version)) => return Err(MigrateError::Edited(version)),
                 Err(DriverError::Dirty(version)) => return Err(MigrateError::Half(version)),
@@ -105,7 +106,7 @@ impl Postgres {
             };
             match store_error(error) {
                 StoreError::Unavailable { reason, .. } => {
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut logged, true) {
                         tracing::warn!(reason, "waiting for PostgreSQL");
                     }
                     tokio::time::sleep(backoff.next_pause()).await;
@@ -115,13 +116,13 @@ impl Postgres {
         }
     }
 
-    /// Waits until everything that this binary needs is applied, by whomever.
+    /// Waits until all migrations of this binary are applied, no matter by which process.
     pub async fn await_migrations(&self) -> Result<Vec<Migration>, MigrateError> {
         let mut backoff = BACKOFF;
         loop {
             match self.migrations().await {
                 Ok(migrations) => {
-                    sound(&migrations)?;
+                    check_states(&migrations)?;
                     if migrations.iter().all(|migration| migration.state != State::Pending) {
                         return Ok(migrations);
                     }
@@ -133,11 +134,11 @@ impl Postgres {
         }
     }
 
-    /// Reverts the latest migration. `None`: none is applied.
+    /// Reverts the latest migration and returns its version; `None` if no migration is applied.
     pub async fn migrate_down(&self) -> Result<Option<i64>, MigrateError> {
         let migrations = self.migrations().await?;
-        // The driver looks at no checksum on the way down, and passes over what it does not know.
-        sound(&migrations)?;
+        // When the driver reverts, it checks no checksums and skips migrations that it does not know.
+        check_states(&migrations)?;
         let mut applied = migrations.iter().rev().filter(|it| it.state != State::Pending);
         let latest = match applied.next() {
             None => return Ok(None),
@@ -150,10 +151,10 @@ impl Postgres {
         Ok(Some(latest))
     }
 
-    /// All migrations, in order: those of this binary, and those that a newer one has applied. A database that does not
-    /// answer is asked once: somebody waits for the list.
+    /// Returns all migrations in order: those of this binary, and those that a newer binary applied. Makes one attempt
+    /// only, because a person waits for the list.
     pub async fn migrations(&self) -> Result<Vec<Migration>, MigrateError> {
-        // Not from the pool, which would try again until its time is over, and then say only that it is.
+        // Not from the pool: it would retry until its timeout and then report only the timeout.
         let rows = async {
             let mut connection = self.pool.connect_options().connect().await?;
             let rows = "SELECT version, description, success, checksum FROM _sqlx_migrations ORDER BY version";
@@ -161,14 +162,14 @@ impl Postgres {
         };
         let rows = tokio::time::timeout(self.timeout, rows)
             .await
-            .map_err(|_| MigrateError::Silent(format!("nothing came in {:?}", self.timeout)))?;
+            .map_err(|_| MigrateError::Silent(format!("no response within {:?}", self.timeout)))?;
         let applied = match rows {
             Ok(rows) => rows,
             Err(sqlx::Error::Io(error)) => return Err(MigrateError::Silent(error.to_string())),
-            // Undefined table: nothing was ever applied.
+            // SQLSTATE 42P01, undefined table: no migration was ever applied.
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => vec![],
             Err(error) => {
-                return Err(match store_error(refused(error)?) {
+                return Err(match store_error(unless_setting(error)?) {
                     StoreError::Unavailable { reason, .. } => MigrateError::Silent(reason),
                     broken => MigrateError::List(broken.to_string()),
                 });
@@ -194,7 +195,7 @@ impl Postgres {
     }
 
     async fn migrate_once(&self) -> Result<(), DriverError> {
-        // On a connection of its own: a migration takes as long as it takes, without a statement timeout.
+        // On a separate connection without a statement timeout, because a migration may take long.
         let options = PgConnectOptions::clone(&self.pool.connect_options()).options([("statement_timeout", "0")]);
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout).connect_lazy_with(options);
         let outcome = migrator().run(&pool).await;
@@ -203,8 +204,8 @@ impl Postgres {
     }
 }
 
-/// Refuses what no release can go on from.
-fn sound(migrations: &[Migration]) -> Result<(), MigrateError> {
+/// Fails if a migration was edited or is half applied: no release can continue from there.
+fn check_states(migrations: &[Migration]) -> Result<(), MigrateError> {
     for migration in migrations {
         match migration.state {
             State::Edited => return Err(MigrateError::Edited(migration.version)),
@@ -215,8 +216,8 @@ fn sound(migrations: &[Migration]) -> Result<(), MigrateError> {
     Ok(())
 }
 
-/// Passes on every error but those that a wrong setting makes.
-fn refused(error: sqlx::Error) -> Result<sqlx::Error, MigrateError> {
+/// Returns the error, unless a wrong setting caused it: then fails with [`MigrateError::Setting`].
+fn unless_setting(error: sqlx::Error) -> Result<sqlx::Error, MigrateError> {
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
     let reason = match &*code {
         "28000" | "28P01" => "refuses the user or the password",

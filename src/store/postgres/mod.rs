@@ -1,4 +1,4 @@
-//! PostgreSQL: the pool and its limits.
+//! PostgreSQL: the connection pool and its timeouts.
 
 pub mod events;
 mod migrations;
@@ -19,20 +19,20 @@ pub use migrations::{MigrateError, Migration, State};
 
 const STORE: &str = "PostgreSQL";
 
-/// A connection that answered so short a time ago is used without asking. Under load all are like that, and there it is
-/// a quarter of all round trips; a restart of the server takes longer.
-const STILL_ALIVE: Duration = Duration::from_millis(100);
+/// A connection that was used within this time is not pinged before its next use. Under load this saves a quarter of all
+/// round trips. A restart of the server takes longer than this.
+const PING_AFTER: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
     pub url: SecretString,
     pub max_connections: u32,
-    /// For a connection from the pool, and for all that a call does with it. The server cancels a statement by itself
-    /// after as long.
+    /// Timeout of acquiring a connection, and of one call with all its statements. It is also the `statement_timeout` of
+    /// the server.
     pub timeout: Duration,
 }
 
-/// A pool that connects when it is first asked, and the bound on every call.
+/// A lazily connecting pool, with a timeout for every call.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     pool: PgPool,
@@ -41,10 +41,10 @@ pub struct Postgres {
 
 impl Postgres {
     /// # Errors
-    /// When the URL is none of PostgreSQL's.
+    /// If the URL is not a PostgreSQL URL.
     pub fn new(config: &PostgresConfig) -> Result<Self, sqlx::Error> {
         let url = config.url.expose_secret();
-        // The driver takes a URL of anything; what it does not find there it takes from PG… variables and defaults.
+        // The driver accepts any scheme. It fills missing parts from `PG…` variables and defaults.
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(sqlx::Error::Configuration("the scheme must be postgres".into()));
         }
@@ -53,18 +53,18 @@ impl Postgres {
             .application_name("sixty")
             .options([
                 ("statement_timeout", config.timeout.as_millis().to_string()),
-                // What a process holds that froze in a transaction: its locks.
+                // Frees the locks of a process that froze inside a transaction.
                 ("idle_in_transaction_session_timeout", config.timeout.as_millis().to_string()),
             ])
-            // A slow statement would be logged with its text; ours carry no values, but the line says nothing of use.
+            // The driver would log slow statements with their text, which does not help operators.
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.timeout)
-            // The driver asks a connection whether it lives when it is given back, and would again when it is taken.
+            // The driver pings a connection when it returns to the pool; a ping on every acquire would repeat that.
             .test_before_acquire(false)
             .before_acquire(|connection, idle| {
-                Box::pin(async move { Ok(idle.idle_for < STILL_ALIVE || connection.ping().await.is_ok()) })
+                Box::pin(async move { Ok(idle.idle_for < PING_AFTER || connection.ping().await.is_ok()) })
             })
             .connect_lazy_with(options);
         Ok(Self { pool, timeout: config.timeout })
@@ -80,12 +80,12 @@ impl Postgres {
         PoolState { idle, used: open.saturating_sub(idle), max }
     }
 
-    /// Whether the server answers.
+    /// Checks that the server answers.
     pub async fn answers(&self) -> Result<(), StoreError> {
         self.bounded(async { sqlx::query("SELECT").execute(&self.pool).await.map(drop) }).await
     }
 
-    /// Whether the server answers, and has our tables.
+    /// Checks that the server answers and has the tables of this service.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.bounded(async { sqlx::query("SELECT FROM outbox LIMIT 0").execute(&self.pool).await.map(drop) }).await
     }
@@ -111,8 +111,8 @@ fn broken(reason: impl ToString) -> StoreError {
     StoreError::Broken { store: STORE, reason: reason.to_string() }
 }
 
-/// Tells what may pass by itself from what is a defect. Messages of the server are reduced to their code: their text
-/// may repeat values.
+/// Classifies an error as temporary or as a defect. Of a server error only the SQLSTATE is kept, because the message can
+/// contain values.
 fn store_error(error: sqlx::Error) -> StoreError {
     let unavailable = |reason: String| StoreError::Unavailable { store: STORE, reason };
     match error {

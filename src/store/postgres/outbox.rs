@@ -1,4 +1,4 @@
-//! Mails to be sent: claimed under a lease, never in a transaction that stays open while somebody else's server thinks.
+//! Transactional outbox of mails. A worker claims a mail under a lease, so no transaction is open while the mail is sent.
 
 use std::time::{Duration, Instant};
 
@@ -11,72 +11,73 @@ use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::user::UserId;
 use crate::telemetry::trace::TraceContext;
 
+/// The queue of mails to send.
 #[derive(Clone)]
 pub struct Outbox {
     postgres: Postgres,
     lease: Duration,
 }
 
-/// What a mail is about.
+/// Kind of a queued mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailKind {
-    /// A registration's code, or what its address's owner is told instead.
+    /// The code of a registration. If the address has an account, its owner gets a notice instead.
     Code,
     Activated,
     PasswordChanged,
 }
 
-/// Their names in the database. Others are a later release's.
+/// The values of `outbox.kind` that this release knows. A later release may add others.
 const KINDS: [&str; 3] = ["code", "activated", "password_changed"];
 
-/// A mail that this process may send while it holds the lease.
+/// A lease on a queued mail. The process may send the mail while it holds the lease.
 #[derive(Debug)]
 pub struct Claim {
     pub kind: MailKind,
     pub grant: Grant,
     pub user: UserId,
-    /// Of a code, like its length.
+    /// The nonce of the code; unused in other kinds of mail, like `length`.
     pub nonce: Nonce,
     pub length: CodeLength,
     pub idempotency_key: Uuid,
-    /// The address as typed at the registration.
+    /// The address of the user as typed.
     pub email: String,
-    /// Whether the registration is still pending; of other mails, whether there is an account.
+    /// Whether the mail is still needed: for a code, the user is pending; for other kinds, the user is an account.
     pub wanted: bool,
-    /// That of the address's account, if there is one: then its owner is told instead, and no code exists.
+    /// The address of an existing account, as typed. If present, its owner gets a notice, and the code is a decoy.
     pub account_email: Option<String>,
-    /// Attempts including this one.
+    /// Number of attempts, this one included.
     pub attempts: u32,
-    /// Whether no earlier attempt can have reached the provider.
+    /// Whether certainly no earlier attempt reached the provider.
     pub unsent: bool,
-    /// Since the mail was granted, when it was claimed.
+    /// Time from the grant of the mail to this claim.
     pub age: Duration,
     pub claimed: Instant,
-    /// What it was queued in.
+    /// The trace of the request that queued the mail.
     pub trace: Option<TraceContext>,
     lease: Uuid,
 }
 
-/// What is not finished.
+/// Size and age of the outbox.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backlog {
     pub mails: u64,
-    /// Since the first of them was granted; zero if there is none.
+    /// Age of the oldest mail; zero if there is none.
     pub oldest: Duration,
 }
 
 impl Outbox {
-    /// `lease` is how long a claim is held without being renewed: who claims and dies delays the mail by as much.
+    /// `lease` is the duration of a claim without renewal. If a process dies, its mails are delayed by up to this time.
     pub fn new(postgres: Postgres, lease: Duration) -> Self {
         Self { postgres, lease }
     }
 
-    /// Claims up to `most` mails that are due, oldest first. `SKIP LOCKED` lets workers claim side by side.
+    /// Claims up to `most` due mails, oldest first. `SKIP LOCKED` lets several workers claim at the same time.
     ///
-    /// Other kinds are a later release's, which sends them itself, or again once it is no longer rolled back.
+    /// Mails of unknown kinds are skipped: a later release queued them and will send them.
     ///
-    /// The rows are chosen in a CTE of their own: a subquery in `WHERE id IN (…)` may be run again for every row of the
-    /// outbox, each time locking other rows, and then its `LIMIT` limits nothing.
+    /// A separate CTE selects the rows. PostgreSQL may run a subquery in `WHERE id IN (…)` once for every row of the outbox
+    /// and lock other rows each time, so that its `LIMIT` limits nothing.
     pub async fn claim(&self, most: u32) -> Result<Vec<Claim>, StoreError> {
         let rows = self
             .postgres
@@ -120,17 +121,17 @@ impl Outbox {
                         "code" => MailKind::Code,
                         "activated" => MailKind::Activated,
                         "password_changed" => MailKind::PasswordChanged,
-                        _ => return Err(broken("a kind of mail that was not asked for")),
+                        _ => return Err(broken("the outbox returned a kind of mail that was not requested")),
                     },
                     grant: Grant(row.id),
                     user: UserId(row.user_id),
-                    nonce: Nonce(row.nonce.try_into().map_err(|_| broken("a nonce that is not of 16 octets"))?),
+                    nonce: Nonce(row.nonce.try_into().map_err(|_| broken("a nonce must have 16 octets"))?),
                     length: row
                         .digits
                         .try_into()
                         .ok()
                         .and_then(CodeLength::new)
-                        .ok_or_else(|| broken("no code is so long"))?,
+                        .ok_or_else(|| broken("the code length is invalid"))?,
                     idempotency_key: row.idempotency_key,
                     email: row.email,
                     wanted: row.wanted,
@@ -146,8 +147,8 @@ impl Outbox {
             .collect()
     }
 
-    /// How much there is to do for this release. Finished mails have no row, so there is little to count but when the
-    /// provider fails.
+    /// Counts the unfinished mails of the kinds that this release knows. Finished mails have no row, so there are few rows
+    /// unless the provider fails.
     pub async fn backlog(&self) -> Result<Backlog, StoreError> {
         let backlog = sqlx::query!(
             r#"
@@ -161,8 +162,8 @@ impl Outbox {
         Ok(Backlog { mails: backlog.mails.unsigned_abs(), oldest })
     }
 
-    /// Holds the claim until a whole lease from now. `false`: it is lost, to whom took it over, to a later grant, or with
-    /// the registration.
+    /// Renews the lease. Returns `false` if it is lost: another process claimed the mail, a later grant replaced it, or the
+    /// registration was deleted.
     pub async fn renew(&self, claim: &Claim) -> Result<bool, StoreError> {
         let renew = sqlx::query!(
             "UPDATE outbox SET due_at = now() + make_interval(secs => $3) WHERE id = $1 AND lease = $2",
@@ -174,7 +175,7 @@ impl Outbox {
         Ok(renewed.rows_affected() == 1)
     }
 
-    /// Renews the claim for as long as this is awaited, which ends when the claim is lost.
+    /// Renews the lease periodically while this is awaited. Returns when the lease is lost.
     pub async fn keep(&self, claim: &Claim) {
         let third = self.lease / 3;
         let mut pause = third;
@@ -183,17 +184,19 @@ impl Outbox {
             pause = match tokio::time::timeout(third, self.renew(claim)).await {
                 Ok(Ok(true)) => third,
                 Ok(Ok(false)) => return,
-                // A database that does not answer shows the row to nobody else either; but it may be that no connection
-                // is free, and there is time for another try.
+                // If the database is down, no other process can claim the mail. If only the pool is exhausted, there is
+                // time for another attempt.
                 Ok(Err(_)) | Err(_) => third / 4,
             };
         }
     }
 
-    /// Makes the link of a mail to the user work, from now on: who gets a late mail should have as long as others.
-    /// `false`: the registration is gone or no longer pending, and needs no mail either.
+    /// Stores the "this was not me" link of a mail. Its lifetime starts now, so the link of a late mail works as long as
+    /// others.
+    ///
+    /// Returns `false` if the registration is gone or no longer pending, and so needs no mail.
     pub async fn link(&self, user: UserId, link: &NotMeHash) -> Result<bool, StoreError> {
-        // The lock waits for who is just deleting the row; without it, its key might be gone when it is referred to.
+        // The lock waits for a transaction that deletes the row. Otherwise the foreign key could fail.
         let link = sqlx::query!(
             "
             INSERT INTO not_me_links (token_hash, user_id, expires_at)
@@ -208,8 +211,8 @@ impl Outbox {
         Ok(self.postgres.bounded(link.execute(self.postgres.pool())).await?.rows_affected() == 1)
     }
 
-    /// Lets the wait for the next grant begin now. A provider that took its time to accept a mail would otherwise leave
-    /// its code alive when the address can be registered again, and a live code must not be replaced.
+    /// Restarts the wait for the next grant. Otherwise, after a slow provider accepted a mail, the wait would end while the
+    /// code is live, and a new registration could replace a live code.
     pub async fn restart_wait(&self, claim: &Claim) -> Result<(), StoreError> {
         let restart = sqlx::query!(
             "UPDATE addresses SET granted_at = now() FROM users WHERE users.id = $1 AND addresses.address = users.address",
@@ -218,15 +221,15 @@ impl Outbox {
         self.postgres.bounded(restart.execute(self.postgres.pool())).await.map(drop)
     }
 
-    /// The mail is dealt with, accepted or given up. `false`: this claim no longer held it, nothing has changed.
+    /// Deletes a mail that was accepted or given up. Returns `false` if the lease was lost; nothing was changed.
     pub async fn finish(&self, claim: &Claim) -> Result<bool, StoreError> {
         let done = sqlx::query!("DELETE FROM outbox WHERE id = $1 AND lease = $2", claim.grant.0, claim.lease);
         let done = self.postgres.bounded(done.execute(self.postgres.pool())).await?;
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives the mail back, to be tried again after `delay`, by whoever comes first; `unsent` says whether still no attempt can have reached the
-    /// provider. `false`: this claim no longer held it.
+    /// Releases the lease, so that any process can claim the mail after `delay`. `unsent`: whether certainly no attempt
+    /// reached the provider. Returns `false` if the lease was lost.
     pub async fn retry(&self, claim: &Claim, delay: Duration, unsent: bool) -> Result<bool, StoreError> {
         let back = sqlx::query!(
             "
