@@ -1,31 +1,30 @@
-//! Whether Sixty is as fast, as small and as silent as it means to be: `cargo bench`, or a part of it by name, `cargo
-//! bench -- registration mail`. One binary, which links once.
+//! Measures speed, memory and timing side channels of `sixty serve`: `cargo bench`. `cargo bench -- registration mail`
+//! runs only the parts that it names.
 //!
-//! Each part starts `sixty serve` as a process, over a PostgreSQL and a Redis of its own, and prints what it measured
-//! beside its bar. A bar is a ratio within one run where a machine's speed would decide otherwise. All the same these are
-//! times: a machine that does something else meanwhile misses bars that it would meet alone. So no test asserts them; the
-//! exit status is 1 when a bar was missed, for who runs this by hand.
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on fails, in all of its parts")]
+//! Each part starts `sixty serve` as a process, with a PostgreSQL and a Redis of its own, and prints each figure with its
+//! target. A target is a ratio within one run where an absolute time would depend on the machine. A busy machine can still
+//! miss a target, so no test asserts them. The exit status is 1 if a target was missed.
+#![expect(clippy::unwrap_used, reason = "an unexpected failure must end the benchmark")]
 
+mod cpu;
 mod growth;
-mod machine;
 mod mail;
-mod program;
 mod registration;
 mod report;
-mod samples;
 mod secrecy;
+mod service;
 mod start;
+mod statistics;
 
 use std::process::ExitCode;
 
-use machine::Cores;
-use program::Bench;
+use cpu::CpuCores;
 use report::Report;
+use service::Bench;
 
 type Part = fn(&Bench, &mut Report);
 
-/// In this order: what suffers most from a machine that is warm or full comes first.
+/// The parts that suffer most from a warm CPU or a full disk come first.
 const PARTS: [(&str, Part); 5] = [
     ("registration", registration::run),
     ("mail", mail::run),
@@ -35,14 +34,14 @@ const PARTS: [(&str, Part); 5] = [
 ];
 
 fn main() -> ExitCode {
-    // cargo adds `--bench`.
+    // Ignores the flag `--bench`, which cargo passes.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = wanted.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
-        eprintln!("There is no part {unknown}; there are {}.", PARTS.map(|(part, _)| part).join(", "));
+        eprintln!("Unknown benchmark {unknown:?}; expected some of: {}.", PARTS.map(|(part, _)| part).join(", "));
         return ExitCode::from(2);
     }
-    let cores = Cores::of_this_machine();
-    println!("{}", cores.described());
+    let cores = CpuCores::reserve_one_for_service();
+    println!("{}", cores.description());
     let bench = Bench::start(cores);
     let mut report = Report::default();
     for (name, part) in PARTS {
@@ -51,5 +50,5 @@ fn main() -> ExitCode {
             part(&bench, &mut report);
         }
     }
-    report.verdict()
+    report.print_verdict()
 }

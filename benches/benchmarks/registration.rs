@@ -1,4 +1,4 @@
-//! What the service makes of one core, how it answers while that is busy, and how it refuses what is too much.
+//! Registrations per second on one core, latency under that load, and refusals under overload.
 
 use std::time::{Duration, Instant};
 
@@ -7,109 +7,110 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::machine::{CpuTime, peak_memory};
-use crate::program::{Bench, HASH_COST, PASSWORD, Service, fresh_address, read};
+use crate::cpu::{CpuTime, peak_memory};
 use crate::report::Report;
-use crate::samples::{median, millis, quantile};
+use crate::service::{Bench, HASH_COST, PASSWORD, Service, fresh_address, read_body};
+use crate::statistics::{median, millis, quantile};
 
-/// The service and bare argon2 take turns, so that a slow minute of the machine is one of both.
+/// The service and bare argon2 alternate for so many rounds, so that other load on the machine affects both.
 const ROUNDS: usize = 7;
-const BARE: Duration = Duration::from_secs(2);
-const SERVED: Duration = Duration::from_secs(4);
-/// More than one, so that the hasher is never without work; far below what it refuses.
+const BARE_ARGON2_TIME: Duration = Duration::from_secs(2);
+const LOAD_TIME: Duration = Duration::from_secs(4);
+/// Concurrent clients: enough to keep the hasher busy, and far fewer than the service refuses.
 const CLIENTS: usize = 8;
-const ALIVE: Duration = Duration::from_secs(10);
-const OVERLOAD: Duration = Duration::from_secs(8);
+const LIVEZ_TIME: Duration = Duration::from_secs(10);
+const OVERLOAD_TIME: Duration = Duration::from_secs(8);
 
 pub fn run(bench: &Bench, report: &mut Report) {
-    let database = bench.runtime.block_on(bench.database("registration"));
-    let (mail_url, mut mails) = bench.provider();
+    let database = bench.runtime.block_on(bench.create_database("registration"));
+    let (mail_url, mut mails) = bench.start_mail_provider();
     let start = |flags: &[&str]| {
         let service = bench.cores.on_service_core(|| bench.serve("registration", &database, &mail_url, flags));
-        bench.runtime.block_on(service.ready());
+        bench.runtime.block_on(service.wait_until_ready());
         service
     };
     let service = start(&[]);
-    let capacity = throughput(bench, report, &service, &mut mails);
-    let alive = bench.runtime.block_on(alive_under_load(&service));
-    report.at_most("/livez while the hasher is saturated, p99", quantile(&alive, 0.99), "ms", 10.0);
-    report.fact("/livez while the hasher is saturated, median", median(&alive), "ms");
-    overload(bench, report, &service, capacity);
+    let capacity = measure_throughput(bench, report, &service, &mut mails);
+    let livez = bench.runtime.block_on(livez_under_load(&service));
+    report.at_most("/livez while the hasher is saturated, p99", quantile(&livez, 0.99), "ms", 10.0);
+    report.figure("/livez while the hasher is saturated, median", median(&livez), "ms");
+    measure_overload(bench, report, &service, capacity);
     drop(service);
 
     let service = start(&["--hash-threads=2"]);
-    bench.runtime.block_on(load(&service, ALIVE));
-    let what = "memory under load with 2 hasher threads, peak";
+    bench.runtime.block_on(register_for(&service, LIVEZ_TIME));
+    let what = "peak memory under load, 2 hasher threads";
     match peak_memory(service.pid()) {
         Some(peak) => report.at_most(what, peak, "MiB", 100.0),
-        None => report.not_measured(what, "it needs Linux's /proc"),
+        None => report.not_measured(what, "requires Linux's /proc"),
     }
 }
 
-/// Returns the registrations a second that the service's core is good for.
-fn throughput(
+/// Measures registrations against bare argon2. Returns the registrations per second of the service's core.
+fn measure_throughput(
     bench: &Bench,
     report: &mut Report,
     service: &Service,
     mails: &mut mpsc::UnboundedReceiver<Instant>,
 ) -> f64 {
-    // Connections, prepared statements, the hasher's memory.
-    bench.runtime.block_on(load(service, Duration::from_secs(1)));
-    let (mut bare, mut served, mut ratios) = (vec![], vec![], vec![]);
-    let (mut bare_cpu, mut hash_cpu, mut beyond, mut cpu_ratios) = (vec![], vec![], vec![], vec![]);
+    // Warm-up: opens connections, prepares statements and allocates the hasher's memory.
+    bench.runtime.block_on(register_for(service, Duration::from_secs(1)));
+    let (mut bare_rates, mut served_rates, mut clock_ratios) = (vec![], vec![], vec![]);
+    let (mut bare_cpu, mut hash_cpu, mut other_cpu, mut cpu_ratios) = (vec![], vec![], vec![], vec![]);
     let (mut registered, mut mailed) = (0, 0);
     for _ in 0..ROUNDS {
-        let (a_second, cpu) = bench.cores.on_service_core(bare_argon2);
-        bare.push(a_second);
+        let (rate, cpu) = bench.cores.on_service_core(bare_argon2);
+        bare_rates.push(rate);
         while mails.try_recv().is_ok() {}
-        let before = CpuTime::of(service.pid());
-        let answers = bench.runtime.block_on(load(service, SERVED));
-        let after = CpuTime::of(service.pid());
+        let before = CpuTime::of_process(service.pid());
+        let answers = bench.runtime.block_on(register_for(service, LOAD_TIME));
+        let after = CpuTime::of_process(service.pid());
         while mails.try_recv().is_ok() {
             mailed += 1;
         }
         registered += answers.len();
-        // From answer to answer: the first one and the last one have waited in a queue that was filling or emptying.
+        // Leaves out the first and the last responses, during which the hasher's queue fills and empties.
         let (first, last) = (answers[CLIENTS], answers[answers.len() - 1 - CLIENTS]);
-        served.push((answers.len() - 1 - 2 * CLIENTS) as f64 / (last - first).as_secs_f64());
-        ratios.push(served[served.len() - 1] / bare[bare.len() - 1]);
+        served_rates.push((answers.len() - 1 - 2 * CLIENTS) as f64 / (last - first).as_secs_f64());
+        clock_ratios.push(served_rates[served_rates.len() - 1] / bare_rates[bare_rates.len() - 1]);
         if let (Some(cpu), Some(before), Some(after)) = (cpu, before, after) {
-            let each = |ns: u64| ns as f64 / 1e6 / answers.len() as f64;
-            let (hash, other) = (each(after.hashers - before.hashers), each(after.others - before.others));
+            let per_registration = |ns: u64| ns as f64 / 1e6 / answers.len() as f64;
+            let (hash, other) =
+                (per_registration(after.hashers - before.hashers), per_registration(after.others - before.others));
             bare_cpu.push(cpu);
             hash_cpu.push(hash);
-            beyond.push(other);
-            // Whichever hash was disturbed less: they are the same work.
+            other_cpu.push(other);
+            // Both hashes are the same work, so the faster of the two was disturbed less.
             cpu_ratios.push(cpu.min(hash) / (hash + other));
         }
     }
-    report.fact("bare argon2, median", median(&bare), "/s");
-    report.fact("registrations, median", median(&served), "/s");
-    let what = "CPU for a registration beyond the hash, its mail included";
-    if beyond.is_empty() {
-        report.not_measured(what, "it needs Linux's /proc");
+    report.figure("bare argon2 hashes per second, median", median(&bare_rates), "/s");
+    report.figure("registrations per second, median", median(&served_rates), "/s");
+    let what = "CPU time of a registration beyond the hash, its mail included";
+    if other_cpu.is_empty() {
+        report.not_measured(what, "requires Linux's /proc");
     } else {
-        report.at_most(what, median(&beyond), "ms", 0.25);
-        report.fact("CPU for its hash", median(&hash_cpu), "ms");
-        report.fact("CPU for a bare hash", median(&bare_cpu), "ms");
+        report.at_most(what, median(&other_cpu), "ms", 0.25);
+        report.figure("CPU time of a registration's hash", median(&hash_cpu), "ms");
+        report.figure("CPU time of a bare argon2 hash", median(&bare_cpu), "ms");
     }
-    let what = "registrations over bare argon2, the lower of clock and CPU";
-    if bench.cores.are_apart() {
-        // Other programs on the core take more from the one thread of bare argon2 than from the service's several, and
-        // then the clock flatters; CPU time knows of no gaps between hashes. Alone, the clock's ratio is the lower one.
-        report.fact("registrations over bare argon2 by the clock", median(&ratios), "×");
+    let what = "registrations / bare argon2, the lower of clock and CPU ratio";
+    if bench.cores.are_separate() {
+        // Other programs on the core slow the single thread of bare argon2 more than the service's several threads. The
+        // clock ratio is then too high. The CPU ratio ignores idle gaps between hashes. On an idle core the clock ratio is
+        // the lower one.
+        report.figure("registrations / bare argon2, clock ratio", median(&clock_ratios), "×");
         let by_cpu = if cpu_ratios.is_empty() { f64::INFINITY } else { median(&cpu_ratios) };
-        report.at_least(what, by_cpu.min(median(&ratios)), "×", 0.95);
+        report.at_least(what, by_cpu.min(median(&clock_ratios)), "×", 0.95);
     } else {
-        report.not_measured(what, "the service has no core for itself");
+        report.not_measured(what, "the service has no core of its own");
     }
-    // A worker that falls behind would make registering look cheaper than it is.
-    report.fact("mails at the provider for each registration meanwhile", f64::from(mailed) / registered as f64, "");
-    median(&served)
+    // A value below 1 means that the worker fell behind, so that registrations look cheaper than they are.
+    report.figure("mails at the provider per registration, during the load", f64::from(mailed) / registered as f64, "");
+    median(&served_rates)
 }
 
-/// Hashes a second, and the CPU time of one in milliseconds: the same code, with the same memory again and again, as the
-/// service has it.
+/// Returns argon2 hashes per second, and the CPU time of a hash in milliseconds. Like the service, it reuses one memory block.
 fn bare_argon2() -> (f64, Option<f64>) {
     let params = Params::new(HASH_COST.0, HASH_COST.1, 1, Some(32)).unwrap();
     let mut memory = vec![Block::default(); params.block_count()];
@@ -120,19 +121,19 @@ fn bare_argon2() -> (f64, Option<f64>) {
         std::hint::black_box(digest);
     };
     hash();
-    let (begun, before) = (Instant::now(), CpuTime::of_this_thread());
+    let (started, before) = (Instant::now(), CpuTime::of_this_thread());
     let mut hashes = 0;
-    while begun.elapsed() < BARE {
+    while started.elapsed() < BARE_ARGON2_TIME {
         hash();
         hashes += 1;
     }
-    let (time, after) = (begun.elapsed(), CpuTime::of_this_thread());
+    let (time, after) = (started.elapsed(), CpuTime::of_this_thread());
     let cpu = before.zip(after).map(|(before, after)| (after - before) as f64 / 1e6 / f64::from(hashes));
     (f64::from(hashes) / time.as_secs_f64(), cpu)
 }
 
-/// Some clients, each of which registers again as soon as it is answered. Returns when each answer came, in order.
-async fn load(service: &Service, time: Duration) -> Vec<Instant> {
+/// Runs [`CLIENTS`] clients that register without a pause. Returns the times of all responses, in order.
+async fn register_for(service: &Service, time: Duration) -> Vec<Instant> {
     let end = Instant::now() + time;
     let client = async || {
         let mut answers = Vec::new();
@@ -147,43 +148,43 @@ async fn load(service: &Service, time: Duration) -> Vec<Instant> {
     answers
 }
 
-/// How long `/livez` takes while registrations keep the hasher busy, in milliseconds.
-async fn alive_under_load(service: &Service) -> Vec<f64> {
-    let alive = async {
+/// Returns the latencies of `/livez` while registrations keep the hasher busy, in milliseconds.
+async fn livez_under_load(service: &Service) -> Vec<f64> {
+    let livez = async {
         let mut times = Vec::new();
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
-        let end = Instant::now() + ALIVE;
+        let end = Instant::now() + LIVEZ_TIME;
         while Instant::now() < end {
             ticks.tick().await;
-            let begun = Instant::now();
-            let answer = service.http.get(service.at("/livez")).send().await.unwrap();
-            assert_eq!(read(answer).await.status(), 200);
-            times.push(millis(begun.elapsed()));
+            let started = Instant::now();
+            let answer = service.http.get(service.url_of("/livez")).send().await.unwrap();
+            assert_eq!(read_body(answer).await.status(), 200);
+            times.push(millis(started.elapsed()));
         }
         times
     };
-    tokio::join!(alive, load(service, ALIVE)).0
+    tokio::join!(livez, register_for(service, LIVEZ_TIME)).0
 }
 
-/// Offers ten times what the core is good for, whether or not it answers.
-fn overload(bench: &Bench, report: &mut Report, service: &Service, capacity: f64) {
+/// Sends registrations at ten times the capacity, at a fixed rate that does not wait for responses.
+fn measure_overload(bench: &Bench, report: &mut Report, service: &Service, capacity: f64) {
     let request = async |due: tokio::time::Instant| {
         let answer = service.register(&fresh_address(), PASSWORD).await;
-        let told = answer.headers().contains_key("retry-after");
-        (answer.status().as_u16(), told, millis(due.elapsed()))
+        let has_retry_after = answer.headers().contains_key("retry-after");
+        (answer.status().as_u16(), has_retry_after, millis(due.elapsed()))
     };
     let answers = bench.runtime.block_on(async {
         let mut ticks = tokio::time::interval(Duration::from_secs_f64(0.1 / capacity));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let end = tokio::time::Instant::now() + OVERLOAD;
-        let mut under_way = futures_util::stream::FuturesUnordered::new();
+        let end = tokio::time::Instant::now() + OVERLOAD_TIME;
+        let mut in_flight = futures_util::stream::FuturesUnordered::new();
         let mut answers = Vec::new();
         loop {
             use futures_util::StreamExt as _;
             tokio::select! {
-                // From when it was due, so that a sender that falls behind hides nothing.
-                due = ticks.tick(), if tokio::time::Instant::now() < end => under_way.push(request(due)),
-                Some(answer) = under_way.next() => answers.push(answer),
+                // The latency counts from the time at which the request was due, even if the sender falls behind.
+                due = ticks.tick(), if tokio::time::Instant::now() < end => in_flight.push(request(due)),
+                Some(answer) = in_flight.next() => answers.push(answer),
                 else => break answers,
             }
         }
@@ -193,10 +194,15 @@ fn overload(bench: &Bench, report: &mut Report, service: &Service, capacity: f64
     };
     let (accepted, refused) = (times(true), times(false));
     let excess = answers.iter().filter(|(status, ..)| *status != 201);
-    let well = excess.filter(|(status, told, _)| *status == 503 && *told).count() as f64;
-    report.fact("overload: offered", answers.len() as f64 / OVERLOAD.as_secs_f64(), "/s");
-    report.fact("overload: accepted", accepted.len() as f64 / OVERLOAD.as_secs_f64(), "/s");
-    report.at_least("overload: of the excess, answered 503 with Retry-After", well / refused.len() as f64, "×", 1.0);
-    report.at_most("overload: refusal, p99", quantile(&refused, 0.99), "ms", 100.0);
-    report.at_most("overload: accepted, p99", quantile(&accepted, 0.99), "ms", 2000.0);
+    let proper = excess.filter(|(status, has_retry_after, _)| *status == 503 && *has_retry_after).count() as f64;
+    report.figure("overload: requests per second", answers.len() as f64 / OVERLOAD_TIME.as_secs_f64(), "/s");
+    report.figure("overload: accepted per second", accepted.len() as f64 / OVERLOAD_TIME.as_secs_f64(), "/s");
+    report.at_least(
+        "overload: share of refusals that are 503 with Retry-After",
+        proper / refused.len() as f64,
+        "×",
+        1.0,
+    );
+    report.at_most("overload: latency of a refusal, p99", quantile(&refused, 0.99), "ms", 100.0);
+    report.at_most("overload: latency of an accepted registration, p99", quantile(&accepted, 0.99), "ms", 2000.0);
 }

@@ -1,11 +1,13 @@
-//! Whether the time of an answer tells what its words do not: who is registered.
+//! Timing side channels: whether response times reveal which addresses are registered.
 //!
-//! Requests about addresses of different standing are sent in a random order, and the times of each are compared with
-//! those of another standing that must look the same. The measure is the AUC of the Mann-Whitney test: how often a time
-//! of the one is above a time of the other. A coin gets 0.5. The bar is 0.5 ± 0.1: whoever guesses by it is right three
-//! times in five, and needs some fifty samples of one address to be 90 % sure, while an address can be registered only
-//! some times a day. With these numbers chance alone goes beyond it about once in two thousand comparisons. p says how
-//! probable chance is; where it is small and the AUC within the bar, there is a difference too small to use.
+//! Requests about addresses in different states are sent in random order. The response times of a state are compared with
+//! those of another state, from which they must not differ. The measure is the AUC of the Mann-Whitney U test: the
+//! probability that a time of one state exceeds a time of the other. Chance gives 0.5, and the target is 0.5 ± 0.1.
+//!
+//! At an AUC of 0.6 an attacker guesses right three times in five. Certainty of 90 % then takes about fifty samples of one
+//! address, and an address can be registered only a few times a day. Chance alone misses the target about once in 2,000
+//! comparisons. `p` is the probability that chance makes the difference. A small `p` within the target means a real
+//! difference that is too small to use.
 
 use std::time::{Duration, Instant};
 
@@ -16,160 +18,180 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::program::{Bench, PASSWORD, Service, read};
 use crate::report::Report;
-use crate::samples::{mann_whitney, median, millis};
+use crate::service::{Bench, PASSWORD, Service, read_body};
+use crate::statistics::{mann_whitney, median, millis};
 
-/// Addresses of each standing; each is asked once about everything.
+/// The number of addresses in each state. Each address gets one request of each comparison.
 const ADDRESSES: usize = 200;
 const OWNERS_PASSWORD: &str = "the owner's own words";
 const WRONG_PASSWORD: &str = "nobody has this one";
-/// Never that of a mail: those have four digits here.
+/// Mailed codes have four digits, so this code is always wrong.
 const WRONG_CODE: &str = "0000000000";
 
-/// What there is of an address.
+/// What the service stores about an address.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Standing {
+enum AddressState {
     Unknown,
-    /// A registration that waits for its code.
+    /// A pending registration.
     Pending,
-    /// An account.
+    /// An active account.
     Active,
-    /// An account, and a registration by somebody else beside it.
+    /// An active account, and a pending registration by somebody else.
     Shadowed,
 }
-use Standing::{Active, Pending, Shadowed, Unknown};
+use AddressState::{Active, Pending, Shadowed, Unknown};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Operation {
     Register,
     Resend,
     Activate,
-    Look,
-    Leave,
+    ViewAccount,
+    DeleteAccount,
 }
-use Operation::{Activate, Leave, Look, Register, Resend};
+use Operation::{Activate, DeleteAccount, Register, Resend, ViewAccount};
 
-/// Requests that must take the same time, whichever of the standings the address has.
-struct Question {
+/// Requests whose response times must not differ between `states`.
+struct Comparison {
     operation: Operation,
     password: &'static str,
-    standings: &'static [Standing],
-    what: &'static str,
+    states: &'static [AddressState],
+    name: &'static str,
 }
 
-const ALL: &[Standing] = &[Unknown, Pending, Active, Shadowed];
-const REGISTERED: &[Standing] = &[Pending, Shadowed];
+const ALL: &[AddressState] = &[Unknown, Pending, Active, Shadowed];
+const WITH_REGISTRATION: &[AddressState] = &[Pending, Shadowed];
 
-/// In four steps, between which the addresses' waits pass.
-const STEPS: [&[Question]; 4] = [
+/// Four steps. Between two steps, the waits for the next code of all addresses end.
+const STEPS: [&[Comparison]; 4] = [
     &[
-        Question { operation: Look, password: WRONG_PASSWORD, standings: ALL, what: "look, wrong password" },
-        Question { operation: Activate, password: WRONG_PASSWORD, standings: ALL, what: "activate, wrong password" },
-        Question { operation: Resend, password: WRONG_PASSWORD, standings: ALL, what: "resend, wrong password" },
-        Question { operation: Leave, password: WRONG_PASSWORD, standings: ALL, what: "leave, wrong password" },
-        Question { operation: Look, password: PASSWORD, standings: REGISTERED, what: "look, right password" },
-        Question { operation: Activate, password: PASSWORD, standings: REGISTERED, what: "activate, wrong code" },
-        Question { operation: Resend, password: PASSWORD, standings: REGISTERED, what: "resend, too soon" },
+        Comparison {
+            operation: ViewAccount,
+            password: WRONG_PASSWORD,
+            states: ALL,
+            name: "view account, wrong password",
+        },
+        Comparison { operation: Activate, password: WRONG_PASSWORD, states: ALL, name: "activate, wrong password" },
+        Comparison { operation: Resend, password: WRONG_PASSWORD, states: ALL, name: "resend, wrong password" },
+        Comparison {
+            operation: DeleteAccount,
+            password: WRONG_PASSWORD,
+            states: ALL,
+            name: "delete account, wrong password",
+        },
+        Comparison {
+            operation: ViewAccount,
+            password: PASSWORD,
+            states: WITH_REGISTRATION,
+            name: "view account, right password",
+        },
+        Comparison { operation: Activate, password: PASSWORD, states: WITH_REGISTRATION, name: "activate, wrong code" },
+        Comparison { operation: Resend, password: PASSWORD, states: WITH_REGISTRATION, name: "resend, too soon" },
     ],
-    &[Question { operation: Resend, password: PASSWORD, standings: REGISTERED, what: "resend" }],
-    &[Question { operation: Register, password: PASSWORD, standings: ALL, what: "register" }],
-    &[Question { operation: Leave, password: PASSWORD, standings: REGISTERED, what: "leave" }],
+    &[Comparison { operation: Resend, password: PASSWORD, states: WITH_REGISTRATION, name: "resend" }],
+    &[Comparison { operation: Register, password: PASSWORD, states: ALL, name: "register" }],
+    &[Comparison { operation: DeleteAccount, password: PASSWORD, states: WITH_REGISTRATION, name: "delete account" }],
 ];
 
 pub fn run(bench: &Bench, report: &mut Report) {
-    let database = bench.runtime.block_on(bench.database("secrecy"));
-    let (mail_url, _) = bench.provider();
-    // Codes that live as long as this takes.
+    let database = bench.runtime.block_on(bench.create_database("secrecy"));
+    let (mail_url, _) = bench.start_mail_provider();
+    // Codes must not expire during the run.
     let flags = ["--code-ttl=30m", "--code-wait=30m"];
-    let service = bench.cores.anywhere(|| bench.serve("secrecy", &database, &mail_url, &flags));
-    println!("  |AUC - 0.5| of the times of two standings, with the difference of their medians:");
+    let service = bench.cores.on_any_core(|| bench.serve("secrecy", &database, &mail_url, &flags));
+    println!("  |AUC - 0.5| of the response times of two states, with the difference of their medians:");
     bench.runtime.block_on(async {
-        service.ready().await;
+        service.wait_until_ready().await;
         let db = PgPool::connect(&database).await.unwrap();
         prepare(&service, &db).await;
         let mut order = StdRng::seed_from_u64(60);
-        for questions in STEPS {
-            ask(&service, questions, &mut order, report).await;
-            settle(&db).await;
-            let_waits_pass(&db).await;
+        for comparisons in STEPS {
+            measure(&service, comparisons, &mut order, report).await;
+            wait_for_empty_outbox(&db).await;
+            age_grants(&db).await;
         }
     });
 }
 
-fn address(standing: Standing, n: usize) -> String {
-    format!("{standing:?}-{n}@example.com")
+fn address(state: AddressState, n: usize) -> String {
+    format!("{state:?}-{n}@example.com")
 }
 
 async fn prepare(service: &Service, db: &PgPool) {
-    let register = async |standing, password: &str| {
+    let register = async |state, password: &str| {
         for n in 0..ADDRESSES {
-            assert_eq!(service.register(&address(standing, n), password).await.status(), 201);
+            assert_eq!(service.register(&address(state, n), password).await.status(), 201);
         }
     };
     register(Active, OWNERS_PASSWORD).await;
     register(Shadowed, OWNERS_PASSWORD).await;
-    settle(db).await;
+    wait_for_empty_outbox(db).await;
     sqlx::query("UPDATE users SET status = 'active', activated_at = now()").execute(db).await.unwrap();
-    let_waits_pass(db).await;
+    age_grants(db).await;
     register(Pending, PASSWORD).await;
     register(Shadowed, PASSWORD).await;
-    settle(db).await;
+    wait_for_empty_outbox(db).await;
 }
 
-/// Waits until all mails are sent, and with that all codes known.
-async fn settle(db: &PgPool) {
+/// Waits until all mails are sent, and so all codes are in Redis.
+async fn wait_for_empty_outbox(db: &PgPool) {
     while sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM outbox)").fetch_one(db).await.unwrap() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-async fn let_waits_pass(db: &PgPool) {
+/// Moves all grants into the past, so that the next code of each address may be sent at once.
+async fn age_grants(db: &PgPool) {
     sqlx::query("UPDATE addresses SET granted_at = granted_at - interval '4 hours'").execute(db).await.unwrap();
 }
 
-async fn ask(service: &Service, questions: &[Question], order: &mut StdRng, report: &mut Report) {
+async fn measure(service: &Service, comparisons: &[Comparison], order: &mut StdRng, report: &mut Report) {
     let mut requests: Vec<(usize, usize, usize)> = Vec::new();
-    for (q, question) in questions.iter().enumerate() {
-        requests.extend((0..question.standings.len()).flat_map(|s| (0..ADDRESSES).map(move |n| (q, s, n))));
+    for (q, comparison) in comparisons.iter().enumerate() {
+        requests.extend((0..comparison.states.len()).flat_map(|s| (0..ADDRESSES).map(move |n| (q, s, n))));
     }
     requests.shuffle(order);
-    let mut times: Vec<Vec<Vec<f64>>> = questions.iter().map(|q| vec![vec![]; q.standings.len()]).collect();
-    let mut statuses: Vec<Vec<u16>> = questions.iter().map(|_| vec![]).collect();
+    let mut times: Vec<Vec<Vec<f64>>> = comparisons.iter().map(|q| vec![vec![]; q.states.len()]).collect();
+    let mut statuses: Vec<Vec<u16>> = comparisons.iter().map(|_| vec![]).collect();
     for (q, s, n) in requests {
-        let question = &questions[q];
-        let request = request(service, question, &address(question.standings[s], n));
-        let begun = Instant::now();
-        let answer = read(request.send().await.unwrap()).await;
-        times[q][s].push(millis(begun.elapsed()));
+        let comparison = &comparisons[q];
+        let request = request(service, comparison, &address(comparison.states[s], n));
+        let started = Instant::now();
+        let answer = read_body(request.send().await.unwrap()).await;
+        times[q][s].push(millis(started.elapsed()));
         statuses[q].push(answer.status().as_u16());
     }
-    for ((question, times), statuses) in questions.iter().zip(times).zip(statuses) {
-        assert!(statuses.iter().all(|status| *status == statuses[0]), "{}: the answers differ", question.what);
-        for (standing, others) in question.standings.iter().zip(&times).skip(1) {
+    for ((comparison, times), statuses) in comparisons.iter().zip(times).zip(statuses) {
+        assert!(
+            statuses.iter().all(|status| *status == statuses[0]),
+            "{}: the states get different statuses",
+            comparison.name
+        );
+        for (state, others) in comparison.states.iter().zip(&times).skip(1) {
             let separation = mann_whitney(&times[0], others);
             let apart = median(others) - median(&times[0]);
             let what = format!(
-                "{} ({}), {standing:?}/{:?}: {apart:+.2} ms, p {:.3}",
-                question.what, statuses[0], question.standings[0], separation.p
+                "{} ({}), {state:?}/{:?}: {apart:+.2} ms, p {:.3}",
+                comparison.name, statuses[0], comparison.states[0], separation.p
             );
             report.at_most(&what.to_lowercase(), (separation.auc - 0.5).abs(), "", 0.1);
         }
     }
 }
 
-fn request(service: &Service, question: &Question, address: &str) -> RequestBuilder {
-    let (method, path) = match question.operation {
+fn request(service: &Service, comparison: &Comparison, address: &str) -> RequestBuilder {
+    let (method, path) = match comparison.operation {
         Register => (Method::POST, "/v1/users"),
         Resend => (Method::POST, "/v1/users/me/verification-code"),
         Activate => (Method::POST, "/v1/users/me/activation"),
-        Look => (Method::GET, "/v1/users/me"),
-        Leave => (Method::DELETE, "/v1/users/me"),
+        ViewAccount => (Method::GET, "/v1/users/me"),
+        DeleteAccount => (Method::DELETE, "/v1/users/me"),
     };
-    let request = service.http.request(method, service.at(path));
-    match question.operation {
-        Register => request.json(&json!({ "email": address, "password": question.password })),
-        Activate => request.basic_auth(address, Some(question.password)).json(&json!({ "code": WRONG_CODE })),
-        Resend | Look | Leave => request.basic_auth(address, Some(question.password)),
+    let request = service.http.request(method, service.url_of(path));
+    match comparison.operation {
+        Register => request.json(&json!({ "email": address, "password": comparison.password })),
+        Activate => request.basic_auth(address, Some(comparison.password)).json(&json!({ "code": WRONG_CODE })),
+        Resend | ViewAccount | DeleteAccount => request.basic_auth(address, Some(comparison.password)),
     }
 }

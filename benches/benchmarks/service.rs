@@ -1,4 +1,4 @@
-//! `sixty serve` as a process, what it needs around it, and who asks it.
+//! Starts `sixty serve` as a process with its stores and a mail provider, and sends requests to it.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -18,36 +18,39 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::machine::Cores;
+use crate::cpu::CpuCores;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sixty");
 pub const PASSWORD: &str = "correct horse battery";
-/// argon2id's m and t: the defaults, and what the bars are meant for.
+/// The default cost of a password hash: argon2id's m (KiB) and t. The targets assume this cost.
 pub const HASH_COST: (u32, u32) = (19456, 2);
-const READY_PATIENCE: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What all parts share: a runtime for the load, the stores, and the cores of this machine.
+/// What all parts share: the CPU cores, a runtime that creates the load, PostgreSQL and Redis.
 pub struct Bench {
-    pub cores: Cores,
+    pub cores: CpuCores,
     pub runtime: Runtime,
     stack: Stack,
 }
 
 impl Bench {
-    /// The stores, like all that is started here, are on the cores beside the service's.
-    pub fn start(cores: Cores) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(cores.others()).enable_all().build().unwrap();
+    /// Starts PostgreSQL and Redis on the calling thread's cores, which exclude the service's core.
+    pub fn start(cores: CpuCores) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(cores.other_count())
+            .enable_all()
+            .build()
+            .unwrap();
         let options = StackOptions { program: PROGRAM.into(), folder: folder(), keep: false };
         let stack = Stack::start(&options, |_| ()).unwrap();
         Self { cores, runtime, stack }
     }
 
-    /// A provider in this process, and the time at which each mail comes in.
-    pub fn provider(&self) -> (String, mpsc::UnboundedReceiver<Instant>) {
+    /// Starts a mail provider in this process. Returns its URL and a channel of the times at which mails arrive.
+    pub fn start_mail_provider(&self) -> (String, mpsc::UnboundedReceiver<Instant>) {
         let (arrival, arrivals) = mpsc::unbounded_channel();
-        let endpoint = MailMock::new(MockOptions::default(), 60).endpoint().before(move |request| {
-            // Nobody may be counting.
+        let endpoint = MailMock::new(Options::default(), 60).endpoint().before(move |request| {
+            // The benchmark may have dropped the receiver.
             let _ = arrival.send(Instant::now());
             async { Ok(request) }
         });
@@ -58,8 +61,8 @@ impl Bench {
         (url, arrivals)
     }
 
-    /// An empty database of this name.
-    pub async fn database(&self, name: &str) -> String {
+    /// Creates an empty database. Returns its URL.
+    pub async fn create_database(&self, name: &str) -> String {
         let mut admin = PgConnection::connect(self.stack.database_url()).await.unwrap();
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
         sqlx::query(create).execute(&mut admin).await.unwrap();
@@ -67,13 +70,13 @@ impl Bench {
         format!("{server}/{name}")
     }
 
-    /// `sixty serve` with its defaults but for what is given here. Where it runs is where this is called.
+    /// Starts `sixty serve` on the calling thread's cores, with default settings except for what is given here.
     pub fn serve(&self, name: &str, database_url: &str, mail_url: &str, flags: &[&str]) -> Service {
         let api = free_addr();
         let log = File::create(folder().join(format!("{name}.log"))).unwrap();
         let mut command = Command::new(PROGRAM);
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        // All requests come from one address. As variables, which flags may overrule.
+        // All requests come from one address. These are environment variables, so that `flags` can override them.
         command.env("CLIENT_LIMITS", "false");
         command.env("ARGON2_MEMORY_KIB", HASH_COST.0.to_string()).env("ARGON2_PASSES", HASH_COST.1.to_string());
         command.args(["serve", "--code-secret", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]);
@@ -89,12 +92,12 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench")
 }
 
-/// One that was free a moment ago. Who is told a port need not read it from a log.
+/// Returns an address that was free a moment ago. A chosen port is simpler than reading the port from the log.
 fn free_addr() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// A running `sixty serve`, killed when dropped.
+/// A running `sixty serve`. Dropping it kills the process.
 pub struct Service {
     process: Child,
     url: String,
@@ -106,29 +109,30 @@ impl Service {
         self.process.id()
     }
 
-    pub fn at(&self, path: &str) -> String {
+    pub fn url_of(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
-    /// Asks again and again until it is ready.
-    pub async fn ready(&self) {
+    /// Polls `/readyz` until it answers 200.
+    pub async fn wait_until_ready(&self) {
         let ready = async {
             loop {
-                let answer = self.http.get(self.at("/readyz")).send().await;
+                let answer = self.http.get(self.url_of("/readyz")).send().await;
                 if answer.is_ok_and(|answer| answer.status().is_success()) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let waited = tokio::time::timeout(READY_PATIENCE, ready).await;
-        waited.unwrap_or_else(|_| panic!("sixty serve is not ready; its log is in {}", folder().display()));
+        let result = tokio::time::timeout(READY_TIMEOUT, ready).await;
+        result
+            .unwrap_or_else(|_| panic!("sixty serve did not get ready in time; its log is in {}", folder().display()));
     }
 
     pub async fn register(&self, email: &str, password: &str) -> Response {
         let body = json!({ "email": email, "password": password });
-        let answer = self.http.post(self.at("/v1/users")).json(&body).send().await.unwrap();
-        read(answer).await
+        let answer = self.http.post(self.url_of("/v1/users")).json(&body).send().await.unwrap();
+        read_body(answer).await
     }
 }
 
@@ -139,13 +143,13 @@ impl Drop for Service {
     }
 }
 
-/// Takes the body too, so that the time is that of the whole answer and the connection can be used again.
-pub async fn read(mut answer: Response) -> Response {
+/// Reads the body and discards it. So measured times include the whole response, and the connection can be reused.
+pub async fn read_body(mut answer: Response) -> Response {
     while answer.chunk().await.unwrap().is_some() {}
     answer
 }
 
-/// An address that no other registration has.
+/// Returns an address that no other registration uses.
 pub fn fresh_address() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("fresh-{}@example.com", COUNT.fetch_add(1, Ordering::Relaxed))
