@@ -84,8 +84,8 @@ async fn compare_lists(few: &Service, many: &Service) -> (f64, f64) {
     (median(&small), median(&large))
 }
 
-/// Returns the median latencies of a registration, in milliseconds. The services alternate request by request, so that other
-/// load on the machine affects both.
+/// Returns the median latencies of a registration, in milliseconds. The services alternate request by request, so that
+/// other load on the machine affects both.
 async fn compare_registrations(few: &Service, many: &Service) -> (f64, f64) {
     let (mut small, mut large) = (Vec::new(), Vec::new());
     for _ in 0..REGISTRATIONS {

@@ -1,9 +1,9 @@
 //! Measures speed, memory and timing side channels of `sixty serve`: `cargo bench`. `cargo bench -- registration mail`
 //! runs only the parts that it names.
 //!
-//! Each part starts `sixty serve` as a process, with a PostgreSQL and a Redis of its own, and prints each figure with its
-//! target. A target is a ratio within one run where an absolute time would depend on the machine. A busy machine can still
-//! miss a target, so no test asserts them. The exit status is 1 if a target was missed.
+//! Each part starts `sixty serve` as a process, with a PostgreSQL and a Redis of its own, and prints each figure with
+//! its target. A target is a ratio within one run where an absolute time would depend on the machine. A busy machine
+//! can still miss a target, so no test asserts them. The exit status is 1 if a target was missed.
 #![expect(clippy::unwrap_used, reason = "an unexpected failure must end the benchmark")]
 
 mod cpu;

@@ -97,8 +97,8 @@ fn measure_throughput(
     let what = "registrations / bare argon2, the lower of clock and CPU ratio";
     if bench.cores.are_separate() {
         // Other programs on the core slow the single thread of bare argon2 more than the service's several threads. The
-        // clock ratio is then too high. The CPU ratio ignores idle gaps between hashes. On an idle core the clock ratio is
-        // the lower one.
+        // clock ratio is then too high. The CPU ratio ignores idle gaps between hashes. On an idle core the clock ratio
+        // is the lower one.
         report.figure("registrations / bare argon2, clock ratio", median(&clock_ratios), "×");
         let by_cpu = if cpu_ratios.is_empty() { f64::INFINITY } else { median(&cpu_ratios) };
         report.at_least(what, by_cpu.min(median(&clock_ratios)), "×", 0.95);
@@ -110,7 +110,8 @@ fn measure_throughput(
     median(&served_rates)
 }
 
-/// Returns argon2 hashes per second, and the CPU time of a hash in milliseconds. Like the service, it reuses one memory block.
+/// Returns argon2 hashes per second, and the CPU time of a hash in milliseconds. Like the service, it reuses one memory
+/// block.
 fn bare_argon2() -> (f64, Option<f64>) {
     let params = Params::new(HASH_COST.0, HASH_COST.1, 1, Some(32)).unwrap();
     let mut memory = vec![Block::default(); params.block_count()];

@@ -1,13 +1,13 @@
 //! Timing side channels: whether response times reveal which addresses are registered.
 //!
-//! Requests about addresses in different states are sent in random order. The response times of a state are compared with
-//! those of another state, from which they must not differ. The measure is the AUC of the Mann-Whitney U test: the
+//! Requests about addresses in different states are sent in random order. The response times of a state are compared
+//! with those of another state, from which they must not differ. The measure is the AUC of the Mann-Whitney U test: the
 //! probability that a time of one state exceeds a time of the other. Chance gives 0.5, and the target is 0.5 ± 0.1.
 //!
-//! At an AUC of 0.6 an attacker guesses right three times in five. Certainty of 90 % then takes about fifty samples of one
-//! address, and an address can be registered only a few times a day. Chance alone misses the target about once in 2,000
-//! comparisons. `p` is the probability that chance makes the difference. A small `p` within the target means a real
-//! difference that is too small to use.
+//! At an AUC of 0.6 an attacker guesses right three times in five. Certainty of 90 % then takes about fifty samples of
+//! one address, and an address can be registered only a few times a day. Chance alone misses the target about once in
+//! 2,000 comparisons. `p` is the probability that chance makes the difference. A small `p` within the target means a
+//! real difference that is too small to use.
 
 use std::time::{Duration, Instant};
 

@@ -19,14 +19,15 @@ pub fn median(samples: &[f64]) -> f64 {
 
 /// The result of a Mann-Whitney U test: how well a single sample shows which of two groups it comes from.
 pub struct Separation {
-    /// The probability that a sample of the second group is greater than a sample of the first. 0.5 means no difference.
+    /// The probability that a sample of the second group is greater than a sample of the first. 0.5 means no
+    /// difference.
     pub auc: f64,
     /// The probability that chance alone makes such a difference, by the normal approximation.
     pub p: f64,
 }
 
-/// Compares two groups of samples with the Mann-Whitney U test. The test assumes no distribution, and an outlier weighs as
-/// much as any other sample.
+/// Compares two groups of samples with the Mann-Whitney U test. The test assumes no distribution, and an outlier weighs
+/// as much as any other sample.
 pub fn mann_whitney(first: &[f64], second: &[f64]) -> Separation {
     let (n, m) = (first.len() as f64, second.len() as f64);
     let wins = |a: f64, b: f64| if b > a { 1.0 } else { f64::from(u8::from(a == b)) / 2.0 };

@@ -1,4 +1,4 @@
-//! The commands that need no store, and what every command says when it is given nonsense.
+//! Commands that need no store, and the error messages of all commands for bad arguments and settings.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -7,12 +7,12 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::process::{PROGRAM, Running, complaint, output, sixty};
+use super::process::{PROGRAM, Running, failure_line, output, sixty};
 
-/// What every secret here holds, and no output may.
+/// Every secret in these tests contains this text; no output may contain it.
 const CANARY: &str = "c4n4ry";
 
-/// `sixty serve` with settings that would do, were there a store.
+/// Returns `sixty serve` with valid settings that name no running store.
 fn serve() -> Command {
     let mut serve = sixty(&["serve"]);
     serve
@@ -26,7 +26,7 @@ fn serve() -> Command {
 }
 
 #[tokio::test]
-async fn a_bad_setting_is_one_line_with_its_name_and_without_its_value() {
+async fn a_bad_setting_is_reported_in_one_line_with_its_name_and_without_its_value() {
     for (setting, value) in [
         ("CODE_SECRET", "c4n4ryc4"),
         ("CODE_SECRET", "not base64: c4n4ry"),
@@ -49,7 +49,7 @@ async fn a_bad_setting_is_one_line_with_its_name_and_without_its_value() {
         ("LOG_LEVEL", "c4n4ry=c4n4ry"),
         ("LOG_FORMAT", "c4n4ry"),
     ] {
-        let (status, line) = complaint(serve().env(setting, value)).await;
+        let (status, line) = failure_line(serve().env(setting, value)).await;
         assert!(line.starts_with(&format!("sixty: {setting}: ")), "{setting}={value}: {line}");
         assert!(!line.contains(CANARY), "{setting}={value}: {line}");
         assert_eq!(status, 2, "{setting}={value}: {line}");
@@ -57,19 +57,19 @@ async fn a_bad_setting_is_one_line_with_its_name_and_without_its_value() {
 }
 
 #[tokio::test]
-async fn a_fault_that_cannot_be_ordered_is_named_once() {
+async fn a_mail_mock_fault_out_of_range_is_reported_in_one_line() {
     for (flag, line) in [
         ("--mail-mock-fail-rate=2", "MAIL_MOCK_FAIL_RATE: must be between 0 and 1"),
         ("--mail-mock-drop-rate=2", "MAIL_MOCK_DROP_RATE: must be between 0 and 1"),
         ("--mail-mock-status=200", "MAIL_MOCK_STATUS: must be between 400 and 599"),
         ("--mail-mock-latency-ms=600001", "MAIL_MOCK_LATENCY_MS: must be at most 600000"),
     ] {
-        assert_eq!(complaint(&mut sixty(&["mail-mock", flag])).await, (2, format!("sixty: {line}\n")));
+        assert_eq!(failure_line(&mut sixty(&["mail-mock", flag])).await, (2, format!("sixty: {line}\n")));
     }
 }
 
 #[tokio::test]
-async fn what_must_be_set_is_named_in_one_line() {
+async fn missing_settings_are_reported_in_one_line() {
     for (command, settings) in [
         (serve().env_remove("CODE_SECRET"), "CODE_SECRET"),
         (&mut sixty(&["serve"]), "DATABASE_URL, REDIS_URL, MAIL_URL, CODE_SECRET"),
@@ -77,12 +77,12 @@ async fn what_must_be_set_is_named_in_one_line() {
         (sixty(&["mail-mock"]).env("MAILJET_API_KEY", CANARY), "MAILJET_API_SECRET"),
         (serve().env("MAILJET_API_KEY", CANARY), "MAILJET_API_SECRET"),
     ] {
-        assert_eq!(complaint(command).await, (2, format!("sixty: {settings}: must be set\n")));
+        assert_eq!(failure_line(command).await, (2, format!("sixty: {settings}: must be set\n")));
     }
 }
 
 #[tokio::test]
-async fn an_unknown_flag_is_refused_with_the_one_that_was_meant() {
+async fn an_unknown_flag_is_refused_with_a_suggestion() {
     let refused = output(serve().arg(format!("--code-secrte={CANARY}"))).await;
     let words = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(2));
@@ -90,7 +90,7 @@ async fn an_unknown_flag_is_refused_with_the_one_that_was_meant() {
 }
 
 #[tokio::test]
-async fn help_names_every_setting_and_shows_no_value_of_a_secret() {
+async fn help_shows_settings_and_defaults_and_no_secret() {
     let help = output(serve().arg("--help")).await;
     let text = String::from_utf8(help.stdout).unwrap();
     assert!(help.status.success());
@@ -102,15 +102,15 @@ async fn help_names_every_setting_and_shows_no_value_of_a_secret() {
 }
 
 #[tokio::test]
-async fn a_short_page_is_short_and_a_bare_command_shows_it() {
+async fn short_help_is_short_and_a_command_without_action_prints_it() {
     let short = String::from_utf8(output(serve().arg("-h")).await.stdout).unwrap();
     assert!(short.contains("--code-ttl <TIME>") && !short.contains("[env:") && !short.contains("[default:"), "{short}");
     assert!(!short.contains(CANARY));
 
-    let asked = output(&mut sixty(&["migrate", "-h"])).await;
-    let bare = output(&mut sixty(&["migrate"])).await;
-    assert_eq!((asked.status.code(), bare.status.code()), (Some(0), Some(2)));
-    assert_eq!(asked.stdout, bare.stderr);
+    let short_help = output(&mut sixty(&["migrate", "-h"])).await;
+    let without_action = output(&mut sixty(&["migrate"])).await;
+    assert_eq!((short_help.status.code(), without_action.status.code()), (Some(0), Some(2)));
+    assert_eq!(short_help.stdout, without_action.stderr);
 }
 
 #[tokio::test]
@@ -137,20 +137,20 @@ async fn bash_completes_commands_flags_and_values() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_one_line_with_the_setting_that_names_it() {
+async fn a_taken_port_is_reported_in_one_line_with_its_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     for (mut command, setting) in
         [(serve(), "API_ADDR"), (serve(), "OPS_ADDR"), (sixty(&["mail-mock"]), "MAIL_MOCK_ADDR")]
     {
-        let (status, line) = complaint(command.env(setting, &addr)).await;
+        let (status, line) = failure_line(command.env(setting, &addr)).await;
         assert!(line.starts_with(&format!("sixty: {setting}: cannot listen on {addr}: ")), "{line}");
         assert_eq!(status, 1);
     }
 }
 
 #[tokio::test]
-async fn the_document_is_printed_with_nothing_running() {
+async fn the_openapi_document_is_printed_without_a_running_service() {
     let json = output(&mut sixty(&["openapi"])).await;
     let yaml = output(&mut sixty(&["openapi", "--yaml"])).await;
     for output in [&json, &yaml] {
@@ -163,24 +163,24 @@ async fn the_document_is_printed_with_nothing_running() {
 }
 
 #[tokio::test]
-async fn a_reader_who_has_seen_enough_is_no_failure_and_a_full_disk_is() {
+async fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let left = output(sixty(&["openapi"]).stdout(Stdio::from(writer))).await;
-    assert!(left.status.success() && left.stderr.is_empty(), "{left:?}");
+    let closed_pipe = output(sixty(&["openapi"]).stdout(Stdio::from(writer))).await;
+    assert!(closed_pipe.status.success() && closed_pipe.stderr.is_empty(), "{closed_pipe:?}");
 
     if let Ok(full) = std::fs::File::options().write(true).open("/dev/full") {
-        let (status, line) = complaint(sixty(&["openapi"]).stdout(full)).await;
+        let (status, line) = failure_line(sixty(&["openapi"]).stdout(full)).await;
         assert_eq!(status, 1);
         assert!(line.starts_with("sixty: cannot write to standard output: "), "{line}");
     }
 }
 
 #[tokio::test]
-async fn the_mock_provider_runs_alone_until_told_to_stop() {
+async fn the_mail_mock_runs_until_a_signal_stops_it() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut mock = Running::start(&mut sixty(&["mail-mock", "--mail-mock-addr=127.0.0.1:0"]));
-        let url = mock.until("it listens", async |mock| {
+        let url = mock.until("line with the URL", async |mock| {
             Some(mock.stdout().trim().strip_prefix("The mock mail provider listens on ")?.to_owned())
         });
         let url = url.await;

@@ -1,15 +1,15 @@
-//! `docs/demo.sh`, as `just demo` plays it, but where nobody watches: without pauses and colours.
+//! `docs/demo.sh`, the script of `just demo`, without a terminal: no pauses and no colours.
 
 use super::dev::{Dev, command};
 use super::process::{Folder, output, shell};
 
-/// On a stack whose codes live for some seconds only, since the last act waits for the end of one.
+/// Codes live for eight seconds, because the last part of the demo waits until a code expires.
 #[tokio::test]
-async fn the_demo_tells_the_whole_story_on_the_stack_that_runs() {
+async fn the_demo_shows_all_steps_on_a_running_dev() {
     let folder = Folder::new("demo");
-    let mut brief = command(&folder);
-    brief.args(["--code-ttl=8s", "--code-wait=8s", "--mail-timeout=7s"]);
-    let mut dev = Dev::run(&mut brief, folder.join("env")).await;
+    let mut short_lived_codes = command(&folder);
+    short_lived_codes.args(["--code-ttl=8s", "--code-wait=8s", "--mail-timeout=7s"]);
+    let mut dev = Dev::run(&mut short_lived_codes, folder.join("env")).await;
 
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/demo.sh");
     let played = output(shell(r#"exec bash "$1""#).arg(script).env("DEV_FOLDER", &folder.0)).await;
@@ -31,8 +31,11 @@ async fn the_demo_tells_the_whole_story_on_the_stack_that_runs() {
         "/problems/code-expired",
         r#"{"retry_after":16}"#,
     ] {
-        rest = rest.split_once(event).unwrap_or_else(|| panic!("{event} is missing in its place:\n{shown}")).1;
+        rest = rest
+            .split_once(event)
+            .unwrap_or_else(|| panic!("expected {event:?} after the events before it:\n{shown}"))
+            .1;
     }
-    // What it did not start it does not stop.
+    // The demo did not start this stack, so it must not stop the stack.
     dev.stop().await;
 }

@@ -1,4 +1,4 @@
-//! `sixty dev`, as a newcomer meets it: one command, and everything is there; one Ctrl-C, and everything is gone.
+//! `sixty dev`: one command starts the whole stack, and Ctrl-C ends all its processes.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,10 +12,12 @@ use reqwest::Method;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::process::{CHEAP_HASHES, Folder, Running, all_end, complaint, family, output, send, shell, sixty};
+use super::process::{
+    CHEAP_HASHES, Folder, Running, failure_line, output, process_tree, send, shell, sixty, wait_until_ended,
+};
 use super::support::{Answer, PASSWORD, Service, eventually};
 
-/// `sixty dev` on free ports.
+/// Returns the command `sixty dev` on free ports.
 pub fn on_free_ports() -> Command {
     let mut command = sixty(&["dev"]);
     command.envs(["API_ADDR", "MAIL_MOCK_ADDR", "OPS_ADDR"].map(|name| (name, "127.0.0.1:0")));
@@ -23,16 +25,18 @@ pub fn on_free_ports() -> Command {
     command
 }
 
+/// Returns the command `sixty dev` on free ports, with its data in `folder`.
 pub fn command(folder: &Folder) -> Command {
     let mut command = on_free_ports();
     command.arg("--dev-folder").arg(&folder.0);
     command
 }
 
+/// A running `sixty dev`.
 pub struct Dev {
     running: Running,
     env_file: PathBuf,
-    /// What the file holds once a shell has read it.
+    /// The variables in the file, as a shell reads them.
     pub env: HashMap<String, String>,
 }
 
@@ -43,37 +47,39 @@ impl Dev {
 
     pub async fn run(command: &mut Command, env_file: PathBuf) -> Dev {
         let mut running = Running::start(command);
-        running.until("the file env", async |_| env_file.exists().then_some(())).await;
+        running.until("file `env`", async |_| env_file.exists().then_some(())).await;
         let env = source(&env_file).await;
         Dev { running, env_file, env }
     }
 
-    /// The program, the guardian, both servers and PostgreSQL's own processes.
-    fn family(&self) -> Vec<u32> {
-        let family = family(self.running.pid());
-        assert!(family.len() > 6, "{family:?}");
-        family
+    /// Returns all processes: the program, the guardian, Redis and the processes of PostgreSQL.
+    fn processes(&self) -> Vec<u32> {
+        let processes = process_tree(self.running.pid());
+        assert!(processes.len() > 6, "{processes:?}");
+        processes
     }
 
-    /// Its API, or another one over the same stores and the same provider.
+    /// Returns a client for the service at `api`, which uses the stores and the mail provider of this `sixty dev`.
     async fn service(&self, api: &str) -> Service {
         let [mail, database, prefix] = ["MAIL_URL", "DATABASE_URL", "REDIS_PREFIX"].map(|name| &*self.env[name]);
         Service::connect(api.to_owned(), mail, database, prefix, CancellationToken::new()).await
     }
 
+    /// Returns a client for the service of this `sixty dev`.
     pub async fn own_service(&self) -> Service {
         self.service(&self.env["API_URL"]).await
     }
 
     pub async fn stop(&mut self) {
-        let family = self.family();
+        let processes = self.processes();
         assert!(self.running.end(Signal::SIGTERM).await.success(), "{}", self.running.stderr());
-        // At once: when the command ends, everything it started has ended.
-        all_end(&family).await;
+        // `sixty dev` exits only after all processes that it started.
+        wait_until_ended(&processes).await;
         assert!(!self.env_file.exists());
     }
 }
 
+/// Returns the variables that the file defines when a shell sources it.
 async fn source(env_file: &Path) -> HashMap<String, String> {
     let read = output(shell(r#"set -eu; set -a; . "$1"; env"#).arg(env_file).env_clear()).await;
     assert_eq!((read.status.code(), read.stderr.as_slice()), (Some(0), &b""[..]));
@@ -86,42 +92,45 @@ async fn assert_is_active(service: &Service, email: &str) {
 }
 
 #[tokio::test]
-async fn one_command_leads_to_an_account_and_ctrl_c_ends_everything() {
+async fn one_command_starts_everything_and_ctrl_c_ends_everything() {
     let folder = Folder::new("dev-account");
     let mut dev = Dev::start(&folder).await;
-    // What takes a moment is told, in plain text where there is no terminal.
-    let told = dev.running.stderr();
-    let steps = ["Starting PostgreSQL ", "Creating an empty database", "Applying migrations"];
-    assert!(told.lines().zip(steps).all(|(line, step)| line.starts_with(step)) && !told.contains('\x1b'), "{told}");
+    // Slow steps are announced, in plain text because there is no terminal.
+    let stderr = dev.running.stderr();
+    let steps = ["Starting PostgreSQL ", "Making an empty database", "Applying the migrations"];
+    assert!(
+        stderr.lines().zip(steps).all(|(line, step)| line.starts_with(step)) && !stderr.contains('\x1b'),
+        "{stderr}"
+    );
     let service = dev.own_service().await;
     service.register_active("ada@example.com").await;
     assert_is_active(&service, "ada@example.com").await;
     let metrics = service.http.get(format!("{}/metrics", dev.env["OPS_URL"])).send().await.unwrap();
     assert!(metrics.text().await.unwrap().contains("sixty_codes_verified_total 1"));
 
-    let family = dev.family();
-    // A terminal sends it to all of the job.
+    let processes = dev.processes();
+    // On Ctrl-C, a terminal sends SIGINT to the whole process group.
     killpg(Pid::from_raw(dev.running.pid().try_into().unwrap()), Signal::SIGINT).unwrap();
-    assert!(dev.running.ended().await.success(), "{}", dev.running.stderr());
-    all_end(&family).await;
+    assert!(dev.running.wait().await.success(), "{}", dev.running.stderr());
+    wait_until_ended(&processes).await;
     assert!(!dev.env_file.exists());
 }
 
 #[tokio::test]
-async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
+async fn a_second_service_joins_with_the_env_file_alone() {
     let folder = Folder::new("dev-join");
-    // What the caller's environment says of stores is another program's.
-    let given = TcpListener::bind("127.0.0.1:0").unwrap();
-    given.set_nonblocking(true).unwrap();
-    let port = given.local_addr().unwrap().port();
+    // `sixty dev` must ignore the stores in the caller's environment, which belong to other programs.
+    let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
+    foreign.set_nonblocking(true).unwrap();
+    let port = foreign.local_addr().unwrap().port();
     let mut first = command(&folder);
     first
-        .env("DATABASE_URL", format!("postgres://127.0.0.1:{port}/given"))
+        .env("DATABASE_URL", format!("postgres://127.0.0.1:{port}/foreign"))
         .env("REDIS_URL", format!("redis://127.0.0.1:{port}"))
         .env("PGHOST", "127.0.0.1")
         .env("PGPORT", port.to_string())
         .env("REDIS_PREFIX", "it's a $prefix")
-        .env("PUBLIC_URL", "https://given.example")
+        .env("PUBLIC_URL", "https://foreign.example")
         .env("EXISTING_ACCOUNT", "reveal")
         .env("MAIL_DIALECT", "mailjet")
         .env("MAILJET_API_KEY", "key")
@@ -131,7 +140,7 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
     let mut dev = Dev::run(&mut first, folder.join("env")).await;
     assert_eq!(fs::metadata(&dev.env_file).unwrap().permissions().mode() & 0o777, 0o600);
     for name in ["API_URL", "MAIL_URL", "OPS_URL", "DATABASE_URL", "REDIS_URL", "CODE_SECRET"] {
-        assert!(!dev.env[name].is_empty() && !dev.env[name].contains("given"), "{name}");
+        assert!(!dev.env[name].is_empty() && !dev.env[name].contains("foreign"), "{name}");
     }
     assert_eq!(dev.env["REDIS_PREFIX"], "it's a $prefix");
     assert_eq!(dev.env["PUBLIC_URL"], dev.env["API_URL"]);
@@ -142,28 +151,32 @@ async fn the_file_of_addresses_is_all_that_a_second_service_needs_to_join() {
     for (registers, activates, email) in [(&here, &there, "ada@example.com"), (&there, &here, "grace@example.com")] {
         registers.register_pending(email).await;
         let code = registers.wait_for_code(email, 1).await;
-        // Whoever sent it.
+        // The link works whichever service sent the mail.
         here.wait_for_not_me_link(email, 1).await;
         assert_eq!(activates.activate(email, PASSWORD, &code).await.status, 200);
         assert_is_active(registers, email).await;
-        assert_eq!(activates.register(email, PASSWORD).await.outcome(), (409, "email-taken"), "both reveal it");
+        assert_eq!(
+            activates.register(email, PASSWORD).await.outcome(),
+            (409, "email-taken"),
+            "both services have EXISTING_ACCOUNT=reveal"
+        );
     }
 
     assert!(second.end(Signal::SIGTERM).await.success());
     dev.stop().await;
-    assert!(given.accept().is_err(), "somebody asked the stores in the environment");
+    assert!(foreign.accept().is_err(), "a process connected to the stores in the environment");
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn killed_it_leaves_no_process_and_what_was_registered_is_there_at_the_next_start() {
+async fn a_kill_leaves_no_process_and_keeps_the_users() {
     let folder = Folder::new("dev-killed");
     let mut dev = Dev::start(&folder).await;
     dev.own_service().await.register_active("ada@example.com").await;
-    let family = dev.family();
+    let processes = dev.processes();
     dev.running.end(Signal::SIGKILL).await;
-    all_end(&family).await;
-    assert!(!dev.env_file.exists(), "it leads nowhere");
+    wait_until_ended(&processes).await;
+    assert!(!dev.env_file.exists(), "the file would name servers that have ended");
 
     let mut again = Dev::start(&folder).await;
     assert_is_active(&again.own_service().await, "ada@example.com").await;
@@ -172,29 +185,31 @@ async fn killed_it_leaves_no_process_and_what_was_registered_is_there_at_the_nex
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn told_to_stop_while_it_starts_it_leaves_no_process_either() {
+async fn a_stop_during_the_start_leaves_no_process() {
     let folder = Folder::new("dev-starting");
     let mut running = Running::start(&mut command(&folder));
-    let family = running.until("initdb", async |running| Some(family(running.pid())).filter(|all| all.len() > 3)).await;
+    let processes = running
+        .until("process initdb", async |running| Some(process_tree(running.pid())).filter(|all| all.len() > 3))
+        .await;
     assert!(running.end(Signal::SIGTERM).await.success());
-    all_end(&family).await;
+    wait_until_ended(&processes).await;
     assert!(!folder.join("env").exists());
 }
 
 #[tokio::test]
-async fn two_folders_hold_two_and_one_folder_only_one() {
+async fn each_folder_holds_one_running_dev() {
     let folders = [Folder::new("dev-one"), Folder::new("dev-two")];
     let (mut one, mut two) = tokio::join!(Dev::start(&folders[0]), Dev::start(&folders[1]));
     for name in ["API_URL", "MAIL_URL", "OPS_URL", "DATABASE_URL", "REDIS_URL", "CODE_SECRET"] {
         assert_ne!(one.env[name], two.env[name], "{name}");
     }
-    let rival = output(&mut command(&folders[0])).await;
-    let complaint = String::from_utf8(rival.stderr).unwrap();
+    let second = output(&mut command(&folders[0])).await;
+    let refusal = String::from_utf8(second.stderr).unwrap();
     let expected = format!("sixty: another `sixty dev` (pid {}) is running in ", one.running.pid());
-    assert!(complaint.starts_with("Waiting up to 10 s for another `sixty dev` (pid "), "{complaint}");
-    assert!(!rival.status.success() && complaint.lines().last().unwrap().starts_with(&expected), "{complaint}");
+    assert!(refusal.starts_with("Waiting for another `sixty dev` (pid "), "{refusal}");
+    assert!(!second.status.success() && refusal.lines().last().unwrap().starts_with(&expected), "{refusal}");
 
-    assert_eq!(source(&one.env_file).await, one.env, "the rival left it alone");
+    assert_eq!(source(&one.env_file).await, one.env, "the second process did not change the file");
     for dev in [&one, &two] {
         dev.own_service().await.register_pending("ada@example.com").await;
     }
@@ -203,10 +218,10 @@ async fn two_folders_hold_two_and_one_folder_only_one() {
 }
 
 #[tokio::test]
-async fn without_any_setting_it_finds_a_folder_and_free_ports_and_shows_the_way() {
+async fn without_settings_it_chooses_a_folder_and_free_ports_and_prints_commands() {
     let folder = Folder::new("dev-default");
     fs::create_dir_all(&folder.0).unwrap();
-    // Somebody else may hold it; then it is taken all the same.
+    // The bind fails if another process has the port; the port is taken in both cases.
     let taken = TcpListener::bind("127.0.0.1:8000");
     let env_file = folder.join("target/dev/env");
     let mut dev = Dev::run(sixty(&["dev"]).args(CHEAP_HASHES).current_dir(&folder.0), env_file).await;
@@ -218,16 +233,16 @@ async fn without_any_setting_it_finds_a_folder_and_free_ports_and_shows_the_way(
         assert!(dev.running.stderr().contains(&notice), "{}", dev.running.stderr());
     }
 
-    let shown = dev
-        .running
-        .until("the screen", async |running| Some(running.stdout()).filter(|shown| shown.contains("Ctrl-C")));
+    let shown = dev.running.until("overview on standard output", async |running| {
+        Some(running.stdout()).filter(|shown| shown.contains("Ctrl-C"))
+    });
     let shown = shown.await;
     for name in ["API_URL", "MAIL_URL", "OPS_URL", "DATABASE_URL", "REDIS_URL"] {
         assert!(shown.contains(&dev.env[name]), "{name} in {shown}");
     }
     let tour: Vec<&str> = shown.lines().filter(|line| line.contains("curl ")).collect();
     assert_eq!(tour.len(), 3, "{shown}");
-    // curl is the one thing here that need not be installed.
+    // curl may be missing on this machine.
     if Command::new("curl").arg("--version").output().await.is_ok() {
         let registered = output(&mut shell(tour[0])).await;
         assert!(registered.stdout.starts_with(b"HTTP/1.1 201 "));
@@ -240,52 +255,52 @@ async fn without_any_setting_it_finds_a_folder_and_free_ports_and_shows_the_way(
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_said_in_one_line_before_anything_starts() {
+async fn bad_settings_are_reported_in_one_line_before_anything_starts() {
     let folder = Folder::new("dev-refused");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     for setting in ["API_ADDR", "MAIL_MOCK_ADDR", "OPS_ADDR"] {
-        let (_, line) = complaint(command(&folder).env(setting, &addr)).await;
+        let (_, line) = failure_line(command(&folder).env(setting, &addr)).await;
         let expected = format!("{setting}: cannot listen on {addr}: ");
         assert!(line.contains(&expected), "{line}");
     }
-    let (_, line) = complaint(command(&folder).arg("--code-ttl=2m")).await;
+    let (_, line) = failure_line(command(&folder).arg("--code-ttl=2m")).await;
     assert!(line.starts_with("sixty: CODE_WAIT: "), "{line}");
-    let (_, line) = complaint(command(&folder).env("CODE_SECRET", "Y2FuYXJ5")).await;
+    let (_, line) = failure_line(command(&folder).env("CODE_SECRET", "Y2FuYXJ5")).await;
     assert!(line.starts_with("sixty: CODE_SECRET: ") && !line.contains("Y2FuYXJ5"), "{line}");
     assert!(!folder.0.exists());
 }
 
 #[tokio::test]
-async fn it_does_not_stay_where_it_cannot_say_where_everything_is() {
-    let folder = Folder::new("dev-speechless");
+async fn it_exits_if_it_cannot_write_the_env_file() {
+    let folder = Folder::new("dev-no-env-file");
     fs::create_dir_all(folder.join("env.new/in the way")).unwrap();
     let mut running = Running::start(&mut command(&folder));
-    assert_eq!(running.ended().await.code(), Some(1));
-    let complaints = running.stderr();
-    assert!(complaints.lines().last().unwrap().starts_with("sixty: cannot write "), "{complaints}");
+    assert_eq!(running.wait().await.code(), Some(1));
+    let stderr = running.stderr();
+    assert!(stderr.lines().last().unwrap().starts_with("sixty: cannot write "), "{stderr}");
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_store_that_is_killed_is_told_of_and_the_rest_goes_on() {
+async fn a_killed_store_is_reported_and_the_rest_runs_on() {
     let folder = Folder::new("dev-store");
-    for (is_it, name) in [
+    for (is_wanted, name) in [
         ((|name: &str| name == "postgres") as fn(&str) -> bool, "PostgreSQL"),
         (|name| ["redis-server", "valkey-server"].contains(&name), "Redis"),
     ] {
         let mut dev = Dev::start(&folder).await;
         let service = dev.own_service().await;
-        let family = dev.family();
-        send(first(&family, is_it), Signal::SIGKILL);
+        let processes = dev.processes();
+        send(first_named(&processes, is_wanted), Signal::SIGKILL);
         dev.running
-            .until("a word of it", async |running| {
+            .until("log line about the killed store", async |running| {
                 let log = running.stderr();
                 log.lines().find(|line| line.contains(name) && line.contains("SIGKILL")).map(drop)
             })
             .await;
-        // Its own processes may answer for a moment longer.
-        eventually("the service notices", async || {
+        // PostgreSQL's other processes may answer for a moment longer.
+        eventually("unready service", async || {
             let answer = Answer::of(service.request(Method::GET, "/readyz")).await;
             answer.body["detail"].as_str()?.contains(&name.to_lowercase()).then_some(())
         })
@@ -294,29 +309,29 @@ async fn a_store_that_is_killed_is_told_of_and_the_rest_goes_on() {
         assert_eq!(answer.status, 200);
 
         assert!(dev.running.end(Signal::SIGTERM).await.success(), "{}", dev.running.stderr());
-        all_end(&family).await;
+        wait_until_ended(&processes).await;
         assert!(!dev.env_file.exists());
     }
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn without_its_guardian_it_ends_with_one_line() {
+async fn a_killed_guardian_ends_it_with_one_line() {
     let folder = Folder::new("dev-guardian");
     let mut dev = Dev::start(&folder).await;
-    let family = dev.family();
-    send(first(&family[1..], |name| name == "sixty"), Signal::SIGKILL);
-    assert_eq!(dev.running.ended().await.code(), Some(1));
-    let told = dev.running.stderr();
-    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("sixty: ")).collect();
-    assert!(lines.len() == 1 && told.lines().last() == Some(lines[0]), "{told}");
-    assert!(lines[0].starts_with("sixty: the guardian of ") && lines[0].contains("SIGKILL"), "{told}");
-    all_end(&family).await;
+    let processes = dev.processes();
+    send(first_named(&processes[1..], |name| name == "sixty"), Signal::SIGKILL);
+    assert_eq!(dev.running.wait().await.code(), Some(1));
+    let stderr = dev.running.stderr();
+    let lines: Vec<&str> = stderr.lines().filter(|line| line.starts_with("sixty: ")).collect();
+    assert!(lines.len() == 1 && stderr.lines().last() == Some(lines[0]), "{stderr}");
+    assert!(lines[0].starts_with("sixty: the guardian of ") && lines[0].contains("SIGKILL"), "{stderr}");
+    wait_until_ended(&processes).await;
     assert!(!dev.env_file.exists());
 }
 
-/// The first of the processes that runs a program of such a name.
-fn first(pids: &[u32], is_it: impl Fn(&str) -> bool) -> u32 {
+/// Returns the first process whose program has a wanted name.
+fn first_named(pids: &[u32], is_wanted: impl Fn(&str) -> bool) -> u32 {
     let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    *pids.iter().find(|pid| is_it(name(pid).trim())).unwrap()
+    *pids.iter().find(|pid| is_wanted(name(pid).trim())).unwrap()
 }

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::own::{Frozen, slow_way};
+use crate::private_servers::{Frozen, throttled_proxy};
 use crate::process::{Running, output, sixty};
 use crate::support::{
     Answer, CODE_SECRET, PASSWORD, Service, concurrently, create_database, eventually, stack, unique_name,
@@ -230,7 +230,7 @@ async fn events_wait_in_postgresql_while_redis_refuses_them_and_requests_succeed
 /// When a batch times out, the relay sends smaller batches instead of repeating the same batch.
 #[tokio::test]
 async fn the_relay_sends_smaller_batches_to_a_slow_redis() {
-    let (redis_url, _slow_redis) = slow_way(stack().redis_url(), 100_000).await;
+    let (redis_url, _slow_redis) = throttled_proxy(stack().redis_url(), 100_000).await;
     let service = Service::start_with(&["--redis-url", &redis_url]).await;
     service.insert_events(600).await;
     let events = service.relayed_events().await;

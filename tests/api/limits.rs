@@ -15,7 +15,7 @@ use sixty::store::redis::{Redis, RedisConfig};
 use tokio_util::sync::CancellationToken;
 
 #[cfg(target_os = "linux")]
-use crate::own::OwnRedis;
+use crate::private_servers::PrivateRedis;
 use crate::support::{self, Answer, PASSWORD, Service, concurrently, eventually, wrong_code};
 
 /// Switches the limits on. The Redis timeout is long, because the limits fail open when Redis is late.
@@ -297,7 +297,7 @@ async fn flood_mode_switches_off_after_the_flood_and_can_start_again() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn limits_fail_open_while_redis_hangs_and_apply_again_afterwards() {
-    let redis = OwnRedis::start().await;
+    let redis = PrivateRedis::start().await;
     let own = format!("--redis-url={}", redis.url);
     let service = start_limited(&[&own, "--redis-timeout=1s", "--client-codes-per-hour=1"]).await;
     eventually("a refusal by the limit", async || {

@@ -21,10 +21,10 @@ mod not_me;
 mod observability;
 mod openapi;
 mod outbox;
-#[cfg(target_os = "linux")]
-mod own;
 mod password;
 mod pre_hijacking;
+#[cfg(target_os = "linux")]
+mod private_servers;
 mod process;
 mod protocol;
 mod purge;

@@ -1,4 +1,5 @@
-//! `sixty migrate`: operators' only way to the schema, and the way by which replicas that start together take turns.
+//! `sixty migrate` applies, reverts and lists the migrations. Replicas that migrate at the same time do so one after
+//! another.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,17 +9,17 @@ use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::process::Command;
 
-use super::process::{Running, complaint, output, sixty};
+use super::process::{Running, failure_line, output, sixty};
 use super::support::{CODE_SECRET, create_database, stack};
 
 fn migrate(url: &str, action: &str) -> Command {
     let mut command = sixty(&["migrate", action]);
-    // Only what went wrong: the rest is told on standard output.
+    // Standard error shows only errors; results go to standard output.
     command.env("DATABASE_URL", url).env("LOG_LEVEL", "error");
     command
 }
 
-/// Runs it and returns what it printed.
+/// Runs `sixty migrate`, which must succeed. Returns its standard output.
 async fn run(url: &str, action: &str) -> String {
     let output = output(&mut migrate(url, action)).await;
     let err = String::from_utf8(output.stderr).unwrap();
@@ -26,14 +27,14 @@ async fn run(url: &str, action: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs it and returns the state of each migration, the oldest first.
+/// Runs `sixty migrate`. Returns the printed state of each migration, oldest first.
 async fn states(url: &str, action: &str) -> Vec<String> {
     let printed = run(url, action).await;
     let listed = printed.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit()));
     listed.map(|line| line.split_whitespace().nth(1).unwrap().to_owned()).collect()
 }
 
-/// As many as there are files.
+/// Returns `state` once for each migration in `sql/`.
 fn all(state: &str) -> Vec<String> {
     let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap();
     let ups = files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(".up.sql"));
@@ -63,7 +64,7 @@ async fn migrations_go_up_and_down_and_up_again() {
 }
 
 #[tokio::test]
-async fn settings_are_taken_before_the_action_and_after_it() {
+async fn settings_may_stand_before_or_after_the_action() {
     let url = create_database().await;
     for arguments in [
         ["migrate", "--log-level=error", "--database-url", &url, "up"],
@@ -72,13 +73,13 @@ async fn settings_are_taken_before_the_action_and_after_it() {
         let output = output(&mut sixty(&arguments)).await;
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     }
-    let (status, line) = complaint(&mut sixty(&["migrate", "up", "--log-level=c4n4ry=c4n4ry"])).await;
+    let (status, line) = failure_line(&mut sixty(&["migrate", "up", "--log-level=c4n4ry=c4n4ry"])).await;
     assert_eq!(status, 2);
     assert!(line.starts_with("sixty: LOG_LEVEL: "), "{line}");
 }
 
 #[tokio::test]
-async fn eight_at_once_take_turns() {
+async fn eight_concurrent_migrations_run_one_after_another() {
     let url = create_database().await;
     for states in join_all((0..8).map(|_| states(&url, "up"))).await {
         assert_eq!(states, all("applied"));
@@ -86,7 +87,7 @@ async fn eight_at_once_take_turns() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_ahead_is_left_as_it_is() {
+async fn newer_migrations_are_listed_and_not_reverted() {
     let url = create_database().await;
     run(&url, "up").await;
     execute(
@@ -98,8 +99,8 @@ async fn a_database_that_is_ahead_is_left_as_it_is() {
     let ahead = || [all("applied"), vec!["newer".to_owned()]].concat();
     assert_eq!(states(&url, "up").await, ahead());
     assert!(run(&url, "status").await.ends_with("9999 newer    of the next release\n"));
-    // What only the next release can revert stays, and what is below it.
-    let (status, line) = complaint(&mut migrate(&url, "down")).await;
+    // Only the newer release can revert its migration, so neither it nor an older one is reverted.
+    let (status, line) = failure_line(&mut migrate(&url, "down")).await;
     assert_eq!(status, 1);
     assert!(line.starts_with("sixty: migration 9999 is a newer release's"), "{line}");
     assert_eq!(states(&url, "status").await, ahead());
@@ -110,12 +111,12 @@ async fn an_edited_migration_is_refused_in_one_line() {
     let url = create_database().await;
     run(&url, "up").await;
     execute(&url, r"UPDATE _sqlx_migrations SET checksum = '\x00' WHERE version = 1").await;
-    let (status, line) = complaint(&mut migrate(&url, "up")).await;
+    let (status, line) = failure_line(&mut migrate(&url, "up")).await;
     assert_eq!(status, 1);
     assert!(line.starts_with("sixty: migration 0001 is not the one that was applied: "), "{line}");
-    assert_eq!(complaint(&mut migrate(&url, "down")).await, (1, line.clone()));
+    assert_eq!(failure_line(&mut migrate(&url, "down")).await, (1, line.clone()));
     assert_eq!(states(&url, "status").await[0], "edited");
-    assert_eq!(serve(&url).await, line);
+    assert_eq!(serve_failure_line(&url).await, line);
 }
 
 #[tokio::test]
@@ -124,32 +125,32 @@ async fn a_half_applied_migration_is_refused_in_one_line() {
     run(&url, "up").await;
     execute(&url, "UPDATE _sqlx_migrations SET success = false WHERE version = 1").await;
     for action in ["up", "down"] {
-        let (status, line) = complaint(&mut migrate(&url, action)).await;
+        let (status, line) = failure_line(&mut migrate(&url, action)).await;
         assert_eq!(status, 1);
         assert!(line.starts_with("sixty: migration 0001 is half applied: "), "{line}");
-        assert_eq!(serve(&url).await, line);
+        assert_eq!(serve_failure_line(&url).await, line);
     }
     assert_eq!(states(&url, "status").await[0], "half");
 }
 
-/// What `sixty serve` ends with, whether it migrates or waits for somebody who does.
-async fn serve(url: &str) -> String {
-    let ends = async |migrate: &str| {
+/// Returns the error line of `sixty serve`, which must be the same with `--migrate=true` and `--migrate=false`.
+async fn serve_failure_line(url: &str) -> String {
+    let failure_line_with = async |migrate: &str| {
         let mut serve =
             sixty(&["serve", migrate, "--log-level=error", "--api-addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0"]);
         serve.env("DATABASE_URL", url).env("REDIS_URL", stack().redis_url());
         let (status, line) =
-            complaint(serve.env("MAIL_URL", "http://127.0.0.1:1").env("CODE_SECRET", CODE_SECRET)).await;
+            failure_line(serve.env("MAIL_URL", "http://127.0.0.1:1").env("CODE_SECRET", CODE_SECRET)).await;
         assert_eq!(status, 1);
         line
     };
-    let line = ends("--migrate=true").await;
-    assert_eq!(ends("--migrate=false").await, line);
+    let line = failure_line_with("--migrate=true").await;
+    assert_eq!(failure_line_with("--migrate=false").await, line);
     line
 }
 
 #[tokio::test]
-async fn a_database_that_refuses_is_one_line_without_the_password() {
+async fn a_refused_connection_is_reported_in_one_line_without_the_password() {
     create_database().await;
     let (rest, _) = stack().database_url().rsplit_once('/').unwrap();
     let (_, server) = rest.rsplit_once('@').unwrap();
@@ -159,7 +160,7 @@ async fn a_database_that_refuses_is_one_line_without_the_password() {
         (format!("postgres://c4n4ry:c4n4ry@{server}/sixty"), "refuses the user or the password"),
     ] {
         for action in ["up", "down", "status"] {
-            let (status, line) = complaint(&mut migrate(&url, action)).await;
+            let (status, line) = failure_line(&mut migrate(&url, action)).await;
             assert_eq!(status, 1);
             assert!(line.starts_with(&format!("sixty: DATABASE_URL: PostgreSQL {reason} ")), "{line}");
             assert!(!line.contains("c4n4ry"), "{line}");
@@ -168,14 +169,14 @@ async fn a_database_that_refuses_is_one_line_without_the_password() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_is_waited_for_aloud_and_listed_in_no_time() {
+async fn up_waits_for_a_missing_database_and_other_actions_fail_at_once() {
     let nowhere = "postgres://sixty:c4n4ry@127.0.0.1:1/sixty";
-    // The kernel takes its connections, and nobody ever answers them.
+    // The kernel accepts connections to this port, and no program answers them.
     let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
     let frozen = format!("postgres://sixty:c4n4ry@{}/sixty", frozen.local_addr().unwrap());
     for (url, reason) in [(nowhere, "Connection refused"), (&frozen, "no response within ")] {
         for action in ["status", "down"] {
-            let (status, line) = complaint(&mut migrate(url, action)).await;
+            let (status, line) = failure_line(&mut migrate(url, action)).await;
             assert_eq!(status, 1);
             let expected = format!("sixty: DATABASE_URL: PostgreSQL does not answer: {reason}");
             assert!(line.starts_with(&expected) && !line.contains("c4n4ry"), "{line}");
@@ -183,6 +184,10 @@ async fn a_database_that_is_not_there_is_waited_for_aloud_and_listed_in_no_time(
     }
 
     let mut waiting = Running::start(migrate(nowhere, "up").env("LOG_LEVEL", "warn"));
-    waiting.until("a word", async |waiting| waiting.stderr().contains("waiting for PostgreSQL").then_some(())).await;
+    waiting
+        .until("log line about the missing database", async |waiting| {
+            waiting.stderr().contains("waiting for PostgreSQL").then_some(())
+        })
+        .await;
     assert!(!waiting.stderr().contains("c4n4ry"));
 }

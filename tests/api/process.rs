@@ -1,6 +1,6 @@
-//! The program as a process of its own: started with nothing but what a test gives it, watched from outside.
+//! Runs `sixty` as a process, with no environment but what a test sets, and observes the process from outside.
 //!
-//! What is told about processes is read from `/proc`; on other systems those tests are left out.
+//! Process trees are read from `/proc`, so tests that need them run only on Linux.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -18,12 +18,12 @@ use tokio::time::timeout;
 use super::support::eventually;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_sixty");
-/// How long a process may take to end. Much longer than it does, because other tests run at the same time.
+/// Deadline for the exit of a process. It is generous, because other tests run at the same time.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Hashing that costs a test nothing.
+/// Flags for password hashes that take no noticeable time.
 pub const CHEAP_HASHES: [&str; 4] = ["--argon2-memory-kib", "8", "--argon2-passes", "1"];
 
-/// A folder of this test's own, empty at first and removed in the end.
+/// A temporary folder of one test. `new` removes what an earlier run left; dropping removes the folder.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -44,7 +44,7 @@ impl Drop for Folder {
     }
 }
 
-/// The program with these arguments and none of this process' settings.
+/// Returns a command that runs `sixty` without this process's environment, except `PATH` and `HOME`.
 pub fn sixty(arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).env_clear().kill_on_drop(true);
@@ -55,22 +55,22 @@ pub fn sixty(arguments: &[&str]) -> Command {
     command
 }
 
-/// A script of shell, with its arguments still to come.
+/// Returns a command that runs a shell script. Arguments that the caller adds become `$1`, `$2`, …
 pub fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Runs a command that ends by itself.
+/// Runs a command until it exits. Panics after [`PATIENCE`].
 pub async fn output(command: &mut Command) -> Output {
-    // `Command::output` would take the place of an output that was chosen.
-    let ending = command.spawn().unwrap().wait_with_output();
-    timeout(PATIENCE, ending).await.expect("it does not end").unwrap()
+    // `Command::output` would replace a standard output that the caller has set.
+    let output = command.spawn().unwrap().wait_with_output();
+    timeout(PATIENCE, output).await.expect("the process must exit in time").unwrap()
 }
 
-/// Runs a command that is to fail with one line, and returns its exit status and the line.
-pub async fn complaint(command: &mut Command) -> (i32, String) {
+/// Runs a command that must fail and print one line to standard error only. Returns the exit status and the line.
+pub async fn failure_line(command: &mut Command) -> (i32, String) {
     let output = output(command).await;
     let line = String::from_utf8(output.stderr).unwrap();
     let status = output.status.code().unwrap_or_else(|| panic!("{}: {line}", output.status));
@@ -78,7 +78,7 @@ pub async fn complaint(command: &mut Command) -> (i32, String) {
     (status, line)
 }
 
-/// A command that goes on until it is told to stop; killed when dropped.
+/// A process that runs until it gets a signal. Dropping it kills the process.
 pub struct Running {
     child: Child,
     stdout: PathBuf,
@@ -86,7 +86,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it with what it writes going to files, which never fill up as pipes do.
+    /// Starts the process. Its output goes to files, because a full pipe would block the process.
     pub fn start(command: &mut Command) -> Running {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("running-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -95,19 +95,19 @@ impl Running {
         let child = command
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap())
-            // As a shell starts a job, so that Ctrl-C can be sent to all of it.
+            // A process group of its own, like a shell's job, so that a test can send Ctrl-C to the whole group.
             .process_group(0)
             .spawn()
             .unwrap();
         Running { child, stdout, stderr }
     }
 
-    /// `sixty serve` on free ports, and the address of its API.
+    /// Starts `sixty serve` on free ports. Returns the process and the URL of its API.
     pub async fn serve(command: &mut Command) -> (Running, String) {
         command.args(["--api-addr=127.0.0.1:0", "--ops-addr=127.0.0.1:0", "--log-format=json"]).args(CHEAP_HASHES);
         let mut running = Running::start(command);
         let api = running
-            .until("it listens", async |running| {
+            .until("log line \"listening\"", async |running| {
                 let lines = running.stderr();
                 let mut events = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
                 let event = events.find(|event| event["message"] == "listening")?;
@@ -118,15 +118,15 @@ impl Running {
         (running, api)
     }
 
-    /// What `serve` said of its operators' port.
+    /// Returns the URL of the operators' port, which `sixty serve` has logged.
     pub fn ops(&self) -> String {
         let log = self.stderr();
         let mut events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let ops = events.find_map(|event| event["ops"].as_str().map(ToOwned::to_owned));
-        format!("http://{}", ops.expect("it listens"))
+        format!("http://{}", ops.expect("the process has logged its operators' port"))
     }
 
-    /// What that port shows to Prometheus.
+    /// Returns the body of `/metrics`.
     pub async fn metrics(&self) -> String {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let answer = http.get(format!("{}/metrics", self.ops())).send().await.unwrap();
@@ -134,11 +134,11 @@ impl Running {
         answer.text().await.unwrap()
     }
 
-    /// Like [`eventually`], but a process that ended has no more to offer.
-    pub async fn until<T>(&mut self, what: &str, check: impl AsyncFn(&Running) -> Option<T>) -> T {
-        eventually(what, async || {
+    /// Like [`eventually`], but panics at once if the process has exited.
+    pub async fn until<T>(&mut self, awaited: &str, check: impl AsyncFn(&Running) -> Option<T>) -> T {
+        eventually(awaited, async || {
             if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("{status} instead of: {what}\n{}", self.stderr());
+                panic!("the process exited with {status} instead of: {awaited}\n{}", self.stderr());
             }
             check(self).await
         })
@@ -146,7 +146,7 @@ impl Running {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id().expect("it was not waited for yet")
+        self.child.id().expect("the process was not waited for yet")
     }
 
     pub fn stdout(&self) -> String {
@@ -157,16 +157,16 @@ impl Running {
         fs::read_to_string(&self.stderr).unwrap()
     }
 
-    /// Its status, once it has ended by itself.
-    pub async fn ended(&mut self) -> ExitStatus {
-        let waiting = timeout(PATIENCE, self.child.wait());
-        waiting.await.unwrap_or_else(|_| panic!("it does not end\n{}", self.stderr())).unwrap()
+    /// Waits until the process exits, and returns its status.
+    pub async fn wait(&mut self) -> ExitStatus {
+        let exit = timeout(PATIENCE, self.child.wait());
+        exit.await.unwrap_or_else(|_| panic!("the process did not exit in time\n{}", self.stderr())).unwrap()
     }
 
-    /// Sends the signal and waits for the end.
+    /// Sends the signal, waits until the process exits, and returns its status.
     pub async fn end(&mut self, signal: Signal) -> ExitStatus {
         send(self.pid(), signal);
-        self.ended().await
+        self.wait().await
     }
 }
 
@@ -182,36 +182,36 @@ pub fn send(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
-/// The process and all below it.
-pub fn family(pid: u32) -> Vec<u32> {
+/// Returns the ids of a process and all its descendants. The process itself comes first.
+pub fn process_tree(pid: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(|pid| Some((pid, status(pid)?.1)))
         .collect();
-    let mut family = vec![pid];
+    let mut tree = vec![pid];
     let mut next = 0;
-    while let Some(parent) = family.get(next).copied() {
-        family.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(child, _)| child));
+    while let Some(parent) = tree.get(next).copied() {
+        tree.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(child, _)| child));
         next += 1;
     }
-    family
+    tree
 }
 
-/// The state letter and the parent of a process.
+/// Returns the state letter and the parent of a process.
 fn status(pid: u32) -> Option<(char, u32)> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name between the parentheses may hold anything.
+    // The program's name stands in parentheses and may contain any character, even `)`.
     let mut fields = line.rsplit_once(')')?.1.split_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// A dead process that nobody has waited for yet (state `Z`) runs no more.
+/// Returns the processes that still run. A zombie (state `Z`), which nobody has waited for, does not.
 fn running(pids: &[u32]) -> Vec<u32> {
     pids.iter().copied().filter(|pid| status(*pid).is_some_and(|(state, _)| !"ZX".contains(state))).collect()
 }
 
-/// Waits until none of the processes runs any more.
-pub async fn all_end(pids: &[u32]) {
-    eventually(&format!("the end of {pids:?}"), async || running(pids).is_empty().then_some(())).await;
+/// Waits until none of the processes runs.
+pub async fn wait_until_ended(pids: &[u32]) {
+    eventually(&format!("exit of the processes {pids:?}"), async || running(pids).is_empty().then_some(())).await;
 }

@@ -1,4 +1,4 @@
-//! `sixty serve` among stores that come, freeze and are not there at all.
+//! `sixty serve` with stores that start late, freeze or are missing, and its shutdown.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::process::{PATIENCE, Running, complaint, output, send, sixty};
+use super::process::{PATIENCE, Running, failure_line, output, send, sixty};
 use super::support::{Answer, PASSWORD, create_database, stack};
 
 fn serve(database_url: &str, redis_url: &str) -> Command {
@@ -19,7 +19,7 @@ fn serve(database_url: &str, redis_url: &str) -> Command {
         .env("REDIS_URL", redis_url)
         .env("MAIL_URL", "http://127.0.0.1:1")
         .env("CODE_SECRET", "AAAA".repeat(11))
-        // Calls that a frozen store never answers end sooner than a test that waits for them.
+        // Calls to a frozen store must time out before the test's deadline.
         .env("DATABASE_TIMEOUT", "2s");
     serve
 }
@@ -28,8 +28,10 @@ async fn get(url: String) -> Answer {
     Answer::of(Client::builder().no_proxy().build().unwrap().get(url)).await
 }
 
-async fn ready(running: &mut Running, api: &str) {
-    running.until("it is ready", async |_| get(format!("{api}/readyz")).await.status.is_success().then_some(())).await;
+async fn wait_until_ready(running: &mut Running, api: &str) {
+    running
+        .until("ready service", async |_| get(format!("{api}/readyz")).await.status.is_success().then_some(()))
+        .await;
 }
 
 fn healthcheck(api: &str) -> Command {
@@ -37,7 +39,7 @@ fn healthcheck(api: &str) -> Command {
 }
 
 #[tokio::test]
-async fn without_stores_it_lives_and_says_what_is_missing() {
+async fn without_stores_it_is_live_and_readyz_names_the_missing_stores() {
     let (mut running, api) =
         Running::serve(&mut serve("postgres://sixty:c4n4ry@127.0.0.1:1/sixty", "redis://:c4n4ry@127.0.0.1:1")).await;
     assert_eq!(get(format!("{api}/livez")).await.status, 200);
@@ -47,7 +49,7 @@ async fn without_stores_it_lives_and_says_what_is_missing() {
     let detail = answer.body["detail"].as_str().unwrap();
     assert!(detail.contains("postgresql (") && detail.contains("redis ("), "{detail}");
 
-    let (status, line) = complaint(&mut healthcheck(&api)).await;
+    let (status, line) = failure_line(&mut healthcheck(&api)).await;
     assert_eq!(status, 1);
     assert!(line.starts_with("sixty: not ready: 503 "), "{line}");
 
@@ -56,13 +58,13 @@ async fn without_stores_it_lives_and_says_what_is_missing() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_there_is_not_healthy() {
-    let (status, line) = complaint(&mut healthcheck("http://127.0.0.1:1")).await;
+async fn healthcheck_of_a_missing_service_fails() {
+    let (status, line) = failure_line(&mut healthcheck("http://127.0.0.1:1")).await;
     assert_eq!(status, 1);
     assert!(line.starts_with("sixty: not ready: "), "{line}");
 }
 
-/// A port where a store will be: connections wait in it until `open`.
+/// A port in front of a store. Connections wait until `open`, which forwards them to the store.
 struct Gate(TcpListener);
 
 impl Gate {
@@ -70,8 +72,8 @@ impl Gate {
         Gate(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    /// The URL of the store behind the gate.
-    fn before(&self, url: &str) -> String {
+    /// Returns the store's URL with the address of this port.
+    fn redirect(&self, url: &str) -> String {
         url.replace(&addr(url), &self.0.local_addr().unwrap().to_string())
     }
 
@@ -88,31 +90,32 @@ impl Gate {
     }
 }
 
-/// The authority of a URL, without the user.
+/// Returns host and port of a URL.
 fn addr(url: &str) -> String {
     let (_, rest) = url.split_once("://").unwrap();
     rest.split('/').next().unwrap().rsplit('@').next().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn it_gets_ready_when_its_stores_do() {
+async fn it_becomes_ready_when_its_stores_are() {
     let database_url = create_database().await;
     let redis_url = stack().redis_url();
     let (postgres, redis) = (Gate::new().await, Gate::new().await);
-    let (mut running, api) =
-        Running::serve(serve(&postgres.before(&database_url), &redis.before(redis_url)).env("REDIS_TIMEOUT", "500ms"))
-            .await;
+    let (mut running, api) = Running::serve(
+        serve(&postgres.redirect(&database_url), &redis.redirect(redis_url)).env("REDIS_TIMEOUT", "500ms"),
+    )
+    .await;
     assert_eq!(get(format!("{api}/readyz")).await.status, 503);
     redis.open(redis_url);
     running
-        .until("only PostgreSQL is missing", async |_| {
+        .until("readiness problem about PostgreSQL only", async |_| {
             let answer = get(format!("{api}/readyz")).await;
             let detail = answer.body["detail"].as_str().unwrap();
             (detail.contains("postgresql") && !detail.contains("redis")).then_some(())
         })
         .await;
     postgres.open(&database_url);
-    ready(&mut running, &api).await;
+    wait_until_ready(&mut running, &api).await;
 
     let healthy = output(&mut healthcheck(&api)).await;
     assert!(healthy.status.success() && healthy.stderr.is_empty(), "{healthy:?}");
@@ -120,11 +123,11 @@ async fn it_gets_ready_when_its_stores_do() {
 }
 
 #[tokio::test]
-async fn it_says_what_it_waits_for() {
+async fn it_logs_which_stores_it_waits_for() {
     let (mut running, _) =
         Running::serve(&mut serve("postgres://sixty:c4n4ry@127.0.0.1:1/sixty", "redis://127.0.0.1:1")).await;
     running
-        .until("a word", async |running| {
+        .until("log line about missing stores", async |running| {
             let log = running.stderr();
             log.contains("waiting for postgresql (does not answer); redis (does not answer)").then_some(())
         })
@@ -133,27 +136,27 @@ async fn it_says_what_it_waits_for() {
 }
 
 #[tokio::test]
-async fn who_does_not_migrate_waits_until_somebody_has() {
+async fn without_migrate_it_waits_until_the_migrations_are_applied() {
     let database_url = create_database().await;
     let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).args(["--migrate=false"])).await;
     let answer = get(format!("{api}/readyz")).await;
     assert!(answer.body["detail"].as_str().unwrap().contains("migrations are not applied yet"), "{answer:?}");
-    // A release that is behind by the last migration has all tables.
+    // Reverting only the last migration leaves all tables in place.
     let migrate = async |action| output(sixty(&["migrate", action]).env("DATABASE_URL", &database_url)).await;
     assert!(migrate("up").await.status.success());
-    ready(&mut running, &api).await;
+    wait_until_ready(&mut running, &api).await;
     assert!(running.end(Signal::SIGTERM).await.success());
     assert!(migrate("down").await.status.success());
     let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).args(["--migrate=false"])).await;
     let answer = get(format!("{api}/readyz")).await;
     assert!(answer.body["detail"].as_str().unwrap().contains("migrations are not applied yet"), "{answer:?}");
     assert!(migrate("up").await.status.success());
-    ready(&mut running, &api).await;
+    wait_until_ready(&mut running, &api).await;
     assert!(running.end(Signal::SIGTERM).await.success());
 }
 
 #[tokio::test]
-async fn a_database_that_is_ahead_is_served_aloud() {
+async fn a_database_with_newer_migrations_is_served_with_a_warning() {
     let database_url = create_database().await;
     assert!(output(sixty(&["migrate", "up"]).env("DATABASE_URL", &database_url)).await.status.success());
     let newer = r"INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
@@ -161,8 +164,8 @@ async fn a_database_that_is_ahead_is_served_aloud() {
     sqlx::query(newer).execute(&sqlx::PgPool::connect(&database_url).await.unwrap()).await.unwrap();
     for migrate in ["--migrate=true", "--migrate=false"] {
         let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).arg(migrate)).await;
-        ready(&mut running, &api).await;
-        assert!(running.stderr().contains("the database has migrations that this release does not contain"));
+        wait_until_ready(&mut running, &api).await;
+        assert!(running.stderr().contains("the database has migrations that this release does not know"));
         let metrics = Client::builder().no_proxy().build().unwrap().get(format!("{}/metrics", running.ops()));
         let metrics = metrics.send().await.unwrap().text().await.unwrap();
         assert!(metrics.contains("sixty_migrations_newer 1\n"), "{metrics}");
@@ -171,38 +174,38 @@ async fn a_database_that_is_ahead_is_served_aloud() {
 }
 
 #[tokio::test]
-async fn told_to_stop_it_is_unready_first_and_refuses_later() {
+async fn a_stopping_service_is_unready_first_and_refuses_connections_later() {
     let database_url = create_database().await;
     let mail = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut serve = serve(&database_url, stack().redis_url());
     serve.env("MAIL_URL", format!("http://{}", mail.local_addr().unwrap()));
     let (mut running, api) = Running::serve(serve.args(["--shutdown-delay=3s", "--shutdown-grace=10s"])).await;
-    ready(&mut running, &api).await;
+    wait_until_ready(&mut running, &api).await;
     let ops = running.ops();
     let register = async |email: &str| {
         let body = serde_json::json!({ "email": email, "password": PASSWORD });
         Client::builder().no_proxy().build().unwrap().post(format!("{api}/v1/users")).json(&body).send().await
     };
     assert_eq!(register("ada@example.com").await.unwrap().status(), 201);
-    // A mail that the provider thinks about keeps the process at work to the end.
+    // The provider never answers, so the mail keeps the process busy until SHUTDOWN_GRACE is over.
     let (_mail, _) = mail.accept().await.unwrap();
     send(running.pid(), Signal::SIGTERM);
     for port in [&api, &ops] {
         running
-            .until("it says so", async |_| {
+            .until("unready service", async |_| {
                 let answer = get(format!("{port}/readyz")).await;
                 (answer.outcome() == (503, "unavailable")).then_some(())
             })
             .await;
         assert_eq!(get(format!("{port}/livez")).await.status, 200);
     }
-    assert_eq!(register("bob@example.com").await.unwrap().status(), 201, "who was sent here is served");
-    running.until("it refuses", async |_| register("eve@example.com").await.is_err().then_some(())).await;
-    assert_eq!(get(format!("{ops}/readyz")).await.status, 503, "operators watch to the end");
-    assert!(running.ended().await.success());
+    assert_eq!(register("bob@example.com").await.unwrap().status(), 201, "a request during SHUTDOWN_DELAY is served");
+    running.until("refused connection", async |_| register("eve@example.com").await.is_err().then_some(())).await;
+    assert_eq!(get(format!("{ops}/readyz")).await.status, 503, "the operators' port answers until the end");
+    assert!(running.wait().await.success());
 }
 
-/// A connection that has been answered once and is kept.
+/// Opens a connection, gets one response, and keeps the connection open.
 pub async fn idle_connection(api: &str) -> TcpStream {
     let mut idle = TcpStream::connect(addr(api)).await.unwrap();
     idle.write_all(b"GET /livez HTTP/1.1\r\nHost: sixty\r\n\r\n").await.unwrap();
@@ -213,12 +216,12 @@ pub async fn idle_connection(api: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn idle_it_ends_at_once_though_a_connection_is_open() {
+async fn an_idle_service_stops_at_once_despite_an_open_connection() {
     let database_url = create_database().await;
     let (mut running, api) = Running::serve(&mut serve(&database_url, stack().redis_url())).await;
-    ready(&mut running, &api).await;
+    wait_until_ready(&mut running, &api).await;
     let _idle = idle_connection(&api).await;
-    let told = Instant::now();
+    let start = Instant::now();
     assert!(running.end(Signal::SIGTERM).await.success());
-    assert!(told.elapsed() < PATIENCE / 10, "{:?}", told.elapsed());
+    assert!(start.elapsed() < PATIENCE / 10, "{:?}", start.elapsed());
 }

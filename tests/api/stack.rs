@@ -1,4 +1,5 @@
-//! The private PostgreSQL and Redis: they start, keep what they should, and leave no process behind however they end.
+//! The crate dev-stack: PostgreSQL and Redis start, keep their data if asked to, and leave no process behind however
+//! they end.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
-use super::process::{Folder, PROGRAM, all_end, family, send};
+use super::process::{Folder, PROGRAM, process_tree, send, wait_until_ended};
 use super::support::eventually;
 
 fn options(folder: &Folder, keep: bool) -> StackOptions {
@@ -37,48 +38,49 @@ async fn ping(stack: &Stack) -> String {
 }
 
 async fn assert_all_end(pids: &[u32]) {
-    assert!(pids.len() > 5, "a guardian, PostgreSQL's processes and Redis, not {pids:?}");
-    all_end(pids).await;
+    assert!(pids.len() > 5, "expected a guardian, PostgreSQL's processes and Redis, found {pids:?}");
+    wait_until_ended(pids).await;
 }
 
-/// A guardian whose lifeline is held by a process that can be killed: `sleep`, which has the pipe as its output.
-struct Orphanable {
-    holder: Child,
+/// A guardian whose parent can be killed. A guardian ends when its standard input closes; here the process `sleep`
+/// holds the other end of that pipe.
+struct GuardianWithParent {
+    parent: Child,
     guardian: Child,
     reports: BufReader<ChildStdout>,
 }
 
-impl Orphanable {
-    fn start(folder: &Folder) -> Orphanable {
-        let mut holder = Command::new("sleep").arg("600").stdout(Stdio::piped()).spawn().unwrap();
+impl GuardianWithParent {
+    fn start(folder: &Folder) -> GuardianWithParent {
+        let mut parent = Command::new("sleep").arg("600").stdout(Stdio::piped()).spawn().unwrap();
         let mut guardian = Command::new(PROGRAM)
             .args(["guardian", "--folder"])
             .arg(&folder.0)
-            .stdin(holder.stdout.take().unwrap())
+            .stdin(parent.stdout.take().unwrap())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let reports = BufReader::new(guardian.stdout.take().unwrap());
-        Orphanable { holder, guardian, reports }
+        GuardianWithParent { parent, guardian, reports }
     }
 
-    /// The next that is more than a step on the way; null at the end.
+    /// Returns the guardian's next report that is not about a step of the start, or null at the end of its output.
     fn report(&mut self) -> Value {
         let mut reports = self.reports.by_ref().lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
         reports.find(|report: &Value| report["step"].is_null()).unwrap_or(Value::Null)
     }
 }
 
-impl Drop for Orphanable {
+impl Drop for GuardianWithParent {
     fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
+        let _ = self.parent.kill();
+        let _ = self.parent.wait();
         let _ = self.guardian.wait();
     }
 }
 
 #[tokio::test]
-async fn both_servers_answer_and_nothing_is_left_of_a_stack_for_tests() {
+async fn both_servers_answer_and_a_temporary_stack_leaves_no_data() {
     let folder = Folder::new("stack-answers");
     let stack = start(&folder, false);
     let mut connection = sql(&stack).await;
@@ -101,7 +103,7 @@ async fn both_servers_answer_and_nothing_is_left_of_a_stack_for_tests() {
 }
 
 #[tokio::test]
-async fn two_folders_hold_two_stacks() {
+async fn two_folders_hold_two_separate_stacks() {
     let (first, second) = (Folder::new("stack-one"), Folder::new("stack-two"));
     let (one, two) = (start(&first, false), start(&second, false));
     assert_ne!(one.database_url(), two.database_url());
@@ -115,7 +117,7 @@ async fn two_folders_hold_two_stacks() {
 }
 
 #[tokio::test]
-async fn stacks_for_tests_share_a_folder() {
+async fn temporary_stacks_can_share_a_folder() {
     let folder = Folder::new("stack-shared");
     let (one, two) = (start(&folder, false), start(&folder, false));
     assert_ne!(one.database_url(), two.database_url());
@@ -126,7 +128,7 @@ async fn stacks_for_tests_share_a_folder() {
 }
 
 #[tokio::test]
-async fn what_a_killed_run_leaves_on_the_disk_is_cleared_away_by_the_next() {
+async fn the_next_run_removes_the_data_of_a_killed_run() {
     let folder = Folder::new("stack-sweep");
     let runs = || -> Vec<PathBuf> {
         let entries = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path());
@@ -143,28 +145,31 @@ async fn what_a_killed_run_leaves_on_the_disk_is_cleared_away_by_the_next() {
 }
 
 #[test]
-fn a_folder_in_use_is_refused_with_the_holder_named() {
+fn a_folder_in_use_is_refused_with_the_pid_of_its_user() {
     let folder = Folder::new("stack-in-use");
     let held = start(&folder, true);
-    let told = Mutex::new(vec![]);
-    let refused = Stack::start(&options(&folder, true), |line| told.lock().unwrap().push(line.to_owned()));
-    let Err(StackError::Servers(line)) = refused else { panic!("two in one folder") };
+    let messages = Mutex::new(vec![]);
+    let refused = Stack::start(&options(&folder, true), |line| messages.lock().unwrap().push(line.to_owned()));
+    let Err(StackError::Servers(line)) = refused else {
+        panic!("expected a refusal, because another stack uses the folder")
+    };
     let (pid, path) = (std::process::id(), folder.0.canonicalize().unwrap());
     let expected = format!("another `sixty dev` (pid {pid}) is running in {}: ", path.display());
     assert!(line.starts_with(&expected) && line.contains("--dev-folder"), "{line}");
-    let waiting = format!("Waiting up to 10 s for another `sixty dev` (pid {pid}) to release {} …", path.display());
-    assert_eq!(told.into_inner().unwrap(), [waiting]);
+    let waiting =
+        format!("Waiting for another `sixty dev` (pid {pid}) to end, which holds {}; at most 10 s …", path.display());
+    assert_eq!(messages.into_inner().unwrap(), [waiting]);
     held.stop();
 }
 
 #[test]
-fn data_of_another_version_are_refused_by_name() {
+fn data_of_another_postgresql_version_are_refused() {
     let folder = Folder::new("stack-version");
     fs::create_dir_all(folder.join("postgres")).unwrap();
     fs::write(folder.join("postgres/PG_VERSION"), "9\n").unwrap();
     fs::write(folder.join("password"), "secret").unwrap();
     let Err(StackError::Servers(line)) = Stack::start(&options(&folder, true), |_| ()) else {
-        panic!("PostgreSQL 9 is not here")
+        panic!("expected a refusal of the data of PostgreSQL 9")
     };
     assert_eq!(line.lines().count(), 1);
     assert!(line.contains("made by PostgreSQL 9") && line.contains("remove /"), "{line}");
@@ -172,33 +177,34 @@ fn data_of_another_version_are_refused_by_name() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_parent_that_is_killed_takes_everything_along() {
+async fn a_killed_parent_ends_all_processes() {
     let folder = Folder::new("stack-parent");
-    let mut orphan = Orphanable::start(&folder);
-    assert!(orphan.report()["ready"].is_object());
-    let family = family(orphan.guardian.id());
-    orphan.holder.kill().unwrap();
-    assert_all_end(&family).await;
-    assert_eq!(orphan.report(), Value::Null);
+    let mut guarded = GuardianWithParent::start(&folder);
+    assert!(guarded.report()["ready"].is_object());
+    let processes = process_tree(guarded.guardian.id());
+    guarded.parent.kill().unwrap();
+    assert_all_end(&processes).await;
+    assert_eq!(guarded.report(), Value::Null);
     assert!(!fs::read_dir(&folder.0).unwrap().any(|entry| entry.unwrap().path().join("postgres").exists()));
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_parent_that_is_killed_in_the_middle_of_the_start_does_too() {
+async fn a_parent_killed_during_the_start_ends_all_processes() {
     let folder = Folder::new("stack-starting");
-    let mut orphan = Orphanable::start(&folder);
-    let family =
-        eventually("initdb and Redis", async || Some(family(orphan.guardian.id())).filter(|family| family.len() > 2))
-            .await;
-    orphan.holder.kill().unwrap();
-    assert!(orphan.guardian.wait().unwrap().success());
-    all_end(&family).await;
+    let mut guarded = GuardianWithParent::start(&folder);
+    let processes = eventually("processes of initdb and Redis", async || {
+        Some(process_tree(guarded.guardian.id())).filter(|processes| processes.len() > 2)
+    })
+    .await;
+    guarded.parent.kill().unwrap();
+    assert!(guarded.guardian.wait().unwrap().success());
+    wait_until_ended(&processes).await;
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_guardian_that_is_killed_takes_the_servers_along_and_the_data_are_there_at_the_next_start() {
+async fn a_killed_guardian_ends_the_servers_and_keeps_the_data() {
     let folder = Folder::new("stack-guardian");
     let mut stack = start(&folder, true);
     sqlx::raw_sql("CREATE TABLE kept (id int); INSERT INTO kept VALUES (60)")
@@ -207,16 +213,13 @@ async fn a_guardian_that_is_killed_takes_the_servers_along_and_the_data_are_ther
         .unwrap();
     assert_eq!(setting(&mut sql(&stack).await, "fsync").await, "on");
 
-    let family = family(stack.guardian_pid());
+    let processes = process_tree(stack.guardian_pid());
     send(stack.guardian_pid(), Signal::SIGKILL);
     let event = stack.event().await;
-    assert!(
-        matches!(&event, StackEvent::GuardianEnded(line) if line.contains("guardian") && line.contains("SIGKILL")),
-        "{event:?}"
-    );
-    // At once, while the killed processes may still be about to end.
+    assert!(matches!(&event, Event::Ended(line) if line.contains("guardian") && line.contains("SIGKILL")), "{event:?}");
+    // The next start must work even while the killed processes are still exiting.
     let again = start(&folder, true);
-    assert_all_end(&family).await;
+    assert_all_end(&processes).await;
     let kept: i32 = sqlx::query_scalar("SELECT id FROM kept").fetch_one(&mut sql(&again).await).await.unwrap();
     assert_eq!(kept, 60);
     again.stop();
@@ -224,11 +227,11 @@ async fn a_guardian_that_is_killed_takes_the_servers_along_and_the_data_are_ther
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_server_that_is_killed_is_reported_and_the_other_runs_on() {
+async fn a_killed_server_is_reported_and_the_other_runs_on() {
     let folder = Folder::new("stack-server");
     for (name, pid) in [("PostgreSQL", Stack::postgres_pid as fn(&Stack) -> u32), ("Redis", Stack::redis_pid)] {
         let mut stack = start(&folder, true);
-        let family = family(stack.guardian_pid());
+        let processes = process_tree(stack.guardian_pid());
         send(pid(&stack), Signal::SIGKILL);
         let event = stack.event().await;
         let StackEvent::ServerDied(line) = event else { panic!("{event:?}") };
@@ -238,17 +241,17 @@ async fn a_server_that_is_killed_is_reported_and_the_other_runs_on() {
             _ => assert_eq!(ping(&stack).await, "PONG"),
         }
         stack.stop();
-        assert_all_end(&family).await;
+        assert_all_end(&processes).await;
     }
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_stale_pid_file_does_not_keep_postgresql_from_starting() {
+async fn postgresql_starts_despite_a_stale_pid_file() {
     let folder = Folder::new("stack-stale");
     start(&folder, true).stop();
     let file = folder.join("postgres/postmaster.pid");
-    // A pid that is alive but no PostgreSQL, as after a restart of a container; then one cut short.
+    // First the pid of another living program, as after a restart of a container; then an incomplete file.
     for stale in [format!("{}\n/elsewhere\n", std::process::id()), String::new()] {
         fs::write(&file, stale).unwrap();
         start(&folder, true).stop();

@@ -1,4 +1,4 @@
-//! `sixty users`, as an operator or a script runs it: a process beside the service, on its database.
+//! `sixty users`: an operator's command that works on the database of a running service.
 
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -8,12 +8,12 @@ use nix::pty::openpty;
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
-use crate::process::{complaint, output, sixty};
+use crate::process::{failure_line, output, sixty};
 use crate::support::{PASSWORD, Service, create_database};
 
 const ROOT: &str = "root@example.com";
 
-/// What a password may be typed into: it is gone from the arguments, and from the environment.
+/// Returns a standard input that contains `text`. Passwords go there, never into arguments or the environment.
 fn stdin(text: &str) -> Stdio {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(text.as_bytes()).unwrap();
@@ -31,6 +31,7 @@ fn users_of(database_url: &str, arguments: &[&str]) -> tokio::process::Command {
     command
 }
 
+/// Runs a command, which must succeed. Returns its standard output.
 async fn printed(mut command: tokio::process::Command) -> String {
     let output = output(&mut command).await;
     let err = String::from_utf8(output.stderr).unwrap();
@@ -38,7 +39,7 @@ async fn printed(mut command: tokio::process::Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The users that a command prints with `--json`.
+/// Runs `sixty users` with `--json`. Returns the printed objects.
 async fn json(service: &Service, arguments: &[&str]) -> Vec<Value> {
     let text = printed(users(service, &[arguments, &["--json"]].concat())).await;
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -51,7 +52,7 @@ async fn create(service: &Service, arguments: &[&str], password: &str) -> Value 
 }
 
 #[tokio::test]
-async fn the_first_admin_is_made_and_runs_the_others() {
+async fn the_first_admin_is_created_and_accounts_are_managed() {
     let service = Service::start().await;
     let root = create(&service, &[" Root@Example.com", "--role", "admin"], PASSWORD).await;
     assert_eq!(service.me(ROOT, PASSWORD).await.body, root);
@@ -77,10 +78,10 @@ async fn the_first_admin_is_made_and_runs_the_others() {
     assert_eq!(json(&service, &["delete", "ada@example.com"]).await[0]["id"], ada.as_str());
     assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 401);
 
-    // What was made here can be registered, like any address, and its owner is told.
+    // A registration for an account made by the command is answered like any other, and its owner gets a mail.
     assert_eq!(service.register(ROOT, "another password").await.status, 201);
     assert!(service.wait_for_mail(ROOT, 1).await.starts_with("You already have an account"));
-    // Of the two users of the address, the account is meant; the other one goes by its id.
+    // Two users have the address: the address means the active account, and the pending user has an id.
     assert_eq!(json(&service, &["show", ROOT]).await[0]["id"], root["id"]);
     let pending = json(&service, &["list", "--status", "pending"]).await[0]["id"].as_str().unwrap().to_owned();
     json(&service, &["delete", &pending]).await;
@@ -88,7 +89,7 @@ async fn the_first_admin_is_made_and_runs_the_others() {
 }
 
 #[tokio::test]
-async fn a_password_is_set_for_an_account_and_its_owner_told() {
+async fn set_password_changes_the_password_and_mails_the_owner() {
     let service = Service::start().await;
     service.register_active("ada@example.com").await;
     let mut command = users(&service, &["set-password", "ada@example.com"]);
@@ -101,14 +102,14 @@ async fn a_password_is_set_for_an_account_and_its_owner_told() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_one_line_and_changes_nothing() {
+async fn a_refused_command_prints_one_line_and_changes_nothing() {
     let service = Service::start().await;
     create(&service, &[ROOT, "--role", "admin"], PASSWORD).await;
     service.register_pending("ada@example.com").await;
-    let nobody = "01a1fb31-109f-7fd3-a969-470eb5982bb2";
+    let unknown_id = "01a1fb31-109f-7fd3-a969-470eb5982bb2";
     let before = json(&service, &["list"]).await;
     for (status, arguments, typed, line) in [
-        (1, ["show", nobody].as_slice(), "", "no user has this id or address"),
+        (1, ["show", unknown_id].as_slice(), "", "no user has this id or address"),
         (1, &["delete", "eve@example.com"], "", "no user has this id or address"),
         (2, &["show", "ada"], "", "USER: must be an id or an e-mail address"),
         (2, &["show", "ada@"], "", "EMAIL: must have a domain name that can be registered, such as example.com"),
@@ -160,31 +161,34 @@ async fn what_cannot_be_done_is_one_line_and_changes_nothing() {
         ),
     ] {
         let mut command = users(&service, arguments);
-        let complaint = complaint(command.stdin(stdin(typed))).await;
-        assert_eq!(complaint, (status, format!("sixty: {line}\n")), "{arguments:?}");
+        let failure = failure_line(command.stdin(stdin(typed))).await;
+        assert_eq!(failure, (status, format!("sixty: {line}\n")), "{arguments:?}");
     }
     assert_eq!(json(&service, &["list"]).await, before);
 }
 
 #[tokio::test]
-async fn it_says_which_setting_or_migration_is_missing() {
-    let without = complaint(&mut sixty(&["users", "list"])).await;
+async fn a_missing_setting_or_migration_is_named() {
+    let without = failure_line(&mut sixty(&["users", "list"])).await;
     assert_eq!(without, (2, "sixty: DATABASE_URL: must be set\n".to_owned()));
-    let (status, line) = complaint(&mut users_of("postgres://sixty:c4n4ry@127.0.0.1:1/sixty", &["list"])).await;
+    let (status, line) = failure_line(&mut users_of("postgres://sixty:c4n4ry@127.0.0.1:1/sixty", &["list"])).await;
     assert!(status != 0 && line.starts_with("sixty: DATABASE_URL: ") && !line.contains("c4n4ry"), "{line}");
-    let empty = complaint(&mut users_of(&create_database().await, &["list"])).await;
-    assert_eq!(empty, (1, "sixty: some migrations are pending; apply them first: sixty migrate up\n".to_owned()));
+    let empty = failure_line(&mut users_of(&create_database().await, &["list"])).await;
+    assert_eq!(empty, (1, "sixty: the migrations are not all applied: sixty migrate up\n".to_owned()));
     let refused =
         output(&mut users_of("postgres://127.0.0.1:1/sixty", &["create", "ada@example.com", "--password=x"])).await;
-    assert_eq!(refused.status.code(), Some(2), "a password is no argument");
+    assert_eq!(refused.status.code(), Some(2), "there must be no argument for a password");
 }
 
 #[tokio::test]
-async fn many_users_are_made_and_listed_in_full() {
+async fn many_users_are_seeded_and_all_are_listed() {
     let service = Service::start().await;
-    let made = json(&service, &["seed", "--count", "2100"]).await;
-    assert_eq!((&made[0]["first"], &made[0]["last"]), (&"user1@seed.example".into(), &"user2100@seed.example".into()));
-    let password = made[0]["password"].as_str().unwrap();
+    let seeded = json(&service, &["seed", "--count", "2100"]).await;
+    assert_eq!(
+        (&seeded[0]["first"], &seeded[0]["last"]),
+        (&"user1@seed.example".into(), &"user2100@seed.example".into())
+    );
+    let password = seeded[0]["password"].as_str().unwrap();
     for user in ["user1@seed.example", "user2100@seed.example"] {
         assert_eq!(service.me(user, password).await.body["status"], "active");
     }
@@ -208,9 +212,9 @@ async fn many_users_are_made_and_listed_in_full() {
     assert_eq!(json(&service, &["list", "--email", "USER7@seed.example"]).await.len(), 1);
 }
 
-/// At a terminal the password is asked for twice, and never shown.
+/// At a terminal, `sixty users create` asks for the password twice and does not echo it.
 #[tokio::test]
-async fn a_typed_password_is_not_shown() {
+async fn a_typed_password_is_not_echoed() {
     let service = Service::start().await;
     for (again, created) in [(PASSWORD, true), ("another password", false)] {
         let terminal = openpty(None, None).unwrap();
@@ -220,8 +224,8 @@ async fn a_typed_password_is_not_shown() {
         let mut child = command.spawn().unwrap();
         drop(command);
         let (mut stderr, mut seen) = (child.stderr.take().unwrap(), String::new());
-        for (prompt, answer) in [("Password: ", PASSWORD), ("Repeat the password: ", again)] {
-            // Only then is the echo off.
+        for (prompt, answer) in [("Password: ", PASSWORD), ("The same again: ", again)] {
+            // The command turns the echo off before it prints the prompt.
             while !seen.ends_with(prompt) {
                 let mut octet = [0];
                 assert_eq!(stderr.read(&mut octet).await.unwrap(), 1, "{seen}");
@@ -233,7 +237,10 @@ async fn a_typed_password_is_not_shown() {
         assert_eq!(output.status.success(), created, "{output:?}");
         let mut screen = [0; 1024];
         let shown = std::io::Read::read(&mut keyboard, &mut screen).unwrap_or(0);
-        assert!(!String::from_utf8_lossy(&screen[..shown]).contains("password") && shown < 10, "it was shown");
+        assert!(
+            !String::from_utf8_lossy(&screen[..shown]).contains("password") && shown < 10,
+            "the terminal echoed the password"
+        );
         assert_eq!(service.me(ROOT, PASSWORD).await.status, 200);
     }
 }

@@ -1,30 +1,31 @@
-//! `sixty serve`, killed at each step on the way of a mail, and started again.
+//! Kills `sixty serve` at each step of the delivery of a mail, and starts it again.
 //!
-//! A step is held by what it waits for: by a trigger in PostgreSQL, by a paused Redis, by a provider that has the request.
-//! Whether a statement that was held takes effect after its client's death is decided here, too.
+//! A test stops the process at a step by blocking what the step waits for: a statement by a trigger in PostgreSQL, a
+//! command by a paused Redis, a request by the mail provider. The test also decides whether a blocked statement takes
+//! effect after the process is dead.
 
 use nix::sys::signal::Signal;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
-use super::scripted::Does;
-use super::world::World;
-use crate::own::OwnRedis;
+use super::environment::Environment;
+use super::scripted_provider::Behavior;
+use crate::private_servers::PrivateRedis;
 use crate::process::Running;
 use crate::support::{Service, create_database, eventually};
 
 const ADA: &str = "ada@example.com";
 
 #[tokio::test]
-async fn wherever_a_process_is_killed_the_person_gets_in() {
+async fn every_user_activates_after_a_kill_at_any_step() {
     tokio::join!(
-        before_the_claim(),
-        after_the_claim(),
-        before_the_mint(),
-        after_the_mint_and_before_the_mail_is_taken(),
-        after_the_mail_is_taken_and_before_the_answer(),
-        after_the_answer_and_before_the_minute_is_started_anew(),
-        before_the_finish(),
-        after_the_finish(),
+        killed_before_the_claim(),
+        killed_after_the_claim(),
+        killed_before_the_code_is_stored(),
+        killed_before_the_provider_accepts_the_mail(),
+        killed_before_the_provider_answers(),
+        killed_before_the_code_lifetime_restarts(),
+        killed_before_the_outbox_row_is_deleted(),
+        killed_after_the_outbox_row_is_deleted(),
     );
 }
 
@@ -32,161 +33,164 @@ async fn kill(mut running: Running) {
     assert!(!running.end(Signal::SIGKILL).await.success());
 }
 
-/// Another process finds what the killed one left: so many copies of the mail come, and the person gets in with any.
-async fn and_started_again(world: &World, copies: usize) {
-    world.provider.does(Does::Work);
-    let (_running, service) = world.serve(&[]).await;
-    eventually("the mail", async || (service.mails(ADA).await.len() >= copies).then_some(())).await;
-    service.gets_in(ADA).await;
+/// Starts another process, which finishes the work of the killed one. Asserts that `copies` mails arrive, all with the
+/// code that activates the user.
+async fn restart_and_activate(env: &Environment, copies: usize) {
+    env.provider.set_behavior(Behavior::Accept);
+    let (_running, service) = env.serve(&[]).await;
+    eventually("all copies of the mail", async || (service.mails(ADA).await.len() >= copies).then_some(())).await;
+    service.activate_with_mailed_code(ADA).await;
     service.wait_for_empty_outbox().await;
     assert_eq!(service.mailed_codes(ADA).await.len(), copies);
 }
 
-/// A statement of a kind waits in PostgreSQL for as long as this lives.
-struct Held {
+/// Blocks statements of one kind in PostgreSQL until it is dropped.
+struct BlockedStatement {
     db: PgPool,
     lock: PgConnection,
 }
 
-impl Held {
-    /// From the next of them on; `event` is such as `UPDATE ON outbox`.
-    async fn every(event: &str, service: &Service) -> Held {
+impl BlockedStatement {
+    /// Blocks statements from now on. `event` is a trigger event such as `UPDATE ON outbox`.
+    async fn on(event: &str, service: &Service) -> BlockedStatement {
         let mut lock = PgConnection::connect(&service.database_url).await.unwrap();
-        let hold = format!(
+        let create_trigger = format!(
             "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
                 BEGIN PERFORM pg_advisory_xact_lock_shared(60); RETURN coalesce(NEW, OLD); END
             $$;
             CREATE TRIGGER hold BEFORE {event} FOR EACH ROW EXECUTE FUNCTION hold();
             SELECT pg_advisory_lock(60)"
         );
-        sqlx::raw_sql(AssertSqlSafe(hold)).execute(&mut lock).await.unwrap();
-        Held { db: service.db.clone(), lock }
+        sqlx::raw_sql(AssertSqlSafe(create_trigger)).execute(&mut lock).await.unwrap();
+        BlockedStatement { db: service.db.clone(), lock }
     }
 
-    /// The backends that wait.
-    async fn waiting(&self) -> Vec<i32> {
-        let waiting = "SELECT pid FROM pg_stat_activity
+    /// Returns the process ids of the PostgreSQL backends that are blocked.
+    async fn blocked_backends(&self) -> Vec<i32> {
+        let query = "SELECT pid FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = 'sixty' AND wait_event = 'advisory'";
-        sqlx::query_scalar(waiting).fetch_all(&self.db).await.unwrap()
+        sqlx::query_scalar(query).fetch_all(&self.db).await.unwrap()
     }
 
-    async fn reached(&self) {
-        eventually("a statement that is held", async || (!self.waiting().await.is_empty()).then_some(())).await;
+    async fn wait_until_blocked(&self) {
+        eventually("blocked statement", async || (!self.blocked_backends().await.is_empty()).then_some(())).await;
     }
 
-    /// What waits never happens.
-    async fn drop_what_waits(self) {
+    /// Cancels the blocked statement: it never takes effect.
+    async fn cancel(self) {
         sqlx::query("SELECT pg_terminate_backend(pid) FROM unnest($1) AS pid")
-            .bind(self.waiting().await)
+            .bind(self.blocked_backends().await)
             .execute(&self.db)
             .await
             .unwrap();
-        self.let_it_happen().await;
+        self.release().await;
     }
 
-    /// What waits goes on, though nobody is there for its answer.
-    async fn let_it_happen(self) {
-        let Held { db, lock } = self;
+    /// Lets the blocked statement take effect, although its client is dead. Waits until all connections are closed.
+    async fn release(self) {
+        let BlockedStatement { db, lock } = self;
         lock.close().await.unwrap();
-        eventually("the end of what was held", async || {
-            let left = "SELECT count(*) FROM pg_stat_activity
+        eventually("end of all connections of the killed process", async || {
+            let query = "SELECT count(*) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name = 'sixty'";
-            let left: i64 = sqlx::query_scalar(left).fetch_one(&db).await.unwrap();
-            (left == 0).then_some(())
+            let open: i64 = sqlx::query_scalar(query).fetch_one(&db).await.unwrap();
+            (open == 0).then_some(())
         })
         .await;
     }
 }
 
-/// Killed while such a statement is held, before the provider has seen the mail or after.
-async fn killed_at(event: &str) -> (World, Held) {
-    let world = World::new().await;
-    let (running, service) = world.serve(&[]).await;
-    let held = Held::every(event, &service).await;
+/// Kills the process while a statement of this kind is blocked.
+async fn kill_at(event: &str) -> (Environment, BlockedStatement) {
+    let env = Environment::new().await;
+    let (running, service) = env.serve(&[]).await;
+    let blocked = BlockedStatement::on(event, &service).await;
     service.register_pending(ADA).await;
-    held.reached().await;
+    blocked.wait_until_blocked().await;
     kill(running).await;
-    (world, held)
+    (env, blocked)
 }
 
-async fn before_the_claim() {
-    let (world, held) = killed_at("UPDATE ON outbox").await;
-    held.drop_what_waits().await;
-    assert_eq!(world.provider.attempts().len(), 0);
-    and_started_again(&world, 1).await;
+async fn killed_before_the_claim() {
+    let (env, blocked) = kill_at("UPDATE ON outbox").await;
+    blocked.cancel().await;
+    assert_eq!(env.provider.attempts().len(), 0);
+    restart_and_activate(&env, 1).await;
 }
 
-/// The row is claimed, and whoever claimed it never hears of it.
-async fn after_the_claim() {
-    let (world, held) = killed_at("UPDATE ON outbox").await;
-    held.let_it_happen().await;
-    assert_eq!(world.provider.attempts().len(), 0);
-    and_started_again(&world, 1).await;
+/// The row is claimed, but the process is dead before it gets PostgreSQL's response.
+async fn killed_after_the_claim() {
+    let (env, blocked) = kill_at("UPDATE ON outbox").await;
+    blocked.release().await;
+    assert_eq!(env.provider.attempts().len(), 0);
+    restart_and_activate(&env, 1).await;
 }
 
-/// Killed while the code is to be made live, for the first time or for the second.
-async fn killed_at_the_mint(does: Does) -> (World, OwnRedis) {
-    let redis = OwnRedis::start().await;
-    let world = World::over(&create_database().await, &redis.url).await;
-    // Else the request would ask Redis, too.
-    let (running, service) = world.serve(&["--client-limits=false"]).await;
-    world.provider.does(does);
-    if does == Does::Work {
-        redis.hold_writes().await;
+/// Kills the process while it writes the code to Redis: before the mail if `behavior` is `Accept`, and otherwise after
+/// the provider's response.
+async fn kill_while_storing_the_code(behavior: Behavior) -> (Environment, PrivateRedis) {
+    let redis = PrivateRedis::start().await;
+    let env = Environment::with_stores(&create_database().await, &redis.url).await;
+    // Client limits would make the request itself wait for Redis.
+    let (running, service) = env.serve(&["--client-limits=false"]).await;
+    env.provider.set_behavior(behavior);
+    if behavior == Behavior::Accept {
+        redis.pause_writes().await;
     }
     service.register_pending(ADA).await;
-    if does != Does::Work {
-        world.provider.attempted(1).await;
-        redis.hold_writes().await;
-        world.provider.does(Does::Work);
+    if behavior != Behavior::Accept {
+        env.provider.wait_for_attempts(1).await;
+        redis.pause_writes().await;
+        env.provider.set_behavior(Behavior::Accept);
     }
-    redis.holds_something().await;
+    redis.wait_for_paused_script().await;
     kill(running).await;
-    redis.go_on().await;
-    (world, redis)
+    redis.resume().await;
+    (env, redis)
 }
 
-async fn before_the_mint() {
-    let (world, _redis) = killed_at_the_mint(Does::Work).await;
-    assert_eq!(world.provider.attempts().len(), 0);
-    and_started_again(&world, 1).await;
+async fn killed_before_the_code_is_stored() {
+    let (env, _redis) = kill_while_storing_the_code(Behavior::Accept).await;
+    assert_eq!(env.provider.attempts().len(), 0);
+    restart_and_activate(&env, 1).await;
 }
 
-/// Killed while the provider has the request.
-async fn killed_at_the_provider(does: Does) -> World {
-    let world = World::new().await;
-    let (running, service) = world.serve(&[]).await;
-    world.provider.does(does);
+/// Kills the process while it waits for the provider's response.
+async fn kill_while_sending(behavior: Behavior) -> Environment {
+    let env = Environment::new().await;
+    let (running, service) = env.serve(&[]).await;
+    env.provider.set_behavior(behavior);
     service.register_pending(ADA).await;
-    world.provider.attempted(1).await;
+    env.provider.wait_for_attempts(1).await;
     kill(running).await;
-    world
+    env
 }
 
-async fn after_the_mint_and_before_the_mail_is_taken() {
-    let world = killed_at_the_provider(Does::Hang).await;
-    and_started_again(&world, 1).await;
+async fn killed_before_the_provider_accepts_the_mail() {
+    let env = kill_while_sending(Behavior::Hang).await;
+    restart_and_activate(&env, 1).await;
 }
 
-/// Nobody can know that it was taken, so it comes twice; the person may use either.
-async fn after_the_mail_is_taken_and_before_the_answer() {
-    let world = killed_at_the_provider(Does::TakeAndHold).await;
-    and_started_again(&world, 2).await;
+/// The next process cannot know that the provider accepted the mail, so the user gets two copies. Both have the same
+/// code.
+async fn killed_before_the_provider_answers() {
+    let env = kill_while_sending(Behavior::AcceptAndHold).await;
+    restart_and_activate(&env, 2).await;
 }
 
-async fn after_the_answer_and_before_the_minute_is_started_anew() {
-    let (world, _redis) = killed_at_the_mint(Does::TakeAndHold).await;
-    and_started_again(&world, 2).await;
+async fn killed_before_the_code_lifetime_restarts() {
+    let (env, _redis) = kill_while_storing_the_code(Behavior::AcceptAndHold).await;
+    restart_and_activate(&env, 2).await;
 }
 
-async fn before_the_finish() {
-    let (world, held) = killed_at("DELETE ON outbox").await;
-    held.drop_what_waits().await;
-    and_started_again(&world, 2).await;
+async fn killed_before_the_outbox_row_is_deleted() {
+    let (env, blocked) = kill_at("DELETE ON outbox").await;
+    blocked.cancel().await;
+    restart_and_activate(&env, 2).await;
 }
 
-async fn after_the_finish() {
-    let (world, held) = killed_at("DELETE ON outbox").await;
-    held.let_it_happen().await;
-    and_started_again(&world, 1).await;
+async fn killed_after_the_outbox_row_is_deleted() {
+    let (env, blocked) = kill_at("DELETE ON outbox").await;
+    blocked.release().await;
+    restart_and_activate(&env, 1).await;
 }

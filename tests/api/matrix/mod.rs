@@ -1,8 +1,9 @@
-//! The fault matrix: what a person gets when the provider, one of our processes, Redis or PostgreSQL fails. The processes
-//! are real, and so are their stores. `docs/faults.md` shows it as a table.
+//! The fault matrix: what a user experiences when the mail provider, a Sixty process, Redis or PostgreSQL fails. The
+//! tests run real processes with real stores. `docs/faults.md` shows the results as tables.
 //!
-//! Most of a case is waiting. So those of a file wait side by side, in one test, rather than for each other.
+//! A case mostly waits. So each file has one test that runs the file's cases concurrently.
 
+mod environment;
 #[cfg(target_os = "linux")]
 mod kill;
 #[cfg(target_os = "linux")]
@@ -10,7 +11,6 @@ mod postgres;
 mod provider;
 #[cfg(target_os = "linux")]
 mod redis;
-mod scripted;
+mod scripted_provider;
 mod shutdown;
 mod thousand;
-mod world;

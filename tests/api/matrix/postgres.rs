@@ -1,11 +1,10 @@
-//! PostgreSQL fails. Everybody is asked to come again, nobody is told what is not so, and all is well again without a
-//! restart of ours.
+//! Faults of PostgreSQL. Requests get 503, no answer is wrong, and the service recovers without a restart.
 
 use std::time::{Duration, Instant};
 
-use super::scripted::Does;
-use super::world::{World, recovers, told};
-use crate::own::{Frozen, OwnPostgres};
+use super::environment::{Environment, wait_for_log, wait_for_recovery};
+use super::scripted_provider::Behavior;
+use crate::private_servers::{Frozen, PrivatePostgres};
 use crate::process::Running;
 use crate::support::{PASSWORD, Service, eventually, unique_name};
 
@@ -14,25 +13,25 @@ const BOB: &str = "bob@example.com";
 const CAROL: &str = "carol@example.com";
 
 #[tokio::test]
-async fn whatever_postgresql_does_nobody_is_lost() {
-    tokio::join!(it_is_stopped_and_started(), it_is_paused(), its_connections_are_cut(), its_disk_is_full());
+async fn every_user_activates_after_a_postgresql_fault() {
+    tokio::join!(postgresql_is_stopped_and_started(), postgresql_is_paused(), connections_are_cut(), disk_is_full());
 }
 
-/// A service in which Ada has a mail, with the code that is in it; and the provider is just thinking about Bob's.
-async fn busy(own: &OwnPostgres) -> (World, Running, Service, String) {
-    let world = World::over(own.url(), own.redis_url()).await;
-    let (running, service) = world.serve(&[]).await;
+/// Starts a service in which Ada has a mail and the provider is still processing Bob's mail. Returns Ada's code last.
+async fn start_busy_service(postgres: &PrivatePostgres) -> (Environment, Running, Service, String) {
+    let env = Environment::with_stores(postgres.url(), postgres.redis_url()).await;
+    let (running, service) = env.serve(&[]).await;
     service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
     service.wait_for_empty_outbox().await;
-    world.provider.does(Does::TakeAndHold);
+    env.provider.set_behavior(Behavior::AcceptAndHold);
     service.register_pending(BOB).await;
-    world.provider.attempted(2).await;
-    (world, running, service, code)
+    env.provider.wait_for_attempts(2).await;
+    (env, running, service, code)
 }
 
-/// While the fault lasts: nothing can be done, and who asks for anything is told to come again.
-async fn nothing_can_be_done(service: &Service, code: &str) {
+/// Asserts that every operation gets 503 during the fault.
+async fn assert_all_unavailable(service: &Service, code: &str) {
     let answers = tokio::join!(
         service.register(CAROL, PASSWORD),
         service.activate(ADA, PASSWORD, code),
@@ -43,12 +42,12 @@ async fn nothing_can_be_done(service: &Service, code: &str) {
     }
 }
 
-/// It is over: Ada's code is as good as before, Bob's copies are the same, and Carol registers.
-async fn all_get_in(service: &Service, code: &str) {
+/// Asserts the recovery: Ada activates with her code, all copies of Bob's mail have the same code, and Carol registers.
+async fn assert_all_users_activate(service: &Service, code: &str) {
     let ada = async {
-        recovers("the code from before", async || {
+        wait_for_recovery("activation with the earlier code", async || {
             let answer = service.activate(ADA, PASSWORD, code).await;
-            // Who was told to come again may have been activated all the same.
+            // An attempt that was answered 503 may have activated the user, hence 409.
             assert!([200, 409, 503].contains(&answer.status.as_u16()), "{answer:?}");
             (answer.status != 503).then_some(())
         })
@@ -56,61 +55,61 @@ async fn all_get_in(service: &Service, code: &str) {
         assert_eq!(service.me(ADA, PASSWORD).await.body["status"], "active");
     };
     let carol = async {
-        recovers("a registration", async || {
+        wait_for_recovery("registration", async || {
             let answer = service.register(CAROL, PASSWORD).await;
-            // As above: a wait shows that the code was granted.
+            // An attempt that was answered 503 may have registered the user, hence 429.
             assert!([201, 429, 503].contains(&answer.status.as_u16()), "{answer:?}");
             (answer.status != 503).then_some(())
         })
         .await;
-        service.gets_in(CAROL).await;
+        service.activate_with_mailed_code(CAROL).await;
     };
-    tokio::join!(ada, carol, service.gets_in(BOB));
-    recovers("the end of all mails", async || (service.outbox_len().await == 0).then_some(())).await;
+    tokio::join!(ada, carol, service.activate_with_mailed_code(BOB));
+    wait_for_recovery("empty outbox", async || (service.outbox_len().await == 0).then_some(())).await;
 }
 
-async fn it_is_stopped_and_started() {
-    let mut own = OwnPostgres::start("postgres-stopped").await;
-    let (world, running, service, code) = busy(&own).await;
-    own.stop().await;
-    world.provider.does(Does::Work);
-    nothing_can_be_done(&service, &code).await;
-    told(&running, "the outbox cannot be read; the mail worker retries").await;
-    own.start_again().await;
-    all_get_in(&service, &code).await;
-    told(&running, "the outbox can be read again").await;
+async fn postgresql_is_stopped_and_started() {
+    let mut postgres = PrivatePostgres::start("postgres-stopped").await;
+    let (env, running, service, code) = start_busy_service(&postgres).await;
+    postgres.stop().await;
+    env.provider.set_behavior(Behavior::Accept);
+    assert_all_unavailable(&service, &code).await;
+    wait_for_log(&running, "the outbox cannot be read; the mail worker retries").await;
+    postgres.restart().await;
+    assert_all_users_activate(&service, &code).await;
+    wait_for_log(&running, "the outbox can be read again").await;
 }
 
-async fn it_is_paused() {
-    let own = OwnPostgres::start("postgres-paused").await;
-    let (world, running, service, code) = busy(&own).await;
-    let frozen = Frozen::new(own.pid());
-    let over = tokio::time::sleep(Duration::from_secs(10));
-    world.provider.does(Does::Work);
-    nothing_can_be_done(&service, &code).await;
-    over.await;
-    told(&running, "the outbox cannot be read; the mail worker retries").await;
+async fn postgresql_is_paused() {
+    let postgres = PrivatePostgres::start("postgres-paused").await;
+    let (env, running, service, code) = start_busy_service(&postgres).await;
+    let frozen = Frozen::new(postgres.pid());
+    let pause_end = tokio::time::sleep(Duration::from_secs(10));
+    env.provider.set_behavior(Behavior::Accept);
+    assert_all_unavailable(&service, &code).await;
+    pause_end.await;
+    wait_for_log(&running, "the outbox cannot be read; the mail worker retries").await;
     drop(frozen);
-    all_get_in(&service, &code).await;
+    assert_all_users_activate(&service, &code).await;
 }
 
-/// Over and over, while people register.
-async fn its_connections_are_cut() {
-    let world = World::new().await;
-    // All are one network here.
-    let (_running, service) = world.serve(&["--client-limits=false"]).await;
-    let people: Vec<String> = (0..40).map(|n| format!("person{n}@example.com")).collect();
-    let registering = futures_util::future::join_all(people.iter().map(|person| async {
-        let answer = service.registers_in_the_end(person).await;
-        // A wait shows that who was told to come again was registered all the same.
+/// Terminates all connections again and again while users register.
+async fn connections_are_cut() {
+    let env = Environment::new().await;
+    // All requests come from one network.
+    let (_running, service) = env.serve(&["--client-limits=false"]).await;
+    let users: Vec<String> = (0..40).map(|n| format!("user{n}@example.com")).collect();
+    let registering = futures_util::future::join_all(users.iter().map(|user| async {
+        let answer = service.register_with_retries(user).await;
+        // An attempt that was answered 503 may have registered the user, hence 429.
         assert!([201, 429].contains(&answer.status.as_u16()), "{answer:?}");
     }));
     let mut cuts = 0;
     let cutting = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        let begun = Instant::now();
-        // Longer, where connecting anew takes long.
-        while begun.elapsed() < Duration::from_secs(3) || (cuts < 10 && begun.elapsed() < Duration::from_secs(60)) {
+        let started = Instant::now();
+        // Runs longer than three seconds if reconnecting is slow.
+        while started.elapsed() < Duration::from_secs(3) || (cuts < 10 && started.elapsed() < Duration::from_secs(60)) {
             ticks.tick().await;
             let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name = 'sixty'";
@@ -119,18 +118,18 @@ async fn its_connections_are_cut() {
     };
     tokio::join!(registering, cutting);
     assert!(cuts >= 10, "{cuts}");
-    // Each connection that was cut is noticed by its next use.
-    futures_util::future::join_all(people.iter().map(|person| service.gets_in_in_the_end(person))).await;
-    recovers("the end of all mails", async || (service.outbox_len().await == 0).then_some(())).await;
+    // The service notices a cut connection only at its next use.
+    futures_util::future::join_all(users.iter().map(|user| service.activate_with_retries(user))).await;
+    wait_for_recovery("empty outbox", async || (service.outbox_len().await == 0).then_some(())).await;
 }
 
-/// The disk of its tables. Were it that of its log, it would stop, which is another case.
-async fn its_disk_is_full() {
-    let own = OwnPostgres::start("postgres-full").await;
-    let (world, running, service, code) = busy(&own).await;
-    // A file that may grow no more is to PostgreSQL a disk that is full, and takes no right to mount one. The log's files
-    // have their 16 MiB from the beginning; the table's must be as large, and the limit in the middle of its next page:
-    // so a page is written in part, as when a disk gets full.
+/// The disk of the tables is full. If the disk of the write-ahead log is full, PostgreSQL stops, which is another case.
+async fn disk_is_full() {
+    let postgres = PrivatePostgres::start("postgres-full").await;
+    let (env, running, service, code) = start_busy_service(&postgres).await;
+    // A limit on the file size looks like a full disk to PostgreSQL, and needs no right to mount a disk. Files of the
+    // write-ahead log have 16 MiB from the start, so the table must be larger than that. The limit lies in the middle
+    // of the table's next page, so that PostgreSQL writes only a part of the page, as on a full disk.
     sqlx::raw_sql(
         "ALTER TABLE addresses SET (autovacuum_enabled = off);
          INSERT INTO addresses SELECT n || repeat('x', 200), decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1', now(), '60 s', '{}'
@@ -141,14 +140,14 @@ async fn its_disk_is_full() {
     .unwrap();
     let size: i64 = sqlx::query_scalar("SELECT pg_relation_size('addresses')").fetch_one(&service.db).await.unwrap();
     assert!(size > 16 << 20, "{size}");
-    own.limit_files(&(size + 4096).to_string());
-    eventually("a full disk", async || {
+    postgres.limit_files(&(size + 4096).to_string());
+    eventually("503 because of the full disk", async || {
         let answer = service.register(&format!("{}@example.com", unique_name()), PASSWORD).await;
         (answer.outcome() == (503, "unavailable")).then_some(())
     })
     .await;
-    world.provider.does(Does::Work);
-    told(&running, "SQLSTATE 53100").await;
-    own.limit_files("unlimited");
-    all_get_in(&service, &code).await;
+    env.provider.set_behavior(Behavior::Accept);
+    wait_for_log(&running, "SQLSTATE 53100").await;
+    postgres.limit_files("unlimited");
+    assert_all_users_activate(&service, &code).await;
 }

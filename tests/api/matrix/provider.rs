@@ -1,162 +1,166 @@
-//! The provider fails in every way there is, and each registration is answered as if it did not.
+//! Faults of the mail provider. Registration is not affected; the mail arrives when the provider works again.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::scripted::{Does, Provider};
-use super::world::{World, counted, recovers, told};
+use super::environment::{Environment, metric_value, wait_for_log, wait_for_recovery};
+use super::scripted_provider::{Behavior, Provider};
 use crate::process::Running;
 use crate::support::{Service, eventually};
 
 const ADA: &str = "ada@example.com";
 
 #[tokio::test]
-async fn whatever_the_provider_does_the_person_gets_in() {
+async fn every_user_activates_after_a_provider_fault() {
     tokio::join!(
-        it_refuses_connections(),
-        it_hangs(),
-        it_answers_500(),
-        it_answers_429_and_says_when(),
-        it_answers_200_with_garbage(),
-        it_cuts_the_connection_after_taking_the_mail(),
-        it_takes_ten_seconds(),
-        it_comes_back_after_half_a_minute(),
+        provider_refuses_connections(),
+        provider_hangs(),
+        provider_answers_500(),
+        provider_answers_429_with_retry_after(),
+        provider_answers_200_with_garbage(),
+        provider_accepts_the_mail_and_closes_the_connection(),
+        provider_takes_ten_seconds(),
+        provider_fails_for_half_a_minute(),
     );
 }
 
-/// A registration while the provider does this.
-async fn registered_while(does: Does) -> (World, Running, Service) {
-    let world = World::new().await;
-    let (running, service) = world.serve(&[]).await;
-    world.provider.does(does);
+/// Registers a user while the provider behaves as given, and waits for the first attempt to send the mail.
+async fn register_while(does: Behavior) -> (Environment, Running, Service) {
+    let env = Environment::new().await;
+    let (running, service) = env.serve(&[]).await;
+    env.provider.set_behavior(does);
     service.register_pending(ADA).await;
-    world.provider.attempted(1).await;
-    (world, running, service)
+    env.provider.wait_for_attempts(1).await;
+    (env, running, service)
 }
 
-/// The provider works again. The person gets one mail and gets in with it.
-async fn works_again(world: &World, service: &Service) {
-    world.provider.does(Does::Work);
-    recovers("a mail of a provider that works again", async || service.mails(ADA).await.pop()).await;
-    service.gets_in(ADA).await;
+/// Ends the fault. Asserts that the user gets exactly one mail and can activate with its code.
+async fn end_fault_and_activate(env: &Environment, service: &Service) {
+    env.provider.set_behavior(Behavior::Accept);
+    wait_for_recovery("mail after the end of the provider's fault", async || service.mails(ADA).await.pop()).await;
+    service.activate_with_mailed_code(ADA).await;
     assert_eq!(service.mailed_codes(ADA).await.len(), 1);
 }
 
-async fn it_refuses_connections() {
+async fn provider_refuses_connections() {
     let (provider, port) = Provider::reserve();
-    let mut world = World::new().await;
-    world.provider = provider;
-    let (running, service) = world.serve(&[]).await;
+    let mut env = Environment::new().await;
+    env.provider = provider;
+    let (running, service) = env.serve(&[]).await;
     service.register_pending(ADA).await;
-    let retries = async || counted(&running, "sixty_mail_attempts_total{outcome=\"retry\"}").await;
-    eventually("attempts", async || (retries().await >= 3).then_some(())).await;
-    told(&running, "refused the connection").await;
-    world.provider.listen(port);
-    works_again(&world, &service).await;
+    let retries = async || metric_value(&running, "sixty_mail_attempts_total{outcome=\"retry\"}").await;
+    eventually("three attempts", async || (retries().await >= 3).then_some(())).await;
+    wait_for_log(&running, "refused the connection").await;
+    env.provider.listen(port);
+    end_fault_and_activate(&env, &service).await;
 }
 
-async fn it_hangs() {
-    let (world, running, service) = registered_while(Does::Hang).await;
-    // As long as an attempt takes that nobody answers.
-    world.provider.attempted(2).await;
-    told(&running, "did not answer in time").await;
-    works_again(&world, &service).await;
+async fn provider_hangs() {
+    let (env, running, service) = register_while(Behavior::Hang).await;
+    // The second attempt begins after the timeout of the first.
+    env.provider.wait_for_attempts(2).await;
+    wait_for_log(&running, "did not answer in time").await;
+    end_fault_and_activate(&env, &service).await;
 }
 
-async fn it_answers_500() {
-    let (world, running, service) = registered_while(Does::Refuse(500, None)).await;
-    world.provider.attempted(3).await;
-    told(&running, "answered 500").await;
-    works_again(&world, &service).await;
+async fn provider_answers_500() {
+    let (env, running, service) = register_while(Behavior::Refuse(500, None)).await;
+    env.provider.wait_for_attempts(3).await;
+    wait_for_log(&running, "answered 500").await;
+    end_fault_and_activate(&env, &service).await;
 }
 
-async fn it_answers_429_and_says_when() {
-    let (world, running, service) = registered_while(Does::Refuse(429, Some(4))).await;
-    world.provider.does(Does::Work);
-    world.provider.attempted(2).await;
-    let attempts = world.provider.attempts();
-    service.gets_in(ADA).await;
-    told(&running, "answered 429").await;
+async fn provider_answers_429_with_retry_after() {
+    let (env, running, service) = register_while(Behavior::Refuse(429, Some(4))).await;
+    env.provider.set_behavior(Behavior::Accept);
+    env.provider.wait_for_attempts(2).await;
+    let attempts = env.provider.attempts();
+    service.activate_with_mailed_code(ADA).await;
+    wait_for_log(&running, "answered 429").await;
     assert!(attempts[1] - attempts[0] >= Duration::from_secs(4), "{:?}", attempts[1] - attempts[0]);
 }
 
-async fn it_answers_200_with_garbage() {
-    let (world, running, service) = registered_while(Does::Babble).await;
-    world.provider.attempted(3).await;
-    told(&running, "answered 2xx without accepting the mail").await;
-    works_again(&world, &service).await;
+async fn provider_answers_200_with_garbage() {
+    let (env, running, service) = register_while(Behavior::AnswerGarbage).await;
+    env.provider.wait_for_attempts(3).await;
+    wait_for_log(&running, "answered 2xx without accepting the mail").await;
+    end_fault_and_activate(&env, &service).await;
 }
 
-/// The mail is there, whatever the service believes: its code must work, and that of every copy.
-async fn it_cuts_the_connection_after_taking_the_mail() {
-    let (world, running, service) = registered_while(Does::TakeAndCut).await;
-    world.provider.attempted(3).await;
-    told(&running, "closed the connection before its answer was complete").await;
-    service.gets_in(ADA).await;
+/// The user has the mail, although the service cannot know that. The code must work, and every copy must have that
+/// code.
+async fn provider_accepts_the_mail_and_closes_the_connection() {
+    let (env, running, service) = register_while(Behavior::AcceptAndCut).await;
+    env.provider.wait_for_attempts(3).await;
+    wait_for_log(&running, "closed the connection before its answer was complete").await;
+    service.activate_with_mailed_code(ADA).await;
     let copies = service.mailed_codes(ADA).await.len();
     assert!(copies >= 3);
-    // Who is in needs no further one.
-    world.provider.does(Does::Work);
+    // The service sends no further copies to an active user.
+    env.provider.set_behavior(Behavior::Accept);
     service.wait_for_empty_outbox().await;
     assert_eq!(service.mailed_codes(ADA).await.len(), copies);
 }
 
-/// Neither given up as one that hangs, nor asked twice.
-async fn it_takes_ten_seconds() {
+/// A slow provider must not run into the timeout, and must not get the mail twice.
+async fn provider_takes_ten_seconds() {
     let ten = Duration::from_secs(10);
-    let (world, running, service) = registered_while(Does::WorkSlowly(ten)).await;
-    let begun = Instant::now();
-    service.gets_in(ADA).await;
-    assert!(begun.elapsed() > ten / 2);
+    let (env, running, service) = register_while(Behavior::AcceptAfter(ten)).await;
+    let started = Instant::now();
+    service.activate_with_mailed_code(ADA).await;
+    assert!(started.elapsed() > ten / 2);
     service.wait_for_empty_outbox().await;
-    // The code, and what tells of the activation.
-    assert_eq!((world.provider.attempts().len(), service.mailed_codes(ADA).await.len()), (2, 1));
-    assert_eq!(counted(&running, "sixty_mail_attempts_total{outcome=\"sent\"}").await, 2);
+    // One mail with the code, and one about the activation.
+    assert_eq!((env.provider.attempts().len(), service.mailed_codes(ADA).await.len()), (2, 1));
+    assert_eq!(metric_value(&running, "sixty_mail_attempts_total{outcome=\"sent\"}").await, 2);
 }
 
-async fn it_comes_back_after_half_a_minute() {
-    let (world, running, service) = registered_while(Does::Refuse(503, None)).await;
+async fn provider_fails_for_half_a_minute() {
+    let (env, running, service) = register_while(Behavior::Refuse(503, None)).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
-    told(&running, "answered 503").await;
-    works_again(&world, &service).await;
+    wait_for_log(&running, "answered 503").await;
+    end_fault_and_activate(&env, &service).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_gets_one_mail_at_a_time_until_it_accepts_one() {
-    let world = World::new().await;
-    let (running, service) = world.serve(&[]).await;
+async fn a_failing_provider_gets_one_mail_at_a_time_until_it_accepts_one() {
+    let env = Environment::new().await;
+    let (running, service) = env.serve(&[]).await;
     assert!(running.metrics().await.contains("sixty_mail_probing 0"));
     service.set_mail_faults(json!({ "fail_rate": 1 })).await;
-    let people: Vec<String> = (0..12).map(|n| format!("person{n}@example.com")).collect();
-    for person in &people {
-        service.register_pending(person).await;
+    let users: Vec<String> = (0..12).map(|n| format!("user{n}@example.com")).collect();
+    for user in &users {
+        service.register_pending(user).await;
     }
-    eventually("probing", async || running.metrics().await.contains("sixty_mail_probing 1").then_some(())).await;
-
-    service.set_mail_faults(json!({ "fail_rate": 1, "latency_ms": 100 })).await;
-    let look = async || -> (i64, i64) {
-        let look = "SELECT count(lease), sum(attempts) FROM outbox";
-        sqlx::query_as(look).fetch_one(&service.db).await.unwrap()
-    };
-    let (_, before) = eventually("the end of what was under way", async || {
-        let seen = look().await;
-        (seen.0 <= 1).then_some(seen)
+    eventually("half-open circuit breaker", async || {
+        running.metrics().await.contains("sixty_mail_probing 1").then_some(())
     })
     .await;
-    let mut most = 0;
+
+    service.set_mail_faults(json!({ "fail_rate": 1, "latency_ms": 100 })).await;
+    let leases_and_attempts = async || -> (i64, i64) {
+        let query = "SELECT count(lease), sum(attempts) FROM outbox";
+        sqlx::query_as(query).fetch_one(&service.db).await.unwrap()
+    };
+    let (_, before) = eventually("end of the attempts in progress", async || {
+        let counts = leases_and_attempts().await;
+        (counts.0 <= 1).then_some(counts)
+    })
+    .await;
+    let mut most_leases = 0;
     eventually("three probes", async || {
-        let (under_way, attempts) = look().await;
-        most = most.max(under_way);
+        let (leases, attempts) = leases_and_attempts().await;
+        most_leases = most_leases.max(leases);
         (attempts >= before + 3).then_some(())
     })
     .await;
-    assert_eq!(most, 1);
+    assert_eq!(most_leases, 1);
 
     service.set_mail_faults(json!({})).await;
     service.wait_for_empty_outbox().await;
-    for person in &people {
-        assert_eq!(service.mails(person).await.len(), 1, "{person}");
+    for user in &users {
+        assert_eq!(service.mails(user).await.len(), 1, "{user}");
     }
     assert!(running.metrics().await.contains("sixty_mail_probing 0"));
     let log = running.stderr();

@@ -1,12 +1,12 @@
-//! Redis fails. Registering goes on; nobody is activated without it, no code is lost but with its store, and all is well
-//! again without a restart of ours.
+//! Faults of Redis. Registration works, activation gets 503, a code is lost only if Redis loses its data, and the
+//! service recovers without a restart.
 
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::world::{World, counted, recovers, told};
-use crate::own::OwnRedis;
+use super::environment::{Environment, metric_value, wait_for_log, wait_for_recovery};
+use crate::private_servers::PrivateRedis;
 use crate::process::Running;
 use crate::support::{PASSWORD, Service, create_database, eventually, wrong_code};
 
@@ -14,54 +14,54 @@ const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";
 
 #[tokio::test]
-async fn whatever_redis_does_registering_goes_on_and_no_code_is_lost() {
+async fn registration_works_and_no_code_is_lost_during_a_redis_fault() {
     tokio::join!(
-        it_is_killed_and_comes_back_empty(),
-        it_is_paused(),
-        it_is_out_of_memory(),
-        it_is_a_read_only_replica()
+        redis_is_killed_and_restarts_empty(),
+        redis_is_paused(),
+        redis_is_out_of_memory(),
+        redis_is_a_read_only_replica()
     );
 }
 
-/// A service in which Ada has a mail, and the code that is in it.
-async fn mailed() -> (World, OwnRedis, Running, Service, String) {
-    let redis = OwnRedis::start().await;
-    let world = World::over(&create_database().await, &redis.url).await;
-    let (running, service) = world.serve(&[]).await;
+/// Starts a service in which Ada has a mail. Returns Ada's code last.
+async fn start_service_with_mailed_code() -> (Environment, PrivateRedis, Running, Service, String) {
+    let redis = PrivateRedis::start().await;
+    let env = Environment::with_stores(&create_database().await, &redis.url).await;
+    let (running, service) = env.serve(&[]).await;
     service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
     service.wait_for_empty_outbox().await;
-    (world, redis, running, service, code)
+    (env, redis, running, service, code)
 }
 
-/// While the fault lasts: nobody learns whether a code is right, and Bob registers all the same.
-async fn only_activating_fails(running: &Running, service: &Service, code: &str) {
+/// Asserts that during the fault activation gets 503 for right and wrong codes, and that Bob can register.
+async fn assert_only_activation_fails(running: &Running, service: &Service, code: &str) {
     for guess in [&wrong_code(code), code] {
         assert_eq!(service.activate(ADA, PASSWORD, guess).await.outcome(), (503, "unavailable"), "{guess}");
     }
     service.register_pending(BOB).await;
     assert_eq!(service.me(ADA, PASSWORD).await.body["status"], "pending");
-    let retries = async || counted(running, "sixty_mail_attempts_total{outcome=\"retry\"}").await;
-    eventually("an attempt", async || (retries().await > 0).then_some(())).await;
-    assert!(service.mails(BOB).await.is_empty(), "a code that is not live is not mailed");
-    told(running, "the limits of client networks do not apply until Redis responds").await;
-    assert!(counted(running, "sixty_limits_skipped_total").await > 0);
+    let retries = async || metric_value(running, "sixty_mail_attempts_total{outcome=\"retry\"}").await;
+    eventually("attempt to send Bob's mail", async || (retries().await > 0).then_some(())).await;
+    assert!(service.mails(BOB).await.is_empty(), "a code that is not in Redis must not be mailed");
+    wait_for_log(running, "the limits of client networks do not apply until Redis responds").await;
+    assert!(metric_value(running, "sixty_limits_skipped_total").await > 0);
 }
 
-/// It is over: Bob's mail comes by itself.
-async fn bob_gets_in(running: &Running, service: &Service) {
-    recovers("a mail that waited for Redis", async || service.mails(BOB).await.pop()).await;
-    service.gets_in(BOB).await;
-    told(running, "a mail was not accepted; it will be tried again").await;
-    recovers("the limits of client networks", async || {
+/// Asserts the recovery: Bob's mail arrives without a request, and the client limits hold again.
+async fn assert_bob_activates(running: &Running, service: &Service) {
+    wait_for_recovery("mail that waited for Redis", async || service.mails(BOB).await.pop()).await;
+    service.activate_with_mailed_code(BOB).await;
+    wait_for_log(running, "a mail was not accepted; it will be tried again").await;
+    wait_for_recovery("client limits in force", async || {
         let answer = service.me(ADA, PASSWORD).await;
         (answer.status == 200 && running.stderr().contains("Redis responds again")).then_some(())
     })
     .await;
 }
 
-async fn ada_gets_in_with(service: &Service, code: &str) {
-    recovers("the code from before", async || {
+async fn assert_ada_activates_with(service: &Service, code: &str) {
+    wait_for_recovery("activation with the earlier code", async || {
         let answer = service.activate(ADA, PASSWORD, code).await;
         assert!([200, 503].contains(&answer.status.as_u16()), "{answer:?}");
         (answer.status == 200).then_some(())
@@ -69,46 +69,46 @@ async fn ada_gets_in_with(service: &Service, code: &str) {
     .await;
 }
 
-/// Her code went with its store. It costs her another mail.
-async fn it_is_killed_and_comes_back_empty() {
-    let (_world, mut redis, running, service, code) = mailed().await;
+/// Ada's code is lost with the data of Redis, so Ada requests another mail.
+async fn redis_is_killed_and_restarts_empty() {
+    let (_world, mut redis, running, service, code) = start_service_with_mailed_code().await;
     redis.kill();
-    only_activating_fails(&running, &service, &code).await;
-    redis.start_again().await;
-    bob_gets_in(&running, &service).await;
+    assert_only_activation_fails(&running, &service, &code).await;
+    redis.restart().await;
+    assert_bob_activates(&running, &service).await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.outcome(), (410, "code-expired"));
     service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.resend(ADA, PASSWORD).await.status, 202);
     let code = service.wait_for_code(ADA, 2).await;
-    ada_gets_in_with(&service, &code).await;
+    assert_ada_activates_with(&service, &code).await;
 }
 
-async fn it_is_paused() {
-    let (_world, redis, running, service, code) = mailed().await;
+async fn redis_is_paused() {
+    let (_world, redis, running, service, code) = start_service_with_mailed_code().await;
     redis.signal(Signal::SIGSTOP);
-    let over = tokio::time::sleep(Duration::from_secs(10));
-    only_activating_fails(&running, &service, &code).await;
-    over.await;
+    let pause_end = tokio::time::sleep(Duration::from_secs(10));
+    assert_only_activation_fails(&running, &service, &code).await;
+    pause_end.await;
     redis.signal(Signal::SIGCONT);
-    ada_gets_in_with(&service, &code).await;
-    bob_gets_in(&running, &service).await;
+    assert_ada_activates_with(&service, &code).await;
+    assert_bob_activates(&running, &service).await;
 }
 
-async fn it_is_out_of_memory() {
-    let (_world, redis, running, service, code) = mailed().await;
-    let () = redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
-    only_activating_fails(&running, &service, &code).await;
-    let () = redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
-    ada_gets_in_with(&service, &code).await;
-    bob_gets_in(&running, &service).await;
+async fn redis_is_out_of_memory() {
+    let (_world, redis, running, service, code) = start_service_with_mailed_code().await;
+    let () = redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+    assert_only_activation_fails(&running, &service, &code).await;
+    let () = redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
+    assert_ada_activates_with(&service, &code).await;
+    assert_bob_activates(&running, &service).await;
 }
 
-async fn it_is_a_read_only_replica() {
-    let (_world, redis, running, service, code) = mailed().await;
-    // Of nobody: it keeps what it has.
-    let () = redis.ask(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
-    only_activating_fails(&running, &service, &code).await;
-    let () = redis.ask(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
-    ada_gets_in_with(&service, &code).await;
-    bob_gets_in(&running, &service).await;
+async fn redis_is_a_read_only_replica() {
+    let (_world, redis, running, service, code) = start_service_with_mailed_code().await;
+    // No server listens on port 1, so the replica keeps its data.
+    let () = redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
+    assert_only_activation_fails(&running, &service, &code).await;
+    let () = redis.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
+    assert_ada_activates_with(&service, &code).await;
+    assert_bob_activates(&running, &service).await;
 }

@@ -1,4 +1,4 @@
-//! A provider that does as it is told: the mock, with somebody at its door.
+//! A mail provider whose behavior a test sets: the mock provider behind a middleware.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,40 +16,40 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::{code_in, eventually_within};
 
-/// What becomes of a mail that is handed over.
+/// What the provider does with a request to send a mail.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Does {
-    /// Takes it and says so.
-    Work,
-    /// Takes it and says so, after a while.
-    WorkSlowly(Duration),
-    /// Answers this, perhaps with `Retry-After`, and takes nothing.
+pub enum Behavior {
+    /// Accepts the mail and answers 200.
+    Accept,
+    /// Accepts the mail and answers 200 after this time.
+    AcceptAfter(Duration),
+    /// Answers with this status and perhaps `Retry-After` (seconds), and does not accept the mail.
     Refuse(u16, Option<u64>),
-    /// Answers 200, and something that is no acceptance.
-    Babble,
-    /// Takes it and closes the connection without a word.
-    TakeAndCut,
-    /// Takes nothing and says nothing, until it does something else; then it refuses what it held.
+    /// Answers 200 with a body that is not an acceptance.
+    AnswerGarbage,
+    /// Accepts the mail and closes the connection without a response.
+    AcceptAndCut,
+    /// Does not answer until the test sets another behavior, and then answers 503.
     Hang,
-    /// Takes it, and says so once it does something else.
-    TakeAndHold,
+    /// Accepts the mail, and answers 200 when the test sets another behavior.
+    AcceptAndHold,
 }
 
-/// A mail that was taken, whatever its sender was told of it.
+/// A mail that the provider accepted, whatever it answered.
 #[derive(Debug, Clone)]
-pub struct Taken {
+pub struct AcceptedMail {
     pub at: Instant,
     pub to: String,
     pub code: String,
 }
 
-/// Its mails are read as the mock's are. It knows no idempotency keys, as many do not: a mail that it was handed twice is
-/// there twice.
+/// A mail provider without idempotency keys, like many real ones: it delivers a mail twice if it gets the mail twice.
+/// Tests read its mails by the API of the mock provider.
 pub struct Provider {
     pub url: String,
-    does: watch::Sender<Does>,
+    behavior: watch::Sender<Behavior>,
     attempts: Arc<Mutex<Vec<Instant>>>,
-    taken: Arc<Mutex<Vec<Taken>>>,
+    accepted: Arc<Mutex<Vec<AcceptedMail>>>,
     mock: MailMock,
     _stop: DropGuard,
     stop: CancellationToken,
@@ -62,17 +62,17 @@ impl Provider {
         provider
     }
 
-    /// One that refuses connections: its port is taken, and nobody listens.
+    /// Reserves a port without listening on it, so that connections are refused until [`Provider::listen`].
     pub fn reserve() -> (Provider, TcpSocket) {
         let port = TcpSocket::new_v4().unwrap();
         port.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let stop = CancellationToken::new();
         let provider = Provider {
             url: format!("http://{}", port.local_addr().unwrap()),
-            does: watch::Sender::new(Does::Work),
+            behavior: watch::Sender::new(Behavior::Accept),
             attempts: Arc::default(),
-            taken: Arc::default(),
-            mock: MailMock::new(MockOptions::default(), 60),
+            accepted: Arc::default(),
+            mock: MailMock::new(Options::default(), 60),
             _stop: stop.clone().drop_guard(),
             stop,
         };
@@ -81,16 +81,18 @@ impl Provider {
 
     pub fn listen(&self, port: TcpSocket) {
         let listener: TcpListener = port.listen(1024).unwrap();
-        let (does, attempts, taken) = (self.does.clone(), Arc::clone(&self.attempts), Arc::clone(&self.taken));
+        let behavior = self.behavior.clone();
+        let (attempts, accepted) = (Arc::clone(&self.attempts), Arc::clone(&self.accepted));
         let endpoint = self.mock.endpoint().around(move |mock, request| {
-            let (does, attempts, taken) = (does.subscribe(), Arc::clone(&attempts), Arc::clone(&taken));
+            let behavior = behavior.subscribe();
+            let (attempts, accepted) = (Arc::clone(&attempts), Arc::clone(&accepted));
             async move {
                 if request.uri().path() != "/api/v1/send" {
                     return mock.call(request).await;
                 }
                 attempts.lock().unwrap().push(Instant::now());
-                let inbox = Inbox { mock: &*mock, taken: &taken };
-                handed_over(&inbox, request, does).await
+                let inbox = Inbox { mock: &*mock, accepted: &accepted };
+                handle_send(&inbox, request, behavior).await
             }
         });
         let endpoint = endpoint.map_to_response();
@@ -98,40 +100,41 @@ impl Provider {
         tokio::spawn(server::serve(listener, endpoint, limits, self.stop.clone()));
     }
 
-    pub fn does(&self, what: Does) {
-        self.does.send_replace(what);
+    pub fn set_behavior(&self, behavior: Behavior) {
+        self.behavior.send_replace(behavior);
     }
 
-    /// When mails were handed over, the first first.
+    /// Returns the times of all requests to send a mail, earliest first.
     pub fn attempts(&self) -> Vec<Instant> {
         self.attempts.lock().unwrap().clone()
     }
 
-    /// The mails that it took, the first first.
-    pub fn taken(&self) -> Vec<Taken> {
-        self.taken.lock().unwrap().clone()
+    /// Returns the accepted mails, earliest first.
+    pub fn accepted_mails(&self) -> Vec<AcceptedMail> {
+        self.accepted.lock().unwrap().clone()
     }
 
-    /// When the first mail to this address came, and its code.
+    /// Returns the arrival time and the code of the first mail to an address.
     pub fn first_to(&self, email: &str) -> Option<(Instant, String)> {
-        let taken = self.taken.lock().unwrap();
-        taken.iter().find(|mail| mail.to == email).map(|mail| (mail.at, mail.code.clone()))
+        let accepted = self.accepted.lock().unwrap();
+        accepted.iter().find(|mail| mail.to == email).map(|mail| (mail.at, mail.code.clone()))
     }
 
-    /// Waits until so many attempts were made.
-    pub async fn attempted(&self, n: usize) {
+    /// Waits until the provider has received `n` requests to send a mail.
+    pub async fn wait_for_attempts(&self, n: usize) {
         let enough = async || (self.attempts().len() >= n).then_some(());
-        eventually_within(Duration::from_secs(60), "attempts to send a mail", enough).await;
+        eventually_within(Duration::from_secs(60), "attempt to send a mail", enough).await;
     }
 }
 
 struct Inbox<'a, E> {
     mock: &'a E,
-    taken: &'a Mutex<Vec<Taken>>,
+    accepted: &'a Mutex<Vec<AcceptedMail>>,
 }
 
 impl<E: Endpoint<Output = Response>> Inbox<'_, E> {
-    async fn take(&self, mut request: Request) -> poem::Result<Response> {
+    /// Delivers the mail to the mock provider and records it.
+    async fn accept(&self, mut request: Request) -> poem::Result<Response> {
         request.headers_mut().remove("Idempotency-Key");
         let mail = request.take_body().into_bytes().await?;
         request.set_body(mail.clone());
@@ -141,45 +144,45 @@ impl<E: Endpoint<Output = Response>> Inbox<'_, E> {
             let mail: Value = serde_json::from_slice(&mail).unwrap();
             let to = mail["To"][0]["Email"].as_str().unwrap().to_owned();
             let code = code_in(mail["Text"].as_str().unwrap()).unwrap_or_default();
-            self.taken.lock().unwrap().push(Taken { at, to, code });
+            self.accepted.lock().unwrap().push(AcceptedMail { at, to, code });
         }
         Ok(answer)
     }
 }
 
-async fn handed_over(
+async fn handle_send(
     inbox: &Inbox<'_, impl Endpoint<Output = Response>>,
     request: Request,
-    mut does: watch::Receiver<Does>,
+    mut behavior: watch::Receiver<Behavior>,
 ) -> poem::Result<Response> {
-    let now = *does.borrow_and_update();
-    match now {
-        Does::Work => inbox.take(request).await,
-        Does::WorkSlowly(time) => {
+    let current = *behavior.borrow_and_update();
+    match current {
+        Behavior::Accept => inbox.accept(request).await,
+        Behavior::AcceptAfter(time) => {
             tokio::time::sleep(time).await;
-            inbox.take(request).await
+            inbox.accept(request).await
         }
-        Does::Refuse(status, after) => {
+        Behavior::Refuse(status, after) => {
             let refusal = StatusCode::from_u16(status).unwrap().into_response();
             Ok(match after {
                 Some(after) => refusal.with_header("Retry-After", after).into_response(),
                 None => refusal,
             })
         }
-        Does::Babble => Ok("<html>Welcome to nginx!</html>".into_response()),
-        Does::TakeAndCut => {
-            inbox.take(request).await?;
-            // hyper gives a connection up whose body fails before its head was flushed.
+        Behavior::AnswerGarbage => Ok("<html>Welcome to nginx!</html>".into_response()),
+        Behavior::AcceptAndCut => {
+            inbox.accept(request).await?;
+            // hyper closes the connection if the body fails before the head is flushed.
             let broken = async { Err::<Bytes, _>(std::io::Error::other("cut by the test")) };
             Ok(Response::builder().body(Body::from_bytes_stream(futures_util::stream::once(broken))))
         }
-        Does::Hang => {
-            let _ = does.changed().await;
+        Behavior::Hang => {
+            let _ = behavior.changed().await;
             Ok(StatusCode::SERVICE_UNAVAILABLE.into_response())
         }
-        Does::TakeAndHold => {
-            let answer = inbox.take(request).await;
-            let _ = does.changed().await;
+        Behavior::AcceptAndHold => {
+            let answer = inbox.accept(request).await;
+            let _ = behavior.changed().await;
             answer
         }
     }

@@ -1,4 +1,5 @@
-//! Servers of a test's own, to be killed, frozen and started again. They end with the thread that started them.
+//! PostgreSQL and Redis servers that belong to one test, which may kill, freeze and restart them. The servers end with
+//! the thread that started them.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,24 +15,24 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::process::{Folder, PROGRAM, all_end, family, send};
+use super::process::{Folder, PROGRAM, process_tree, send, wait_until_ended};
 use super::support::eventually;
 
-/// A process and all below it, stopped until this is dropped: what is stopped cannot end either.
+/// A process tree that SIGSTOP has stopped. Dropping this value resumes it; a stopped process cannot exit either.
 pub struct Frozen(Vec<Pid>);
 
 impl Frozen {
     pub fn new(root: u32) -> Frozen {
         let mut frozen = Frozen(vec![]);
-        // The root first: what does not run starts no further ones.
+        // The root comes first: a stopped process cannot start further processes.
         frozen.stop(&[root]);
-        frozen.stop(&family(root)[1..]);
+        frozen.stop(&process_tree(root)[1..]);
         frozen
     }
 
     fn stop(&mut self, pids: &[u32]) {
         for pid in pids.iter().map(|pid| Pid::from_raw((*pid).try_into().unwrap())) {
-            // One of them may have ended in between.
+            // The process may have exited since the search.
             if kill(pid, Signal::SIGSTOP).is_ok() {
                 self.0.push(pid);
             }
@@ -47,29 +48,29 @@ impl Drop for Frozen {
     }
 }
 
-/// Holds the port of a server that is not there: connections are refused, and nobody else gets it.
-fn vacant(port: u16) -> TcpSocket {
+/// Reserves the port of a stopped server: connections are refused, and no other process gets the port.
+fn reserve_port(port: u16) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
-    // Who wants the same can have the port all the same, as long as nobody listens. Servers do.
+    // With SO_REUSEADDR on both sides, the restarted server can bind the port while nobody listens on it.
     socket.set_reuseaddr(true).unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
     socket
 }
 
-/// Nothing of it is ever on a disk.
-pub struct OwnRedis {
+/// A Redis server that never writes to disk.
+pub struct PrivateRedis {
     pub url: String,
     port: u16,
     process: Child,
-    vacant: Option<TcpSocket>,
+    reserved_port: Option<TcpSocket>,
 }
 
-impl OwnRedis {
+impl PrivateRedis {
     pub async fn start() -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("redis://127.0.0.1:{port}");
-        let redis = Self { url, port, process: Self::spawn(port), vacant: None };
-        redis.answers().await;
+        let redis = Self { url, port, process: Self::spawn(port), reserved_port: None };
+        redis.wait_until_ready().await;
         redis
     }
 
@@ -82,11 +83,11 @@ impl OwnRedis {
             .unwrap()
     }
 
-    async fn answers(&self) {
-        eventually("Redis", async || self.ask::<String>(&["PING"]).await.ok()).await;
+    async fn wait_until_ready(&self) {
+        eventually("response of Redis", async || self.command::<String>(&["PING"]).await.ok()).await;
     }
 
-    pub async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+    pub async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
         let mut redis = redis::Client::open(&self.url[..])?.get_multiplexed_async_connection().await?;
         redis::cmd(words[0]).arg(&words[1..]).query_async(&mut redis).await
     }
@@ -98,56 +99,56 @@ impl OwnRedis {
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.process.wait().unwrap();
-        self.vacant = Some(vacant(self.port));
+        self.reserved_port = Some(reserve_port(self.port));
     }
 
-    /// With nothing in it.
-    pub async fn start_again(&mut self) {
+    /// Starts Redis again after `kill`, without data.
+    pub async fn restart(&mut self) {
         self.process = Self::spawn(self.port);
-        self.answers().await;
-        self.vacant = None;
+        self.wait_until_ready().await;
+        self.reserved_port = None;
     }
 
-    /// Holds everything that writes, until `go_on`.
-    pub async fn hold_writes(&self) {
-        let () = self.ask(&["CLIENT", "PAUSE", "600000", "WRITE"]).await.unwrap();
+    /// Blocks all commands that write, until `resume`.
+    pub async fn pause_writes(&self) {
+        let () = self.command(&["CLIENT", "PAUSE", "600000", "WRITE"]).await.unwrap();
     }
 
-    /// Waits until there is something to hold.
-    pub async fn holds_something(&self) {
-        eventually("a script that is held", async || {
-            let clients: String = self.ask(&["CLIENT", "LIST"]).await.unwrap();
+    /// Waits until a script is blocked by `pause_writes`.
+    pub async fn wait_for_paused_script(&self) {
+        eventually("blocked script", async || {
+            let clients: String = self.command(&["CLIENT", "LIST"]).await.unwrap();
             clients.lines().any(|client| client.contains(" flags=b ") && client.contains(" cmd=eval")).then_some(())
         })
         .await;
     }
 
-    pub async fn go_on(&self) {
-        let () = self.ask(&["CLIENT", "UNPAUSE"]).await.unwrap();
+    pub async fn resume(&self) {
+        let () = self.command(&["CLIENT", "UNPAUSE"]).await.unwrap();
     }
 }
 
-impl Drop for OwnRedis {
+impl Drop for PrivateRedis {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A PostgreSQL, and a Redis with it.
-pub struct OwnPostgres {
+/// A PostgreSQL server, with a Redis server of the same stack.
+pub struct PrivatePostgres {
     pid: u32,
     port: u16,
-    /// Its command line, user and group.
+    /// The server's command line, user id and group id.
     command: (Vec<String>, u32, u32),
     restarted: Option<Child>,
-    vacant: Option<TcpSocket>,
+    reserved_port: Option<TcpSocket>,
     stack: Stack,
     _folder: Folder,
 }
 
-impl OwnPostgres {
-    pub async fn start(test: &str) -> OwnPostgres {
+impl PrivatePostgres {
+    pub async fn start(test: &str) -> PrivatePostgres {
         let folder = Folder::new(test);
         let options = StackOptions { program: PROGRAM.into(), folder: folder.0.clone(), keep: false };
         let stack = tokio::task::spawn_blocking(move || Stack::start(&options, |_| ()).unwrap()).await.unwrap();
@@ -159,7 +160,7 @@ impl OwnPostgres {
         let command = (words, owner.uid(), owner.gid());
         let (_, port) = stack.database_url().rsplit_once(':').unwrap();
         let port = port.split('/').next().unwrap().parse().unwrap();
-        OwnPostgres { pid, port, command, restarted: None, vacant: None, stack, _folder: folder }
+        PrivatePostgres { pid, port, command, restarted: None, reserved_port: None, stack, _folder: folder }
     }
 
     pub fn url(&self) -> &str {
@@ -178,36 +179,39 @@ impl OwnPostgres {
         self.pid
     }
 
-    /// As an operator stops it: whoever is connected is told.
+    /// Stops PostgreSQL in its fast mode, which terminates all connections with an error.
     pub async fn stop(&mut self) {
-        let family = family(self.pid);
+        let processes = process_tree(self.pid);
         send(self.pid, Signal::SIGINT);
-        all_end(&family).await;
-        self.vacant = Some(vacant(self.port));
+        wait_until_ended(&processes).await;
+        self.reserved_port = Some(reserve_port(self.port));
     }
 
-    pub async fn start_again(&mut self) {
-        let mut command = self.as_its_user();
-        // It goes to its data by itself, and may not enter our folder.
+    pub async fn restart(&mut self) {
+        let mut command = self.command_as_server_user();
+        // PostgreSQL changes to its data folder. Its user may not enter the test's folder.
         command.args(["--pdeathsig", "KILL", "--"]).args(&self.command.0).current_dir("/").env("LC_ALL", "C");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         self.pid = child.id();
         self.restarted = Some(child);
-        eventually("PostgreSQL", async || PgConnection::connect(self.url()).await.ok().map(drop)).await;
-        self.vacant = None;
+        eventually("connection to PostgreSQL", async || PgConnection::connect(self.url()).await.ok().map(drop)).await;
+        self.reserved_port = None;
     }
 
-    /// Lets no file of it grow beyond so many octets, or `unlimited`. To PostgreSQL that is a disk that is full.
+    /// Limits the size of PostgreSQL's files to `octets`, a number or `unlimited`. PostgreSQL treats a reached limit
+    /// like a full disk.
     pub fn limit_files(&self, octets: &str) {
-        for pid in family(self.pid) {
-            // Not as root, who may not do that everywhere. One of them may have ended in between.
-            let mut prlimit = self.as_its_user();
+        for pid in process_tree(self.pid) {
+            // Runs as PostgreSQL's user, because root may lack the right in a container. A process may have exited
+            // already.
+            let mut prlimit = self.command_as_server_user();
             prlimit.args(["prlimit", "--pid", &pid.to_string(), &format!("--fsize={octets}:")]);
             prlimit.stderr(Stdio::null()).status().unwrap();
         }
     }
 
-    fn as_its_user(&self) -> Command {
+    /// Returns a `setpriv` command that runs a program as PostgreSQL's user.
+    fn command_as_server_user(&self) -> Command {
         let (_, uid, gid) = &self.command;
         let mut command = Command::new("setpriv");
         if Uid::effective().is_root() {
@@ -217,7 +221,7 @@ impl OwnPostgres {
     }
 }
 
-impl Drop for OwnPostgres {
+impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         if let Some(child) = &mut self.restarted {
             send(child.id(), Signal::SIGQUIT);
@@ -226,28 +230,29 @@ impl Drop for OwnPostgres {
     }
 }
 
-/// A way to a server on which so many octets go a second, as long as this lives: the URL that takes it.
-pub async fn slow_way(url: &str, octets_a_second: usize) -> (String, DropGuard) {
+/// Starts a proxy to a server that forwards `octets_per_second` octets of requests per second. Returns the proxy's URL
+/// and a guard; dropping the guard ends the proxy.
+pub async fn throttled_proxy(url: &str, octets_per_second: usize) -> (String, DropGuard) {
     let (scheme, address) = url.split_once("://").unwrap();
     let address = address.split('/').next().unwrap().to_owned();
-    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let slow = format!("{scheme}://{}", door.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy_url = format!("{scheme}://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let serve = async move {
-        while let Ok((client, _)) = door.accept().await {
+        while let Ok((client, _)) = listener.accept().await {
             let server = TcpStream::connect(&address).await.unwrap();
             let ((mut from, mut back), (mut answers, mut to)) = (client.into_split(), server.into_split());
             tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
             tokio::spawn(async move {
-                let mut octets = vec![0; octets_a_second / 20];
+                let mut octets = vec![0; octets_per_second / 20];
                 while let Ok(n @ 1..) = from.read(&mut octets).await {
                     to.write_all(&octets[..n]).await?;
-                    tokio::time::sleep(Duration::from_secs_f64(n as f64 / octets_a_second as f64)).await;
+                    tokio::time::sleep(Duration::from_secs_f64(n as f64 / octets_per_second as f64)).await;
                 }
                 std::io::Result::Ok(())
             });
         }
     };
     tokio::spawn(stop.clone().run_until_cancelled_owned(serve));
-    (slow, stop.drop_guard())
+    (proxy_url, stop.drop_guard())
 }
