@@ -1,4 +1,4 @@
-//! `/docs`, as who tries the API out clicks through it.
+//! The page `/docs`: trying out operations with Swagger UI.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::support::{PASSWORD, Service};
 
 const ADA: &str = "ada@example.com";
 
-/// An operation's place in the page, opened so that it can be tried.
+/// An operation's section in the page, in the mode "Try it out".
 struct Operation<'a> {
     browser: &'a Browser,
     id: String,
@@ -21,6 +21,7 @@ impl<'a> Operation<'a> {
         operation
     }
 
+    /// Returns a selector for elements in this section.
     fn at(&self, css: &str) -> String {
         format!("{} {css}", self.id)
     }
@@ -29,34 +30,37 @@ impl<'a> Operation<'a> {
         self.browser.click(&self.at(css)).await;
     }
 
-    /// Sends it, with a body if it takes one, and reads the status and the body that the page shows.
+    /// Executes the operation with an optional request body. Returns the status and the body that the page shows.
     async fn execute(&self, body: Option<Value>) -> (String, Value) {
         if let Some(body) = body {
-            self.browser.write(&self.at(".body-param__text"), &body.to_string()).await;
+            self.browser.type_into(&self.at(".body-param__text"), &body.to_string()).await;
         }
         self.click(".execute").await;
         let answer = self.at(".live-responses-table tbody");
-        let status = self.browser.text(&format!("{answer} .response-col_status"), |text| !text.is_empty()).await;
-        let body =
-            self.browser.text(&format!("{answer} .response-col_description pre"), |text| text.contains('}')).await;
+        let status =
+            self.browser.wait_for_text(&format!("{answer} .response-col_status"), |text| !text.is_empty()).await;
+        let body = self
+            .browser
+            .wait_for_text(&format!("{answer} .response-col_description pre"), |text| text.contains('}'))
+            .await;
         (status, serde_json::from_str(&body).unwrap())
     }
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn the_whole_way_to_an_account_is_clicked_through() {
+async fn a_user_registers_and_activates_with_swagger_ui() {
     let service = Service::start().await;
     let browser = Browser::open(&service.url_of("/docs")).await;
-    browser.text(".title", |text| text.starts_with("Sixty")).await;
+    browser.wait_for_text(".title", |text| text.starts_with("Sixty")).await;
 
     let register = Operation::open(&browser, "Registration", "registerUser").await;
     let (status, user) = register.execute(Some(json!({ "email": ADA, "password": PASSWORD }))).await;
     assert_eq!((&*status, &user["status"]), ("201", &json!("pending")));
 
     browser.click(".auth-wrapper .authorize").await;
-    browser.write(".modal-ux [name=username]", ADA).await;
-    browser.write(".modal-ux [name=password]", PASSWORD).await;
+    browser.type_into(".modal-ux [name=username]", ADA).await;
+    browser.type_into(".modal-ux [name=password]", PASSWORD).await;
     browser.click(".modal-ux .auth-btn-wrapper .authorize").await;
     browser.click(".modal-ux .btn-done").await;
 
@@ -65,25 +69,25 @@ async fn the_whole_way_to_an_account_is_clicked_through() {
     let (status, activated) = activate.execute(Some(json!({ "code": code }))).await;
     assert_eq!((&*status, &activated["status"]), ("200", &json!("active")));
 
-    let look = Operation::open(&browser, "Account", "getCurrentUser").await;
-    let (status, myself) = look.execute(None).await;
-    assert_eq!((&*status, myself), ("200", activated));
+    let current_user = Operation::open(&browser, "Account", "getCurrentUser").await;
+    let (status, account) = current_user.execute(None).await;
+    assert_eq!((&*status, account), ("200", activated));
 
-    browser.stayed_at_home().await;
-    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    browser.assert_no_foreign_requests().await;
+    assert_eq!(browser.console_warnings().await, Vec::<String>::new());
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn the_documentation_fits_a_phone() {
+async fn the_docs_page_fits_a_phone() {
     let service = Service::start().await;
     let browser = Browser::open(&service.url_of("/docs")).await;
-    browser.window(PHONE).await;
+    browser.set_window_size(PHONE).await;
     browser.goto(&service.url_of("/docs")).await;
     let register = Operation::open(&browser, "Registration", "registerUser").await;
-    browser.see(&register.at(".responses-table")).await;
-    assert_eq!(browser.width().await, 390);
+    browser.wait_for_visible(&register.at(".responses-table")).await;
+    assert_eq!(browser.page_width().await, 390);
     let right = "return document.querySelector(arguments[0]).getBoundingClientRect().right";
     let right = browser.driver.execute(right, vec![register.at(".responses-table").into()]).await.unwrap();
-    assert!(right.json().as_f64().unwrap() <= 390.0, "nothing is cut off: {right:?}");
+    assert!(right.json().as_f64().unwrap() <= 390.0, "the table of responses is cut off: {right:?}");
 }

@@ -1,4 +1,4 @@
-//! The inbox: mails come in by themselves, a code counts down, and nothing in a mail runs.
+//! The inbox page: mails appear without a reload, codes count down, and mails cannot run scripts.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,18 +14,18 @@ use crate::support::{PASSWORD, Service, eventually};
 const ADA: &str = "ada@example.com";
 const GRACE: &str = "grace@example.com";
 
-/// "57 seconds left"
+/// Returns the number in a text such as "57 seconds left".
 fn seconds(text: &str) -> Option<u64> {
     text.strip_suffix(" seconds left").or(text.strip_suffix(" second left"))?.parse().ok()
 }
 
 impl Browser {
     async fn seconds_left(&self) -> u64 {
-        seconds(&self.text("#left", |text| seconds(text).is_some()).await).unwrap()
+        seconds(&self.wait_for_text("#left", |text| seconds(text).is_some()).await).unwrap()
     }
 }
 
-/// Hands a mail to the provider, under a key.
+/// Sends a mail to the mock provider with an idempotency key.
 async fn send(service: &Service, key: &str, mail: Value) {
     let request = service.http.post(format!("{}/api/v1/send", service.mail_url)).header("Idempotency-Key", key);
     assert!(request.json(&mail).send().await.unwrap().status().is_success());
@@ -38,42 +38,42 @@ fn mail(subject: &str, text: &str, html: &str) -> Value {
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn a_mail_comes_in_by_itself_and_its_code_activates() {
+async fn a_mail_appears_without_reload_and_its_code_activates() {
     let service = Service::start().await;
     let browser = Browser::open(&service.mail_url).await;
-    let hint = browser.text("#try", |text| !text.is_empty()).await;
+    let hint = browser.wait_for_text("#try", |text| !text.is_empty()).await;
     assert!(hint.starts_with("curl http://127.0.0.1:8000/v1/users "), "{hint}");
     browser.js("window.loaded = 'once'").await;
 
     service.register_pending(ADA).await;
-    let code = browser.text("#digits", |text| !text.is_empty()).await;
+    let code = browser.wait_for_text("#digits", |text| !text.is_empty()).await;
     let left = browser.seconds_left().await;
     assert!((50..=60).contains(&left), "{left}");
-    assert_eq!(browser.text("#mails .chip b", |_| true).await, code);
-    let news = browser.text("#news", |text| !text.is_empty()).await;
+    assert_eq!(browser.wait_for_text("#mails .chip b", |_| true).await, code);
+    let announcement = browser.wait_for_text("#news", |text| !text.is_empty()).await;
     let spelled = code.chars().map(String::from).collect::<Vec<_>>().join(", ");
-    assert_eq!(news, format!("New mail to {ADA}: Your Sixty code. Code {spelled}."));
+    assert_eq!(announcement, format!("New mail to {ADA}: Your Sixty code. Code {spelled}."));
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
 
-    // The newest comes first, and is shown; it has no code.
-    browser.text("#mails li:first-child .subject", |text| text == "Your Sixty account is active").await;
-    browser.text("#subject", |text| text == "Your Sixty account is active").await;
-    assert!(!browser.is_seen("#code").await);
-    assert!(!browser.is_seen("#mails li:first-child .chip").await);
+    // The newest mail is first in the list and open. It has no code.
+    browser.wait_for_text("#mails li:first-child .subject", |text| text == "Your Sixty account is active").await;
+    browser.wait_for_text("#subject", |text| text == "Your Sixty account is active").await;
+    assert!(!browser.is_visible("#code").await);
+    assert!(!browser.is_visible("#mails li:first-child .chip").await);
     assert_eq!(browser.js("return window.loaded").await, "once");
-    browser.stayed_at_home().await;
-    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    browser.assert_no_foreign_requests().await;
+    assert_eq!(browser.console_warnings().await, Vec::<String>::new());
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn a_code_counts_down_and_dies() {
+async fn a_code_counts_down_until_it_expires() {
     let service = Service::start_with(&["--code-ttl=4s"]).await;
     let browser = Browser::open(&service.mail_url).await;
     service.register_pending(ADA).await;
     let mut seen = vec![];
-    eventually("the code to die", async || {
-        let text = browser.see("#left").await.text().await.unwrap();
+    eventually("text \"expired\"", async || {
+        let text = browser.wait_for_visible("#left").await.text().await.unwrap();
         if seen.last() != Some(&text) {
             seen.push(text.clone());
         }
@@ -82,25 +82,25 @@ async fn a_code_counts_down_and_dies() {
     .await;
     let counted: Vec<u64> = seen.iter().filter_map(|text| seconds(text)).collect();
     assert!(counted.len() >= 2 && counted.is_sorted_by(|a, b| a > b) && counted[0] <= 4, "{seen:?}");
-    assert_eq!(browser.text("#mails .left", |_| true).await, "expired");
-    let code = browser.text("#digits", |_| true).await;
+    assert_eq!(browser.wait_for_text("#mails .left", |_| true).await, "expired");
+    let code = browser.wait_for_text("#digits", |_| true).await;
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.outcome(), (410, "code-expired"));
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn a_mail_that_is_sent_again_has_all_its_time_again() {
+async fn a_resent_mail_restarts_the_countdown() {
     let service = Service::start().await;
     let browser = Browser::open(&service.mail_url).await;
     let code = || mail("Your code", "It is 0042.", r#"<p>within <time datetime="PT30S">30 seconds</time>"#);
     send(&service, "k", code()).await;
-    eventually("some of it to pass", async || (browser.seconds_left().await <= 26).then_some(())).await;
+    eventually("countdown at 26 seconds or less", async || (browser.seconds_left().await <= 26).then_some(())).await;
     send(&service, "k", code()).await;
-    eventually("all of it again", async || (browser.seconds_left().await > 26).then_some(())).await;
-    browser.text("#status", |text| text == "1 mail").await;
+    eventually("countdown above 26 seconds", async || (browser.seconds_left().await > 26).then_some(())).await;
+    browser.wait_for_text("#status", |text| text == "1 mail").await;
 }
 
-/// Every way to run a script, to leave, or to tell somebody that comes to mind; each would be seen.
+/// Returns HTML that tries to run scripts, to leave the page and to send requests. The test detects each of these.
 fn hostile(canary: &str) -> String {
     format!(
         r#"<!doctype html><base href="{canary}/base/"><meta http-equiv="refresh" content="0; url={canary}/refresh">
@@ -118,63 +118,63 @@ fn hostile(canary: &str) -> String {
 
 const CONNECTED: &str = "connected";
 
-/// A server that notes who connects and what it is asked for; and its URL.
+/// Starts a server that records connections and requests. Returns the records and the server's URL.
 async fn canary() -> (Arc<Mutex<Vec<String>>>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (told, url) = (Arc::default(), format!("http://{}", listener.local_addr().unwrap()));
-    let notes = Arc::clone(&told);
+    let (records, url) = (Arc::default(), format!("http://{}", listener.local_addr().unwrap()));
+    let recorded = Arc::clone(&records);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let notes: Arc<Mutex<Vec<String>>> = Arc::clone(&notes);
-            notes.lock().unwrap().push(CONNECTED.to_owned());
+            let recorded: Arc<Mutex<Vec<String>>> = Arc::clone(&recorded);
+            recorded.lock().unwrap().push(CONNECTED.to_owned());
             tokio::spawn(async move {
                 let mut request = [0; 100];
                 while let Ok(read @ 1..) = stream.read(&mut request).await {
-                    notes.lock().unwrap().push(String::from_utf8_lossy(&request[..read]).into_owned());
-                    // Chromedriver waits for whatever was followed.
+                    recorded.lock().unwrap().push(String::from_utf8_lossy(&request[..read]).into_owned());
+                    // chromedriver waits for a response after it has followed a link.
                     let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
                 }
             });
         }
     });
-    (told, url)
+    (records, url)
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn nothing_in_a_mail_runs_or_tells_anybody() {
+async fn a_hostile_mail_runs_no_script_and_sends_no_request() {
     let service = Service::start().await;
-    let (told, url) = canary().await;
+    let (records, url) = canary().await;
     let html = hostile(&url);
-    let told = async || {
+    let new_records = async || {
         tokio::time::sleep(MOMENT).await;
-        std::mem::take(&mut *told.lock().unwrap())
+        std::mem::take(&mut *records.lock().unwrap())
     };
     let subject = "<img src=x onerror=\"top.hit=1\"> <script>top.hit=1</script>";
     send(&service, "k", mail(subject, &format!("{html} code 0042"), &html)).await;
 
     let browser = Browser::open(&service.mail_url).await;
-    browser.text("#subject", |text| text == subject).await;
-    let frame = browser.see("#html").await;
+    browser.wait_for_text("#subject", |text| text == subject).await;
+    let frame = browser.wait_for_visible("#html").await;
     let granted = frame.attr("sandbox").await.unwrap();
     assert_eq!(granted.as_deref(), Some("allow-popups allow-popups-to-escape-sandbox"));
     frame.enter_frame().await.unwrap();
-    browser.see("#there").await;
-    assert_eq!(told().await, Vec::<String>::new());
+    browser.wait_for_visible("#there").await;
+    assert_eq!(new_records().await, Vec::<String>::new());
     for link in ["#script", "#top", "form button"] {
-        // It may refuse to; what counts is what comes of it.
-        let _ = browser.see(link).await.click().await;
+        // Chromium may refuse the click. The test checks only the effects.
+        let _ = browser.wait_for_visible(link).await.click().await;
     }
-    // Chromium connects to where a link leads as soon as it is pressed; that is the reader's doing.
-    assert!(told().await.iter().all(|told| told == CONNECTED), "a click told somebody");
+    // Chromium connects to a link's server as soon as the user presses the link, which is allowed.
+    assert!(new_records().await.iter().all(|record| record == CONNECTED), "a click sent a request");
     browser.driver.enter_default_frame().await.unwrap();
     browser.click("#as-text").await;
-    browser.text("#text", |text| text.contains("onerror")).await;
+    browser.wait_for_text("#text", |text| text.contains("onerror")).await;
     assert_eq!(browser.js("return typeof window.hit").await, "undefined");
     assert_eq!(browser.driver.title().await.unwrap(), "Inbox (1)");
     assert_eq!(browser.driver.windows().await.unwrap().len(), 1, "no tab was opened");
 
-    // By itself the mail has no more rights.
+    // The mail has no more rights in a window of its own.
     let newest: Value = service
         .http
         .get(format!("{}/api/v1/message/latest", service.mail_url))
@@ -185,28 +185,28 @@ async fn nothing_in_a_mail_runs_or_tells_anybody() {
         .await
         .unwrap();
     browser.goto(&format!("{}/view/{}.html", service.mail_url, newest["ID"].as_str().unwrap())).await;
-    browser.see("#there").await;
-    assert_eq!(told().await, Vec::<String>::new());
+    browser.wait_for_visible("#there").await;
+    assert_eq!(new_records().await, Vec::<String>::new());
     assert_ne!(browser.driver.title().await.unwrap(), "hit");
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn a_link_in_a_mail_opens_a_tab() {
+async fn a_link_in_a_mail_opens_a_new_tab() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let browser = Browser::open(&service.mail_url).await;
-    browser.see("#html").await.enter_frame().await.unwrap();
+    browser.wait_for_visible("#html").await.enter_frame().await.unwrap();
     browser.click("main a").await;
-    let tab = eventually("a tab", async || browser.driver.windows().await.unwrap().get(1).cloned()).await;
+    let tab = eventually("second tab", async || browser.driver.windows().await.unwrap().get(1).cloned()).await;
     browser.driver.switch_to_window(tab).await.unwrap();
-    browser.text("h1", |text| text == "Was it not you?").await;
+    browser.wait_for_text("h1", |text| text == "Was it not you?").await;
     assert_eq!(browser.js("return window.opener").await, Value::Null);
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn by_keys_alone_one_reaches_a_mail_and_its_code() {
+async fn the_keyboard_alone_reaches_a_mail_and_its_code() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     service.wait_for_code(ADA, 1).await;
@@ -214,7 +214,7 @@ async fn by_keys_alone_one_reaches_a_mail_and_its_code() {
     let code = service.wait_for_code(GRACE, 1).await;
     service.register_pending("mary@example.com").await;
     let browser = Browser::open(&service.mail_url).await;
-    browser.text("#status", |text| text == "3 mails").await;
+    browser.wait_for_text("#status", |text| text == "3 mails").await;
 
     let focused = async || browser.js("return document.activeElement.closest('[id]')?.id ?? ''").await;
     let mut passed = vec![];
@@ -231,24 +231,24 @@ async fn by_keys_alone_one_reaches_a_mail_and_its_code() {
 
     browser.press(Key::Down).await;
     browser.press(Key::Enter).await;
-    browser.text("#to", |text| text == GRACE).await;
-    assert_eq!(focused().await, "mail", "what was opened is read next");
-    assert_eq!(browser.text("#digits", |text| !text.is_empty()).await, code);
-    let spelled = browser.see("#digits").await.attr("aria-label").await.unwrap().unwrap();
+    browser.wait_for_text("#to", |text| text == GRACE).await;
+    assert_eq!(focused().await, "mail", "opening a mail must move the focus to it");
+    assert_eq!(browser.wait_for_text("#digits", |text| !text.is_empty()).await, code);
+    let spelled = browser.wait_for_visible("#digits").await.attr("aria-label").await.unwrap().unwrap();
     assert_eq!(spelled.replace(", ", ""), code);
     browser.press(Key::Escape).await;
-    browser.text("#to", |text| text == "mary@example.com").await;
+    browser.wait_for_text("#to", |text| text == "mary@example.com").await;
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn the_page_outlives_its_server() {
+async fn the_page_reconnects_after_a_restart_of_its_server() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let addr = format!("--mail-mock-addr={port}");
     let url = format!("http://{port}");
     let start = async || {
         let mut mock = Running::start(&mut sixty(&["mail-mock", &addr]));
-        mock.until("it listens", async |mock| mock.stdout().contains("listens").then_some(())).await;
+        mock.until("line with the URL", async |mock| mock.stdout().contains("listens").then_some(())).await;
         mock
     };
     let http = reqwest::Client::new();
@@ -260,11 +260,11 @@ async fn the_page_outlives_its_server() {
     let mut mock = start().await;
     let browser = Browser::open(&url).await;
     send("before").await;
-    browser.text("#subject", |text| text == "before").await;
+    browser.wait_for_text("#subject", |text| text == "before").await;
     mock.end(nix::sys::signal::Signal::SIGKILL).await;
-    browser.text("#status", |text| text.starts_with("The mail server does not answer")).await;
+    browser.wait_for_text("#status", |text| text.starts_with("The mail server does not answer")).await;
     let _mock = start().await;
-    browser.text("#status", |text| text == "0 mails").await;
+    browser.wait_for_text("#status", |text| text == "0 mails").await;
     send("after").await;
-    browser.text("#subject", |text| text == "after").await;
+    browser.wait_for_text("#subject", |text| text == "after").await;
 }

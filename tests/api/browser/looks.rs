@@ -1,4 +1,4 @@
-//! On a phone and in the dark: the inbox, its mails, and the service's own pages.
+//! Layout on a phone and dark color scheme: the inbox page and the mails.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,68 +10,68 @@ use crate::support::{PASSWORD, Service};
 const ADA: &str = "ada@example.com";
 
 impl Browser {
-    /// The computed color of what is behind the text.
-    async fn ground(&self, css: &str) -> String {
-        self.see(css).await.css_value("background-color").await.unwrap()
+    /// Returns the computed background color of an element.
+    async fn background_color(&self, css: &str) -> String {
+        self.wait_for_visible(css).await.css_value("background-color").await.unwrap()
     }
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn a_phone_is_wide_enough_for_all_of_the_inbox() {
+async fn the_inbox_fits_a_phone() {
     let service = Service::start().await;
     let browser = Browser::open(&service.mail_url).await;
-    browser.window(PHONE).await;
-    let narrow = async |what: &str| assert_eq!(browser.width().await, 390, "{what}");
+    browser.set_window_size(PHONE).await;
+    let assert_fits_phone = async |view: &str| assert_eq!(browser.page_width().await, 390, "{view}");
 
-    browser.text("#try", |text| !text.is_empty()).await;
-    narrow("empty").await;
+    browser.wait_for_text("#try", |text| !text.is_empty()).await;
+    assert_fits_phone("empty").await;
     browser.click("#faults summary").await;
-    browser.see("[data-fault=drop] .state").await;
-    narrow("the faults").await;
+    browser.wait_for_visible("[data-fault=drop] .state").await;
+    assert_fits_phone("the faults").await;
     browser.click("#faults summary").await;
 
     let long = format!("{}@{}.example.com", "l".repeat(64), "d".repeat(60));
     service.register_pending(&long).await;
-    browser.see("#mails .chip").await;
-    narrow("the list").await;
-    assert!(!browser.is_seen("#mail").await, "the list or the mail");
+    browser.wait_for_visible("#mails .chip").await;
+    assert_fits_phone("the list").await;
+    assert!(!browser.is_visible("#mail").await, "a phone must show either the list or the mail");
     browser.click("#mails a").await;
-    browser.see("#digits").await;
-    assert!(!browser.is_seen("#mails").await, "the list or the mail");
-    narrow("a mail").await;
+    browser.wait_for_visible("#digits").await;
+    assert!(!browser.is_visible("#mails").await, "a phone must show either the list or the mail");
+    assert_fits_phone("a mail").await;
     browser.click("#as-text").await;
-    browser.see("#text").await;
-    narrow("its text").await;
+    browser.wait_for_visible("#text").await;
+    assert_fits_phone("its text").await;
     browser.click("#back").await;
-    browser.see("#mails").await;
+    browser.wait_for_visible("#mails").await;
     let right =
         "return Math.max(...[...document.querySelectorAll('body *')].map(e => e.getBoundingClientRect().right))";
-    assert!(browser.js(right).await.as_f64().unwrap() <= 390.0, "nothing is cut off");
+    assert!(browser.js(right).await.as_f64().unwrap() <= 390.0, "an element is cut off");
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn the_inbox_and_its_mails_are_dark_for_whom_likes_it_dark() {
+async fn the_inbox_and_its_mails_follow_the_color_scheme() {
     let service = Service::start().await;
     service.register_pending(ADA).await;
     let browser = Browser::open(&service.mail_url).await;
-    browser.see("#digits").await;
+    browser.wait_for_visible("#digits").await;
     for (scheme, dark) in [("light", false), ("dark", true)] {
-        browser.scheme(scheme).await;
+        browser.set_color_scheme(scheme).await;
         for part in ["body", "header", "nav", "#code", "#faults", "iframe"] {
-            assert_eq!(is_dark(&browser.ground(part).await), dark, "{scheme} {part}");
+            assert_eq!(is_dark(&browser.background_color(part).await), dark, "{scheme} {part}");
         }
-        assert_eq!(is_dark(&browser.see("#digits").await.css_value("color").await.unwrap()), !dark);
-        browser.see("#html").await.enter_frame().await.unwrap();
-        assert_eq!(is_dark(&browser.ground("body").await), dark, "{scheme}: the mail");
+        assert_eq!(is_dark(&browser.wait_for_visible("#digits").await.css_value("color").await.unwrap()), !dark);
+        browser.wait_for_visible("#html").await.enter_frame().await.unwrap();
+        assert_eq!(is_dark(&browser.background_color("body").await), dark, "{scheme}: the mail");
         browser.driver.enter_default_frame().await.unwrap();
     }
 }
 
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
-async fn every_mail_fits_a_phone_in_light_and_dark() {
+async fn every_mail_fits_a_phone_in_both_color_schemes() {
     let service = Service::start().await;
     service.register_active(ADA).await;
     let changed = service.request(reqwest::Method::PUT, "/v1/users/me/password").basic_auth(ADA, Some(PASSWORD));
@@ -85,20 +85,20 @@ async fn every_mail_fits_a_phone_in_light_and_dark() {
     let code = regex::Regex::new(r">\d{4}</p>").unwrap();
 
     let browser = Browser::open(&service.mail_url).await;
-    browser.window(PHONE).await;
+    browser.set_window_size(PHONE).await;
     for mail in mails {
         let subject = mail["Subject"].as_str().unwrap().to_owned();
         let html = service.mail_json(&mail).await["HTML"].as_str().unwrap().to_owned();
-        // The longest code that there is.
+        // Replaces the code with one of the maximum length.
         let html = code.replace(&html, ">0123456789</p>");
-        // As a mail program shows it: by itself.
+        // A page of its own, as in a mail program.
         browser.goto(&format!("data:text/html;base64,{}", STANDARD.encode(html.as_bytes()))).await;
-        assert_eq!(browser.width().await, 390, "{subject}");
+        assert_eq!(browser.page_width().await, 390, "{subject}");
         for (scheme, dark) in [("light", false), ("dark", true)] {
-            browser.scheme(scheme).await;
-            assert_eq!(is_dark(&browser.ground("body").await), dark, "{subject}: {scheme}");
-            let ink = browser.see("h1").await.css_value("color").await.unwrap();
-            assert_eq!(is_dark(&ink), !dark, "{subject}: {scheme}");
+            browser.set_color_scheme(scheme).await;
+            assert_eq!(is_dark(&browser.background_color("body").await), dark, "{subject}: {scheme}");
+            let text_color = browser.wait_for_visible("h1").await.css_value("color").await.unwrap();
+            assert_eq!(is_dark(&text_color), !dark, "{subject}: {scheme}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The pages, in a browser: headless Chromium, steered by its chromedriver. Both must be installed, so these tests are
-//! ignored unless they are asked for: `cargo test -- --include-ignored`.
+//! Tests of the web pages in headless Chromium, controlled by chromedriver. They are ignored by default, because both
+//! programs must be installed: `cargo test -- --include-ignored`.
 
 mod docs;
 mod faults;
@@ -18,32 +18,32 @@ use tokio::process::{Child, Command};
 
 use crate::support::{eventually, unique_name};
 
-const MISSING: &str = "the tests of the pages need Chromium and its chromedriver: \
+const MISSING: &str = "browser tests need Chromium and its chromedriver: \
     apt-get install chromium chromium-driver (Debian), dnf install chromium chromedriver (Fedora), \
     brew install --cask chromium chromedriver (macOS)";
 
-/// A laptop's and a phone's window, in CSS's pixels.
+/// Window sizes of a laptop and a phone, in CSS pixels.
 const LAPTOP: (u32, u32) = (1280, 800);
 const PHONE: (u32, u32) = (390, 844);
 
-/// A browser with one page, which knows nothing of other tests' browsers. It ends when it is dropped.
+/// A Chromium with one page and a profile of its own. Dropping it ends the browser.
 struct Browser {
     driver: WebDriver,
-    /// Where the page comes from.
+    /// Scheme, host and port of the first page.
     origin: String,
     _chromedriver: Child,
 }
 
 impl Browser {
-    /// Opens a page at a laptop's size.
+    /// Starts a browser and opens a page in a laptop's window size.
     async fn open(url: &str) -> Self {
         let (chromedriver, folder, port) = listening_chromedriver().await;
         let session = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities(&folder)).await;
         let driver = session.unwrap_or_else(|error| panic!("{error}\n{MISSING}"));
-        // It ends with its chromedriver, without being asked to.
+        // The browser ends with its chromedriver, so the driver need not close the session.
         driver.clone().leak().unwrap();
         let browser = Self { driver, origin: origin(url).to_owned(), _chromedriver: chromedriver };
-        browser.window(LAPTOP).await;
+        browser.set_window_size(LAPTOP).await;
         browser.goto(url).await;
         browser
     }
@@ -52,14 +52,14 @@ impl Browser {
         self.driver.goto(url).await.unwrap();
     }
 
-    async fn window(&self, (width, height): (u32, u32)) {
+    async fn set_window_size(&self, (width, height): (u32, u32)) {
         let phone = width == PHONE.0;
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    /// What people choose in their system: `light` or `dark`.
-    async fn scheme(&self, scheme: &str) {
+    /// Sets the user's preferred color scheme: `light` or `dark`.
+    async fn set_color_scheme(&self, scheme: &str) {
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
@@ -68,54 +68,54 @@ impl Browser {
         self.driver.cdp().send_raw(method, parameters).await.unwrap()
     }
 
-    /// The element, as soon as it can be seen.
-    async fn see(&self, css: &str) -> WebElement {
-        eventually(&format!("{css} to be seen"), async || {
+    /// Waits until the element is visible, and returns it.
+    async fn wait_for_visible(&self, css: &str) -> WebElement {
+        eventually(&format!("visible element {css}"), async || {
             let element = self.driver.find(By::Css(css)).await.ok()?;
             element.is_displayed().await.ok()?.then_some(element)
         })
         .await
     }
 
-    async fn is_seen(&self, css: &str) -> bool {
+    async fn is_visible(&self, css: &str) -> bool {
         match self.driver.find(By::Css(css)).await {
             Ok(element) => element.is_displayed().await.unwrap_or(false),
             Err(_) => false,
         }
     }
 
-    /// Waits until the text of the element is as wanted, and returns it.
-    async fn text(&self, css: &str, wanted: impl Fn(&str) -> bool) -> String {
-        eventually(&format!("the text of {css}"), async || {
+    /// Waits until `wanted` accepts the element's text, and returns the text.
+    async fn wait_for_text(&self, css: &str, wanted: impl Fn(&str) -> bool) -> String {
+        eventually(&format!("wanted text of {css}"), async || {
             let text = self.driver.find(By::Css(css)).await.ok()?.text().await.ok()?;
             wanted(&text).then_some(text)
         })
         .await
     }
 
-    /// Clicks it as soon as it can be clicked.
+    /// Waits until the element can be clicked, and clicks it.
     async fn click(&self, css: &str) {
-        eventually(&format!("{css} to be clicked"), async || self.see(css).await.click().await.ok()).await;
+        eventually(&format!("click on {css}"), async || self.wait_for_visible(css).await.click().await.ok()).await;
     }
 
-    /// Writes in a field instead of what stands there.
-    async fn write(&self, css: &str, text: &str) {
-        let field = self.see(css).await;
+    /// Replaces the text of an input field.
+    async fn type_into(&self, css: &str, text: &str) {
+        let field = self.wait_for_visible(css).await;
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
     }
 
-    /// Presses a key, wherever the focus is.
+    /// Presses a key in the focused element.
     async fn press(&self, key: Key) {
         self.driver.action_chain().send_keys(char::from(key)).perform().await.unwrap();
     }
 
-    /// What a script returns.
+    /// Runs a script in the page and returns its result.
     async fn js(&self, script: &str) -> Value {
         self.driver.execute(script, vec![]).await.unwrap_or_else(|error| panic!("{script}: {error}")).json().clone()
     }
 
-    /// What the page has asked for since it was opened, or since the last call.
+    /// Returns the URLs that the browser has requested since the last call.
     async fn requests(&self) -> Vec<String> {
         let events = self.driver.get_log("performance").await.unwrap();
         let event = |text: &str| serde_json::from_str::<Value>(text).unwrap()["message"].take();
@@ -124,17 +124,17 @@ impl Browser {
         requests.map(|event| event["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// It has asked nobody but its own server.
-    async fn stayed_at_home(&self) {
+    /// Asserts that the browser has sent requests only to the first page's server.
+    async fn assert_no_foreign_requests(&self) {
         let requests = self.requests().await;
-        assert!(!requests.is_empty(), "nothing was noted");
-        // `chrome:` is what Chromium shows before any page.
-        let here = |url: &str| url.starts_with("data:") || url.starts_with("chrome:") || origin(url) == self.origin;
-        assert_eq!(requests.iter().filter(|url| !here(url)).collect::<Vec<_>>(), Vec::<&String>::new());
+        assert!(!requests.is_empty(), "the performance log contains no request");
+        // Chromium shows a `chrome:` page before the first page.
+        let is_local = |url: &str| url.starts_with("data:") || url.starts_with("chrome:") || origin(url) == self.origin;
+        assert_eq!(requests.iter().filter(|url| !is_local(url)).collect::<Vec<_>>(), Vec::<&String>::new());
     }
 
-    /// What the console has complained of since the last call.
-    async fn complaints(&self) -> Vec<String> {
+    /// Returns the warnings and errors in the browser's console since the last call.
+    async fn console_warnings(&self) -> Vec<String> {
         let log = self.driver.browser_log().await.unwrap();
         log.into_iter()
             .filter(|entry| ["WARNING", "SEVERE"].contains(&&*entry.level))
@@ -142,53 +142,54 @@ impl Browser {
             .collect()
     }
 
-    /// How wide the page is, which on a phone must not be wider than its window.
-    async fn width(&self) -> u64 {
+    /// Returns the width of the page's content in CSS pixels. On a phone it must not exceed the window's width.
+    async fn page_width(&self) -> u64 {
         self.js("return document.documentElement.scrollWidth").await.as_u64().unwrap()
     }
 }
 
-/// Scheme, host and port.
+/// Returns scheme, host and port of a URL.
 fn origin(url: &str) -> &str {
     let path = url.match_indices('/').nth(2).map_or(url.len(), |(at, _)| at);
     &url[..path]
 }
 
-/// A chromedriver, its folder and its port.
+/// Starts a chromedriver and waits until it listens. Returns the process, its folder and its port.
 async fn listening_chromedriver() -> (Child, PathBuf, u16) {
     for _ in 0..5 {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("browser-{}", unique_name()));
-        // It chooses none itself where there is no IPv6, as in a container.
+        // The test chooses the port, because chromedriver cannot choose one without IPv6, as in a container.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let chromedriver = chromedriver(&folder, port);
-        let said = eventually("a word of chromedriver", async || {
+        let log = eventually("log line of chromedriver", async || {
             let log = std::fs::read_to_string(folder.join("log")).ok()?;
             ["successfully", "Exiting"].iter().any(|word| log.contains(word) && log.ends_with('\n')).then_some(log)
         })
         .await;
-        if said.contains("successfully") {
+        if log.contains("successfully") {
             return (chromedriver, folder, port);
         }
-        // Somebody else has taken the port meanwhile.
-        eprintln!("{said}");
+        // Another program has taken the port meanwhile.
+        eprintln!("{log}");
     }
-    panic!("chromedriver does not start");
+    panic!("chromedriver did not start in five attempts");
 }
 
-/// It ends when its input does, and so with this process, however that ends; then its folder goes, too. Chromium hangs on
-/// a pipe of its, and ends with it.
+/// Starts a chromedriver that ends when this process ends, however this process ends: a shell script waits for the end
+/// of its standard input, kills chromedriver and removes the folder. Chromium ends when its pipe to chromedriver
+/// closes.
 fn chromedriver(folder: &Path, port: u16) -> Child {
     let script = r#"chromedriver --port="$2" >"$1/log" 2>&1 &
         while read -r _; do :; done
         kill -9 $! 2>/dev/null
-        # Chromium takes a moment to notice, and writes until then.
+        # Chromium writes to the folder until it notices the end of chromedriver.
         while sleep 1; do rm -rf "$1" && break; done"#;
-    let there = std::process::Command::new("sh").args(["-c", "command -v chromedriver"]).output().unwrap();
-    assert!(there.status.success(), "{MISSING}");
+    let found = std::process::Command::new("sh").args(["-c", "command -v chromedriver"]).output().unwrap();
+    assert!(found.status.success(), "{MISSING}");
     std::fs::create_dir_all(folder).unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(folder).arg(port.to_string()).stdin(Stdio::piped());
-    // Ctrl-C ends this process, which is enough.
+    // A process group of its own: Ctrl-C must reach only this process, whose end then ends chromedriver.
     command.process_group(0).spawn().unwrap()
 }
 
@@ -197,9 +198,9 @@ fn capabilities(folder: &Path) -> ChromeCapabilities {
     let profile = format!("--user-data-dir={}", folder.join("profile").display());
     for argument in [
         "--headless",
-        // As root, as in a container, Chromium has no sandbox; it sees nothing but our own pages.
+        // The sandbox does not work for root, as in a container. The browser opens only pages of this project.
         "--no-sandbox",
-        // A container has little of it.
+        // A container has little shared memory.
         "--disable-dev-shm-usage",
         "--disable-gpu",
         "--no-first-run",
@@ -217,13 +218,13 @@ fn capabilities(folder: &Path) -> ChromeCapabilities {
     chrome
 }
 
-/// Whether a color, as CSS computes it, is a dark one.
+/// Returns whether a computed CSS color is dark. Panics if the color is transparent.
 fn is_dark(color: &str) -> bool {
     let numbers: Vec<f64> =
         color.split(|c: char| !c.is_ascii_digit() && c != '.').filter_map(|number| number.parse().ok()).collect();
-    assert!(numbers.len() >= 3 && numbers.get(3) != Some(&0.0), "{color} is no color to be seen");
+    assert!(numbers.len() >= 3 && numbers.get(3) != Some(&0.0), "{color} is not a visible color");
     numbers[..3].iter().sum::<f64>() < 3.0 * 64.0
 }
 
-/// Longer than anything in a page takes by itself.
+/// Longer than any script or timer in a page needs.
 const MOMENT: Duration = Duration::from_secs(1);
