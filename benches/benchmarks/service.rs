@@ -49,7 +49,7 @@ impl Bench {
     /// Starts a mail provider in this process. Returns its URL and a channel of the times at which mails arrive.
     pub fn start_mail_provider(&self) -> (String, mpsc::UnboundedReceiver<Instant>) {
         let (arrival, arrivals) = mpsc::unbounded_channel();
-        let endpoint = MailMock::new(Options::default(), 60).endpoint().before(move |request| {
+        let endpoint = MailMock::new(MockOptions::default(), 60).endpoint().before(move |request| {
             // The benchmark may have dropped the receiver.
             let _ = arrival.send(Instant::now());
             async { Ok(request) }

@@ -97,7 +97,7 @@ async fn one_command_starts_everything_and_ctrl_c_ends_everything() {
     let mut dev = Dev::start(&folder).await;
     // Slow steps are announced, in plain text because there is no terminal.
     let stderr = dev.running.stderr();
-    let steps = ["Starting PostgreSQL ", "Making an empty database", "Applying the migrations"];
+    let steps = ["Starting PostgreSQL ", "Creating an empty database", "Applying migrations"];
     assert!(
         stderr.lines().zip(steps).all(|(line, step)| line.starts_with(step)) && !stderr.contains('\x1b'),
         "{stderr}"
@@ -206,7 +206,7 @@ async fn each_folder_holds_one_running_dev() {
     let second = output(&mut command(&folders[0])).await;
     let refusal = String::from_utf8(second.stderr).unwrap();
     let expected = format!("sixty: another `sixty dev` (pid {}) is running in ", one.running.pid());
-    assert!(refusal.starts_with("Waiting for another `sixty dev` (pid "), "{refusal}");
+    assert!(refusal.starts_with("Waiting up to 10 s for another `sixty dev` (pid "), "{refusal}");
     assert!(!second.status.success() && refusal.lines().last().unwrap().starts_with(&expected), "{refusal}");
 
     assert_eq!(source(&one.env_file).await, one.env, "the second process did not change the file");

@@ -165,7 +165,7 @@ async fn a_database_with_newer_migrations_is_served_with_a_warning() {
     for migrate in ["--migrate=true", "--migrate=false"] {
         let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).arg(migrate)).await;
         wait_until_ready(&mut running, &api).await;
-        assert!(running.stderr().contains("the database has migrations that this release does not know"));
+        assert!(running.stderr().contains("the database has migrations that this release does not contain"));
         let metrics = Client::builder().no_proxy().build().unwrap().get(format!("{}/metrics", running.ops()));
         let metrics = metrics.send().await.unwrap().text().await.unwrap();
         assert!(metrics.contains("sixty_migrations_newer 1\n"), "{metrics}");

@@ -156,8 +156,7 @@ fn a_folder_in_use_is_refused_with_the_pid_of_its_user() {
     let (pid, path) = (std::process::id(), folder.0.canonicalize().unwrap());
     let expected = format!("another `sixty dev` (pid {pid}) is running in {}: ", path.display());
     assert!(line.starts_with(&expected) && line.contains("--dev-folder"), "{line}");
-    let waiting =
-        format!("Waiting for another `sixty dev` (pid {pid}) to end, which holds {}; at most 10 s …", path.display());
+    let waiting = format!("Waiting up to 10 s for another `sixty dev` (pid {pid}) to release {} …", path.display());
     assert_eq!(messages.into_inner().unwrap(), [waiting]);
     held.stop();
 }
@@ -216,7 +215,10 @@ async fn a_killed_guardian_ends_the_servers_and_keeps_the_data() {
     let processes = process_tree(stack.guardian_pid());
     send(stack.guardian_pid(), Signal::SIGKILL);
     let event = stack.event().await;
-    assert!(matches!(&event, Event::Ended(line) if line.contains("guardian") && line.contains("SIGKILL")), "{event:?}");
+    assert!(
+        matches!(&event, StackEvent::GuardianEnded(line) if line.contains("guardian") && line.contains("SIGKILL")),
+        "{event:?}"
+    );
     // The next start must work even while the killed processes are still exiting.
     let again = start(&folder, true);
     assert_all_end(&processes).await;

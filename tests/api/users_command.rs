@@ -174,7 +174,7 @@ async fn a_missing_setting_or_migration_is_named() {
     let (status, line) = failure_line(&mut users_of("postgres://sixty:c4n4ry@127.0.0.1:1/sixty", &["list"])).await;
     assert!(status != 0 && line.starts_with("sixty: DATABASE_URL: ") && !line.contains("c4n4ry"), "{line}");
     let empty = failure_line(&mut users_of(&create_database().await, &["list"])).await;
-    assert_eq!(empty, (1, "sixty: the migrations are not all applied: sixty migrate up\n".to_owned()));
+    assert_eq!(empty, (1, "sixty: some migrations are pending; apply them first: sixty migrate up\n".to_owned()));
     let refused =
         output(&mut users_of("postgres://127.0.0.1:1/sixty", &["create", "ada@example.com", "--password=x"])).await;
     assert_eq!(refused.status.code(), Some(2), "there must be no argument for a password");
@@ -224,7 +224,7 @@ async fn a_typed_password_is_not_echoed() {
         let mut child = command.spawn().unwrap();
         drop(command);
         let (mut stderr, mut seen) = (child.stderr.take().unwrap(), String::new());
-        for (prompt, answer) in [("Password: ", PASSWORD), ("The same again: ", again)] {
+        for (prompt, answer) in [("Password: ", PASSWORD), ("Repeat the password: ", again)] {
             // The command turns the echo off before it prints the prompt.
             while !seen.ends_with(prompt) {
                 let mut octet = [0];

@@ -72,7 +72,7 @@ impl Provider {
             behavior: watch::Sender::new(Behavior::Accept),
             attempts: Arc::default(),
             accepted: Arc::default(),
-            mock: MailMock::new(Options::default(), 60),
+            mock: MailMock::new(MockOptions::default(), 60),
             _stop: stop.clone().drop_guard(),
             stop,
         };
