@@ -4,6 +4,7 @@ use super::Accounts;
 use super::errors::AuthenticateError;
 use super::ports::{Codes, StoredUser, Users};
 use crate::domain::email::Address;
+use crate::domain::network::Network;
 use crate::domain::password::Password;
 use crate::domain::user::Status;
 use crate::passwords::{HashParams, Salt};
@@ -17,6 +18,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         &self,
         address: Option<&Address>,
         password: Password,
+        network: Network,
     ) -> Result<StoredUser, AuthenticateError> {
         let rows = match address {
             Some(address) => self.users.find_by_address(address).await?,
@@ -25,7 +27,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         // All rows of an address share their hash parameters, so one evaluation is enough for all of them.
         let params_without_rows = self.hasher.params(Salt([0; 16]));
         let params = rows.first().map_or(params_without_rows, |row| row.hash.params);
-        let digest = self.hasher.evaluate(password.clone(), params).await?;
+        let digest = self.hasher.evaluate(password.clone(), params, network).await?;
         let mut found: Option<StoredUser> = None;
         for row in rows {
             // If an account and a pending registration have the same password, the account is used.
@@ -40,7 +42,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             Some(row) => {
                 // A pending row is never rehashed: success would reveal that the address has no account.
                 if row.user.status == Status::Active && params.cost.is_below(self.hasher.cost()) {
-                    return Ok(self.rehash(row, password).await);
+                    return Ok(self.rehash(row, password, network).await);
                 }
                 Ok(row)
             }
@@ -48,9 +50,9 @@ impl<U: Users, C: Codes> Accounts<U, C> {
     }
 
     /// Hashes the password again at the configured cost. If that fails, the old hash stays until the next login.
-    async fn rehash(&self, row: StoredUser, password: Password) -> StoredUser {
+    async fn rehash(&self, row: StoredUser, password: Password, network: Network) -> StoredUser {
         let params = HashParams { cost: self.hasher.cost(), ..row.hash.params };
-        let Ok(new) = self.hasher.hash(password, params).await else {
+        let Ok(new) = self.hasher.hash(password, params, network).await else {
             return row;
         };
         match self.users.rehash(row.user.id, &row.hash, &new).await {

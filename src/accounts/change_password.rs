@@ -1,11 +1,10 @@
 //! Change the password of an account, if its old password is still the one that was checked.
 
-use super::Accounts;
 use super::errors::ChangePasswordError;
 use super::ports::{Codes, StoredUser, Users};
+use super::{Accounts, Caller};
 use crate::domain::password::Password;
 use crate::domain::user::Status;
-use crate::telemetry::trace::TraceContext;
 
 impl<U: Users, C: Codes> Accounts<U, C> {
     /// Changes the password of an authenticated account and queues a mail that informs its owner.
@@ -16,14 +15,14 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         &self,
         row: &StoredUser,
         new: Password,
-        trace: Option<TraceContext>,
+        caller: Caller,
     ) -> Result<(), ChangePasswordError> {
         if row.user.status != Status::Active {
             return Err(ChangePasswordError::NotActive);
         }
-        let new = self.hasher.hash(new, row.hash.params).await?;
+        let new = self.hasher.hash(new, row.hash.params, caller.network).await?;
         // The store compares the old hash. So of two simultaneous changes the second fails.
-        if self.users.change_password(row.user.id, &row.hash, &new, trace).await? {
+        if self.users.change_password(row.user.id, &row.hash, &new, caller.trace).await? {
             self.mail_queued.notify_one();
             return Ok(());
         }

@@ -19,9 +19,11 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::domain::network::Network;
 use crate::domain::user::UserId;
 use crate::passwords::Hasher;
 use crate::rng::Rng;
+use crate::telemetry::trace::TraceContext;
 use ports::{Codes, Users};
 
 /// What a registration reveals about an existing account of the address.
@@ -31,6 +33,15 @@ pub enum ExistingAccount {
     Hide,
     /// The registration fails with [`RegisterError::Taken`](errors::RegisterError::Taken).
     Reveal,
+}
+
+/// Who calls a use case.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// The client's network. The hasher serves networks in turn.
+    pub network: Network,
+    /// The trace of the request. The queued mail continues it.
+    pub trace: Option<TraceContext>,
 }
 
 /// The use cases and what they share. Cloning is cheap.

@@ -6,24 +6,18 @@ use metrics::counter;
 
 use super::errors::RegisterError;
 use super::ports::{Codes, NewUser, Users};
-use super::{Accounts, ExistingAccount};
+use super::{Accounts, Caller, ExistingAccount};
 use crate::domain::email::Email;
 use crate::domain::password::Password;
 use crate::domain::user::{Status, User};
 use crate::passwords::Salt;
-use crate::telemetry::trace::TraceContext;
 
 impl<U: Users, C: Codes> Accounts<U, C> {
     /// Writes the pending row of the address and queues its mail.
     ///
     /// With [`ExistingAccount::Hide`] this does not check whether the address has an account, so the response cannot
     /// reveal it. The mail worker checks later.
-    pub async fn register(
-        &self,
-        email: &Email,
-        password: Password,
-        trace: Option<TraceContext>,
-    ) -> Result<User, RegisterError> {
+    pub async fn register(&self, email: &Email, password: Password, caller: Caller) -> Result<User, RegisterError> {
         // Not atomic with the insert below. An account that is activated in between stays hidden; its owner gets a mail.
         if self.existing_account == ExistingAccount::Reveal {
             let rows = self.users.find_by_address(email.address()).await?;
@@ -37,8 +31,8 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             return Err(too_soon(left));
         }
         let params = state.params.unwrap_or_else(|| self.hasher.params(Salt(self.rng.bytes())));
-        let hash = self.hasher.hash(password, params).await?;
-        let new = NewUser { id: self.rng.user_id(), email, hash: &hash, nonce: self.rng.nonce(), trace };
+        let hash = self.hasher.hash(password, params, caller.network).await?;
+        let new = NewUser { id: self.rng.user_id(), email, hash: &hash, nonce: self.rng.nonce(), trace: caller.trace };
         let user = self.users.register(&new).await.map_err(|error| match error {
             RegisterError::TooSoon { left } => too_soon(left),
             other => other,

@@ -20,6 +20,7 @@ use crate::accounts::errors::{DeleteError, UpdateError};
 use crate::accounts::ports::{AccountChange, Cursor, DeletedBy, StoredUser, UserFilter, Users as _};
 use crate::config::{DatabaseArgs, InvalidSetting, PasswordArgs};
 use crate::domain::email::{Address, Email};
+use crate::domain::network::Network;
 use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
 use crate::domain::policy::Policy;
@@ -295,7 +296,7 @@ async fn read_new_password(passwords: &PasswordArgs, email: &Email) -> Result<Pa
 
 async fn hash(password: Password, params: HashParams) -> Result<PasswordHash, CliError> {
     let hasher = Hasher::start(params.cost, 1, Duration::MAX);
-    hasher.hash(password, params).await.map_err(failed)
+    hasher.hash(password, params, Network::LOCAL).await.map_err(failed)
 }
 
 fn parse_address(text: &str) -> Result<Address, CliError> {

@@ -3,15 +3,13 @@
 //! One evaluation takes tens of milliseconds and 19 MiB, too much for the event loop. Each thread keeps its memory for the
 //! next job, so all threads together hold threads × m. An address whose cost has a greater m takes that for one job only.
 //! A request that would wait too long for a thread is refused at once: a client that gives up and retries makes an
-//! overload worse.
+//! overload worse. Client networks are served in turn ([`FairQueue`]), so a flood delays its own network.
 //!
 //! Rejected alternative: rayon's pool. It has no hook before a thread idles, so memory must be wiped after every job, which
 //! costs a twentieth of each hash. Its queue has no bound, and by default a panic in a job aborts the process.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Block, Version};
@@ -20,11 +18,13 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use zeroize::Zeroize as _;
 
+use super::fair_queue::{FairQueue, Refused};
 use super::params::{DIGEST_OCTETS, HashCost, HashParams, Salt};
 use super::phc::{Digest, PasswordHash};
+use crate::domain::network::Network;
 use crate::domain::password::Password;
 
-/// The most jobs in the queue. The predicted wait bounds the queue first, unless predictions are far off.
+/// The most jobs in the queue. The predicted wait bounds the queue of one network first, so only many networks fill it.
 const QUEUE_CAPACITY: usize = 1024;
 
 /// The duration of an evaluation that predictions assume before any was measured.
@@ -40,10 +40,28 @@ pub struct Overloaded {
 /// A handle to the threads. Clones share them; they end when the last clone is dropped.
 #[derive(Clone)]
 pub struct Hasher {
-    jobs: SyncSender<Job>,
-    load: Arc<Load>,
+    handle: Arc<Handle>,
     cost: HashCost,
+    threads: usize,
     max_wait: Duration,
+}
+
+/// Ends the threads when it is dropped.
+struct Handle(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Signalled when a job is queued, and when the threads shall end.
+    changed: Condvar,
+}
+
+struct State {
+    queue: FairQueue<Network, Job>,
+    /// Threads that work on a job.
+    busy: usize,
+    /// A moving average of the duration of one job.
+    average: Duration,
+    closed: bool,
 }
 
 struct Job {
@@ -53,46 +71,47 @@ struct Job {
     reply: oneshot::Sender<Digest>,
 }
 
-struct Load {
-    threads: usize,
-    /// Jobs that are not finished: those in the queue and those that a thread works on.
-    unfinished: AtomicUsize,
-    /// A moving average of the duration of one job, in nanoseconds.
-    average_nanos: AtomicU64,
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Load {
-    fn predicted_wait(&self) -> Duration {
-        // A thread works on, or can begin, as many of the unfinished jobs as there are threads. Only the others wait.
-        let ahead = (self.unfinished.load(Ordering::Relaxed) + 1).saturating_sub(self.threads) as u64;
-        Duration::from_nanos(ahead * self.average_nanos.load(Ordering::Relaxed) / self.threads as u64)
+impl State {
+    /// Returns how long a new job of a network will wait for a thread.
+    fn predicted_wait(&self, network: &Network, threads: usize) -> Duration {
+        // As many jobs as there are threads are worked on or can begin at once. Only the others wait.
+        let ahead = (self.queue.jobs_before(network) + self.busy + 1).saturating_sub(threads);
+        self.average.mul_f64(ahead as f64 / threads as f64)
     }
 
-    fn job_finished(&self, took: Duration) {
-        let average = self.average_nanos.load(Ordering::Relaxed);
-        self.average_nanos.store((average * 7 + took.as_nanos() as u64) / 8, Ordering::Relaxed);
-        self.unfinished.fetch_sub(1, Ordering::Relaxed);
+    fn job_finished(&mut self, took: Duration) {
+        self.average = (self.average * 7 + took) / 8;
+        self.busy -= 1;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.state().closed = true;
+        self.0.changed.notify_all();
     }
 }
 
 impl Hasher {
     /// Starts `threads` threads that hash at `cost`. A job whose predicted wait exceeds `max_wait` is refused.
     pub fn start(cost: HashCost, threads: usize, max_wait: Duration) -> Self {
-        let (jobs, queue) = mpsc::sync_channel(QUEUE_CAPACITY);
-        let queue = Arc::new(Mutex::new(queue));
-        let load = Arc::new(Load {
-            threads,
-            unfinished: AtomicUsize::new(0),
-            average_nanos: AtomicU64::new(INITIAL_EVALUATION.as_nanos() as u64),
-        });
+        let state =
+            State { queue: FairQueue::new(QUEUE_CAPACITY), busy: 0, average: INITIAL_EVALUATION, closed: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         for n in 0..threads {
-            let (queue, load) = (Arc::clone(&queue), Arc::clone(&load));
+            let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name(format!("hasher-{n}"))
-                .spawn(move || run_jobs(&queue, &load, cost))
+                .spawn(move || run_jobs(&shared, cost))
                 .expect("the operating system starts a thread");
         }
-        Self { jobs, load, cost, max_wait }
+        Self { handle: Arc::new(Handle(shared)), cost, threads, max_wait }
     }
 
     /// Returns the parameters for an address that has no hash yet: `salt` and the configured cost.
@@ -101,12 +120,12 @@ impl Hasher {
     }
 
     pub fn threads(&self) -> usize {
-        self.load.threads
+        self.threads
     }
 
     /// The number of jobs that wait for a thread.
     pub fn queue_length(&self) -> usize {
-        self.load.unfinished.load(Ordering::Relaxed).saturating_sub(self.load.threads)
+        self.handle.0.state().queue.len()
     }
 
     /// The configured cost, for new hashes.
@@ -114,26 +133,46 @@ impl Hasher {
         self.cost
     }
 
-    pub async fn hash(&self, password: Password, params: HashParams) -> Result<PasswordHash, Overloaded> {
-        let digest = self.evaluate(password, params).await?;
+    /// Computes the hash of a new password, in the queue of the client's network.
+    pub async fn hash(
+        &self,
+        password: Password,
+        params: HashParams,
+        network: Network,
+    ) -> Result<PasswordHash, Overloaded> {
+        let digest = self.evaluate(password, params, network).await?;
         Ok(PasswordHash { params, digest })
     }
 
     /// Computes the digest of a password, with at least as much work as the configured cost.
     ///
     /// Without the extra work, an address that is still hashed at a lower cost would answer faster than an unknown one.
-    pub async fn evaluate(&self, password: Password, params: HashParams) -> Result<Digest, Overloaded> {
-        let wait = self.load.predicted_wait();
+    pub async fn evaluate(
+        &self,
+        password: Password,
+        params: HashParams,
+        network: Network,
+    ) -> Result<Digest, Overloaded> {
+        let (reply, digest) = oneshot::channel();
+        self.queue(network.fairness_key(), Job { password, params, queued_at: Instant::now(), reply })?;
+        // Without an answer the job was refused to make room for another network, or it panicked.
+        digest.await.map_err(|_| Overloaded { retry_after: self.max_wait })
+    }
+
+    fn queue(&self, network: Network, job: Job) -> Result<(), Overloaded> {
+        let shared = &self.handle.0;
+        let mut state = shared.state();
+        let wait = state.predicted_wait(&network, self.threads);
         if wait > self.max_wait {
             return Err(refusal(wait));
         }
-        let (reply, digest) = oneshot::channel();
-        self.load.unfinished.fetch_add(1, Ordering::Relaxed);
-        if self.jobs.try_send(Job { password, params, queued_at: Instant::now(), reply }).is_err() {
-            self.load.unfinished.fetch_sub(1, Ordering::Relaxed);
-            return Err(refusal(self.max_wait));
+        // A refused job, this one or another network's, learns of it when its reply channel is dropped.
+        if let Err(Refused(_)) = state.queue.push(network, job) {
+            counter!("sixty_hasher_refused_total").increment(1);
         }
-        digest.await.map_err(|_| Overloaded { retry_after: self.max_wait })
+        drop(state);
+        shared.changed.notify_one();
+        Ok(())
     }
 }
 
@@ -142,10 +181,10 @@ fn refusal(retry_after: Duration) -> Overloaded {
     Overloaded { retry_after }
 }
 
-fn run_jobs(queue: &Mutex<Receiver<Job>>, load: &Load, cost: HashCost) {
+fn run_jobs(shared: &Shared, cost: HashCost) {
     let kept_blocks = cost.argon2_params().block_count();
     let mut memory = Vec::new();
-    while let Some(Job { password, params, queued_at, reply }) = next_job(queue, &mut memory) {
+    while let Some(Job { password, params, queued_at, reply }) = next_job(shared, &mut memory) {
         let start = Instant::now();
         histogram!("sixty_hasher_wait_seconds").record(start - queued_at);
         // A panic would end this thread for good. The panic hook logs its message.
@@ -160,7 +199,7 @@ fn run_jobs(queue: &Mutex<Receiver<Job>>, load: &Load, cost: HashCost) {
         // An address whose cost is from before the configured one was lowered has needed more.
         memory.truncate(kept_blocks);
         memory.shrink_to(kept_blocks);
-        load.job_finished(took);
+        shared.state().job_finished(took);
         if let Ok(digest) = digest {
             // The request may have been cancelled.
             let _ = reply.send(digest);
@@ -168,17 +207,32 @@ fn run_jobs(queue: &Mutex<Receiver<Job>>, load: &Load, cost: HashCost) {
     }
 }
 
-/// Returns the next job, or `None` when the last [`Hasher`] was dropped.
+/// Returns the next job, or `None` when the last [`Hasher`] was dropped. Jobs whose request was cancelled are skipped.
 ///
 /// Memory is wiped only before the thread waits. A job that is already queued overwrites the memory anyway, and wiping
 /// costs a twentieth of a hash.
-fn next_job(queue: &Mutex<Receiver<Job>>, memory: &mut [Block]) -> Option<Job> {
-    // Only an idle thread holds the lock for long, and an idle thread means that the queue is empty.
-    if let Ok(Ok(job)) = queue.try_lock().map(|queue| queue.try_recv()) {
-        return Some(job);
+fn next_job(shared: &Shared, memory: &mut [Block]) -> Option<Job> {
+    let mut wiped = false;
+    let mut state = shared.state();
+    loop {
+        while let Some(job) = state.queue.pop() {
+            if !job.reply.is_closed() {
+                state.busy += 1;
+                return Some(job);
+            }
+        }
+        if state.closed {
+            return None;
+        }
+        if wiped {
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        } else {
+            drop(state);
+            memory.iter_mut().for_each(|block| block.zeroize());
+            wiped = true;
+            state = shared.state();
+        }
     }
-    memory.iter_mut().for_each(|block| block.zeroize());
-    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
 /// Computes a digest in `memory`, which grows if the cost needs more.
@@ -214,9 +268,9 @@ mod tests {
     async fn a_hash_matches_its_password_and_no_other() {
         let hasher = Hasher::start(lowest_cost(), 2, Duration::from_secs(1));
         let params = hasher.params(Salt([1; 16]));
-        let hash = hasher.hash(password("correct horse"), params).await.unwrap();
-        let again = hasher.evaluate(password("correct horse"), params).await.unwrap();
-        let other = hasher.evaluate(password("battery staple"), params).await.unwrap();
+        let hash = hasher.hash(password("correct horse"), params, Network::LOCAL).await.unwrap();
+        let again = hasher.evaluate(password("correct horse"), params, Network::LOCAL).await.unwrap();
+        let other = hasher.evaluate(password("battery staple"), params, Network::LOCAL).await.unwrap();
         assert!(hash.matches(&again));
         assert!(!hash.matches(&other));
     }
@@ -226,8 +280,8 @@ mod tests {
         let hasher = Hasher::start(lowest_cost(), 1, Duration::from_secs(1));
         let params = hasher.params(Salt(*b"sixteen octets!!"));
         let bigger = HashParams { cost: HashCost::new(64, 1, 1).unwrap(), ..params };
-        hasher.evaluate(password("the memory is dirty now"), bigger).await.unwrap();
-        let phc = hasher.hash(password("correct horse"), params).await.unwrap().to_phc();
+        hasher.evaluate(password("the memory is dirty now"), bigger, Network::LOCAL).await.unwrap();
+        let phc = hasher.hash(password("correct horse"), params, Network::LOCAL).await.unwrap().to_phc();
         let hash = PasswordHash::from_phc(&phc).unwrap();
         assert_eq!(hash.to_phc(), phc);
         let fresh = compute(params, &password("correct horse"), &mut Vec::new());
@@ -237,7 +291,8 @@ mod tests {
     #[tokio::test]
     async fn jobs_that_would_wait_too_long_are_refused_at_once() {
         let hasher = Hasher::start(HashCost::new(19456, 2, 1).unwrap(), 1, Duration::from_millis(30));
-        let hashes = (0..50).map(|_| hasher.hash(password("correct horse"), hasher.params(Salt([0; 16]))));
+        let hashes =
+            (0..50).map(|_| hasher.hash(password("correct horse"), hasher.params(Salt([0; 16])), Network::LOCAL));
         let results = futures_util::future::join_all(hashes).await;
         assert!(results.iter().any(Result::is_ok));
         assert!(results.iter().any(Result::is_err));

@@ -3,7 +3,9 @@
 //! - `params.rs`: the salt and the cost of a hash.
 //! - `phc.rs`: hashes and their PHC strings, the format in which PostgreSQL stores them.
 //! - `hasher.rs`: the threads that compute hashes.
+//! - `fair_queue.rs`: the queue of the threads, which serves client networks in turn.
 
+mod fair_queue;
 mod hasher;
 mod params;
 mod phc;

@@ -9,3 +9,9 @@ mod wrong_code;
 
 pub use queued_mail::QueuedMail;
 pub use wrong_code::wrong_code_for;
+
+use crate::accounts::Caller;
+use crate::domain::network::Network;
+
+/// A caller on this machine, without a trace.
+pub const LOCAL_CALLER: Caller = Caller { network: Network::LOCAL, trace: None };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sixty::accounts::errors::DeleteError;
 use sixty::accounts::ports::{AccountChange, DeletedBy, NewUser, Users as _};
 use sixty::domain::email::Email;
+use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
 use sixty::domain::password::Password;
@@ -51,7 +52,7 @@ impl Store {
         let email = Email::parse(ADA).unwrap();
         let params = self.users.address_state(email.address()).await.unwrap().params;
         let params = params.unwrap_or_else(|| self.hasher.params(Salt(self.rng.bytes())));
-        let hash = self.hasher.hash(Password::present("correct horse").unwrap(), params).await.unwrap();
+        let hash = self.hasher.hash(Password::present("correct horse").unwrap(), params, Network::LOCAL).await.unwrap();
         let new = NewUser { id: self.rng.user_id(), email: &email, hash: &hash, nonce: self.rng.nonce(), trace: None };
         self.users.register(&new).await.unwrap()
     }

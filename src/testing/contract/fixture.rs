@@ -7,6 +7,7 @@ use super::under_test::UsersUnderTest;
 use crate::accounts::errors::{DeleteError, RegisterError, ResendError, UpdateError};
 use crate::accounts::ports::*;
 use crate::domain::email::Email;
+use crate::domain::network::Network;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::password::Password;
 use crate::domain::user::{User, UserId};
@@ -26,7 +27,7 @@ impl<T: UsersUnderTest> Fixture<'_, T> {
     /// Hashes a fixed password.
     pub async fn hash(&self, params: HashParams) -> PasswordHash {
         let password = Password::present("correct horse").expect("a valid password");
-        self.hasher.hash(password, params).await.expect("the hasher is idle")
+        self.hasher.hash(password, params, Network::LOCAL).await.expect("the hasher is idle")
     }
 
     /// Registers an address with a hash of these parameters.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::fixture::Fixture;
 use super::under_test::UsersUnderTest;
 use crate::accounts::ports::Users as _;
+use crate::domain::network::Network;
 use crate::domain::password::Password;
 use crate::passwords::{HashCost, HashParams};
 
@@ -43,7 +44,7 @@ pub async fn password_change_needs_an_active_account_with_the_old_hash<T: UsersU
     let user = fixture.register("change@example.com").await;
     let old = fixture.rows("change@example.com").await[0].hash.clone();
     let password = Password::present("battery staple").expect("a valid password");
-    let new = fixture.hasher.hash(password, old.params).await.expect("the hasher is idle");
+    let new = fixture.hasher.hash(password, old.params, Network::LOCAL).await.expect("the hasher is idle");
     let change =
         async |old, new| fixture.store.users().change_password(user.id, old, new, None).await.expect(STORE_ANSWERS);
     assert!(!change(&old, &new).await, "the user is pending");

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::super::QueuedMail;
+use super::super::{LOCAL_CALLER, QueuedMail};
 use super::{InMemoryCodes, InMemoryUsers, ManualClock, lock};
 use crate::accounts::errors::{ActivateError, AuthenticateError, RegisterError};
 use crate::accounts::ports::Codes as _;
 use crate::accounts::{Accounts, ExistingAccount};
 use crate::domain::code::{Code, CodeSecret};
 use crate::domain::email::Email;
+use crate::domain::network::Network;
 use crate::domain::not_me::NotMeToken;
 use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
@@ -72,13 +73,16 @@ impl InMemoryService {
     pub async fn register(&self, email: &str, password: &str) -> Result<User, RegisterError> {
         let email = Email::parse(email).expect("a valid address");
         let password = Policy::default().password(password, Some(&email)).expect("a valid password");
-        self.accounts.register(&email, password, None).await
+        self.accounts.register(&email, password, LOCAL_CALLER).await
     }
 
     pub async fn authenticate(&self, name: &str, password: &str) -> Result<User, AuthenticateError> {
         let email = Email::parse(name).ok();
         let password = Password::present(password).expect("a valid password");
-        self.accounts.authenticate(email.as_ref().map(Email::address), password).await.map(|row| row.user)
+        self.accounts
+            .authenticate(email.as_ref().map(Email::address), password, Network::LOCAL)
+            .await
+            .map(|row| row.user)
     }
 
     /// Makes the code of the user's latest mail live, as the mail worker does. Repeated calls simulate retries of the mail.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::super::{QueuedMail, wrong_code_for};
+use super::super::{LOCAL_CALLER, QueuedMail, wrong_code_for};
 use super::step::Step;
 use super::under_test::ServiceUnderTest;
 use crate::accounts::errors::{ActivateError, AuthenticateError, NoCodeReason, RegisterError, ResendError};
 use crate::accounts::ports::Codes as _;
 use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES};
 use crate::domain::email::Email;
+use crate::domain::network::Network;
 use crate::domain::not_me::{self, NotMeToken};
 use crate::domain::pacing::{History, Pacing};
 use crate::domain::password::Password;
@@ -109,7 +110,7 @@ impl<S: ServiceUnderTest> Model<'_, S> {
     async fn register(&mut self, index: usize, password: usize) {
         let email = &self.emails[index];
         let chosen = Policy::default().password(PASSWORDS[password], Some(email)).expect("a valid password");
-        let response = self.service.accounts().register(email, chosen, None).await;
+        let response = self.service.accounts().register(email, chosen, LOCAL_CALLER).await;
         let address = &mut self.addresses[index];
         match (self.pacing.grant(address.history.as_ref(), self.now), response) {
             (Ok((history, _)), Ok(user)) => {
@@ -125,7 +126,8 @@ impl<S: ServiceUnderTest> Model<'_, S> {
     /// Returns the user that the credentials match: an account, a pending row, or `None`.
     async fn authenticate(&self, index: usize, password: usize) -> Option<User> {
         let presented = Password::present(PASSWORDS[password]).expect("a valid password");
-        let response = self.service.accounts().authenticate(Some(self.emails[index].address()), presented).await;
+        let response =
+            self.service.accounts().authenticate(Some(self.emails[index].address()), presented, Network::LOCAL).await;
         let Address { account, pending, .. } = &self.addresses[index];
         let pending = pending.as_ref().filter(|pending| pending.password == password);
         match response {
