@@ -86,7 +86,7 @@ impl Components {
         ApiConfig {
             operator: Operator { public_url: config.public_url.clone(), contact: config.contact.clone() },
             body_timeout: config.body_timeout,
-            limits: ClientLimits(limits),
+            limits: ClientLimits::new(limits, &self.rng),
             proxies: config.trusted_proxies.clone(),
             cors: config.cors_origins.clone(),
         }

@@ -161,8 +161,8 @@ impl<U: Users, C: Codes> AdminApi<U, C> {
     /// Handlers call this before they parse the request, so a client who is not an admin learns nothing about other users.
     async fn authenticate_admin(&self, client: &Client, credentials: BasicCredentials) -> Result<(), Problem> {
         let BasicCredentials { address, password } = credentials;
-        let attempt = self.accounts.authenticate(address.as_ref(), password);
-        let row = self.limits.limit_authentication(client, address.as_ref(), attempt).await?;
+        let attempt = async |password| self.accounts.authenticate(address.as_ref(), password, client.network).await;
+        let row = self.limits.limit_authentication(client, address.as_ref(), password, attempt).await?;
         if row.user.role == Role::Admin { Ok(()) } else { Err(Problem::forbidden()) }
     }
 }

@@ -1,122 +1,166 @@
-//! Rate limits per client network, around the use cases. The limits per address are part of the use cases themselves.
+//! Rate limits of client networks, around the use cases. The limits of an address are the use cases' own.
 
 use metrics::counter;
 
 use super::client::Client;
 use super::problem::Problem;
+use super::verified_credentials::VerifiedCredentials;
 use crate::accounts::errors::{ActivateError, AuthenticateError};
 use crate::accounts::ports::StoredUser;
 use crate::domain::email::Address;
+use crate::domain::password::Password;
 use crate::domain::user::{Status, User};
 use crate::passwords::Overloaded;
-use crate::store::redis::limits::{ConsumedUnits, NotAdmitted, QuotaName, RedisLimits};
+use crate::rng::Rng;
+use crate::store::redis::limits::{ConsumedUnits, NotAdmitted, QuotaName, QuotaState, RedisLimits};
 
-/// The rate limits of client networks. `None` if the setting `CLIENT_LIMITS` is off.
+/// The rate limits of client networks, unless they are switched off.
 #[derive(Clone)]
-pub struct ClientLimits(pub Option<RedisLimits>);
+pub struct ClientLimits(Option<Limits>);
+
+#[derive(Clone)]
+struct Limits {
+    redis: RedisLimits,
+    verified: VerifiedCredentials,
+}
 
 impl ClientLimits {
-    /// Runs a use case that can queue a mail, within the network's quota of mails: a registration, a request for
-    /// another code, or a change of password. A server error refunds the unit.
+    /// `None` limits nothing.
+    pub fn new(redis: Option<RedisLimits>, rng: &Rng) -> Self {
+        Self(redis.map(|redis| Limits { redis, verified: VerifiedCredentials::new(rng) }))
+    }
+
+    /// Counts a registration, a request for another code or a change of password. Work that fails by a fault of the server
+    /// is not counted.
     pub async fn limit_mail_request<T, E>(
         &self,
         client: &Client,
-        use_case: impl Future<Output = Result<T, E>>,
+        address: &Address,
+        work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Problem>
     where
         Problem: From<E>,
     {
-        let consumed = self.consume(client, QuotaName::Codes).await?;
-        let result = use_case.await.map_err(Problem::from);
-        if result.as_ref().is_err_and(Problem::is_server_error) {
-            self.refund(client, consumed).await;
+        let Some(limits) = &self.0 else {
+            return Ok(work.await?);
+        };
+        let consumed = limits.redis.quotas.consume_code(client.network, address).await;
+        let consumed = consumed.map_err(|state| exhausted(client, state))?;
+        report(client, consumed.as_ref());
+        let outcome = work.await.map_err(Problem::from);
+        if outcome.as_ref().is_err_and(Problem::is_server_error) {
+            limits.refund(client, consumed).await;
         }
-        result
+        outcome
     }
 
-    /// Runs a guess at a code, within the network's quota of wrong guesses.
-    ///
-    /// The unit is consumed before the guess, so parallel guesses cannot exceed the quota. Any result but a wrong guess
-    /// refunds the unit.
+    /// Counts a guess at a code before it is made, so that concurrent guesses are counted like consecutive ones. A guess
+    /// that was not wrong is refunded.
     pub async fn limit_guess(
         &self,
         client: &Client,
+        address: &Address,
         guess: impl Future<Output = Result<User, ActivateError>>,
     ) -> Result<User, Problem> {
-        let consumed = self.consume(client, QuotaName::Misses).await?;
-        let result = guess.await;
-        match (&result, &self.0) {
-            (Err(ActivateError::Incorrect { .. }), Some(limits)) => limits.count_miss().await,
-            _ => self.refund(client, consumed).await,
+        let Some(limits) = &self.0 else {
+            return Ok(guess.await?);
+        };
+        let consumed = limits.redis.quotas.consume_guess(client.network, address).await;
+        let consumed = consumed.map_err(|state| exhausted(client, state))?;
+        report(client, consumed.as_ref());
+        let outcome = guess.await;
+        match &outcome {
+            Err(ActivateError::Incorrect { .. }) => {
+                limits.redis.quotas.count_miss(client.network, consumed.is_some()).await;
+            }
+            _ => limits.refund(client, consumed).await,
         }
-        Ok(result?)
+        Ok(outcome?)
     }
 
-    /// Runs an attempt to authenticate, unless too many attempts have failed from this network, or from this network with
-    /// this address.
+    /// Runs an attempt to authenticate, unless too many have failed: of its address from its network, or of its network.
     ///
-    /// A success with an active account forgives the failures. A success with a pending user does not: anybody can register
-    /// an address.
+    /// Anybody can register an address and has a right password then. So authentications by pending registrations are
+    /// counted, and active accounts' are not.
     pub async fn limit_authentication(
         &self,
         client: &Client,
         address: Option<&Address>,
-        attempt: impl Future<Output = Result<StoredUser, AuthenticateError>>,
+        password: Password,
+        attempt: impl AsyncFnOnce(Password) -> Result<StoredUser, AuthenticateError>,
     ) -> Result<StoredUser, Problem> {
-        let Some(RedisLimits { auth_throttle, .. }) = &self.0 else {
-            return Ok(attempt.await?);
+        let Some(Limits { redis, verified }) = &self.0 else {
+            return Ok(attempt(password).await?);
         };
-        let admitted = auth_throttle.admit(client.network, address).await.map_err(|refusal| match refusal {
-            NotAdmitted::TooManyFailures(wait) => {
-                count_refusal("failures");
-                Problem::too_many_requests("Too many wrong credentials were sent", wait)
-            }
-            NotAdmitted::Busy(retry_after) => Overloaded { retry_after }.into(),
-        })?;
-        let result = attempt.await;
-        if let Some(admitted) = admitted {
-            match &result {
-                Err(AuthenticateError::WrongCredentials) => auth_throttle.record_failure(admitted).await,
-                Ok(row) => auth_throttle.release(admitted, row.user.status == Status::Active).await,
-                Err(_) => auth_throttle.release(admitted, false).await,
-            }
-        }
-        Ok(result?)
-    }
-
-    /// Takes one unit of a quota. `None` if nothing is limited, or if Redis did not respond.
-    async fn consume(&self, client: &Client, name: QuotaName) -> Result<Option<ConsumedUnits>, Problem> {
-        let Some(limits) = &self.0 else {
-            return Ok(None);
+        let throttle = &redis.auth_throttle;
+        let credentials = verified.mac(address, &password);
+        let admitted = if verified.contain(credentials) {
+            throttle.admit_verified(client.network, address)
+        } else {
+            throttle.admit(client.network, address).await.map_err(not_admitted)?
         };
-        match limits.consume(name, client.network).await {
-            None => Ok(None),
-            Some(Ok(consumed)) => {
-                client.report_quota(consumed.state);
-                Ok(Some(consumed))
+        let outcome = attempt(password).await;
+        match &outcome {
+            Err(AuthenticateError::WrongCredentials) => {
+                verified.forget(credentials);
+                throttle.record_failure(admitted).await;
             }
-            Some(Err(state)) => {
-                client.report_quota(state);
-                count_refusal(name.as_str());
-                let reason = match name {
-                    QuotaName::Codes => "Too many mails were requested",
-                    QuotaName::Misses => "Too many wrong codes were sent",
-                };
-                Err(Problem::too_many_requests(reason, state.next))
+            Ok(found) if found.user.status == Status::Active => {
+                verified.remember(credentials);
+                throttle.release(admitted).await;
             }
+            Ok(_) => {
+                throttle.release(admitted).await;
+                if let Some(address) = address
+                    && let Some(wait) = redis.quotas.consume_pending_login(client.network, address).await
+                {
+                    throttle.defer(client.network, address, wait).await;
+                }
+            }
+            Err(_) => throttle.release(admitted).await,
         }
+        Ok(outcome?)
     }
+}
 
+impl Limits {
     async fn refund(&self, client: &Client, consumed: Option<ConsumedUnits>) {
-        if let (Some(limits), Some(consumed)) = (&self.0, consumed)
-            && let Some(state) = limits.refund(consumed).await
+        if let Some(consumed) = consumed
+            && let Some(state) = self.redis.quotas.refund(consumed).await
         {
             client.report_quota(state);
         }
     }
 }
 
-/// Counts a refused request.
+/// Notes the state of the quota for the `RateLimit` headers of the response.
+fn report(client: &Client, consumed: Option<&ConsumedUnits>) {
+    if let Some(consumed) = consumed {
+        client.report_quota(consumed.state);
+    }
+}
+
+fn exhausted(client: &Client, state: QuotaState) -> Problem {
+    client.report_quota(state);
+    count_refusal(state.name.as_str());
+    let what = match state.name {
+        QuotaName::Codes => "Too many mails were requested",
+        QuotaName::Misses | QuotaName::MissesPerDay => "Too many wrong codes were sent",
+        QuotaName::PendingLogins => "Too many requests of pending registrations were sent",
+    };
+    Problem::too_many_requests(what, state.next)
+}
+
+fn not_admitted(why: NotAdmitted) -> Problem {
+    match why {
+        NotAdmitted::TooManyFailures(wait) => {
+            count_refusal("failures");
+            Problem::too_many_requests("Too many wrong credentials were sent", wait)
+        }
+        NotAdmitted::Busy(retry_after) => Overloaded { retry_after }.into(),
+    }
+}
+
 fn count_refusal(limit: &'static str) {
     counter!("sixty_limited_requests_total", "limit" => limit).increment(1);
 }

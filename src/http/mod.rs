@@ -27,3 +27,4 @@ pub mod server;
 pub mod system_routes;
 pub mod user_schemas;
 pub mod users;
+mod verified_credentials;

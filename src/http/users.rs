@@ -12,9 +12,9 @@ use super::user_schemas::{
     ActivateUser, ActivateUserResponse, ChangePassword, ChangePasswordResponse, CodeQueued, DeleteUserResponse,
     GetUserResponse, RegisterUser, RegisterUserResponse, ResendCodeResponse,
 };
-use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, StoredUser, Users};
-use crate::domain::email::Email;
+use crate::accounts::{Accounts, Caller};
+use crate::domain::email::{Address, Email};
 use crate::domain::policy::Policy;
 use crate::telemetry::trace::TraceContext;
 
@@ -37,11 +37,17 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         Self { accounts, policy, limits }
     }
 
-    /// Checks the credentials, within the rate limits.
-    async fn authenticate(&self, client: &Client, credentials: BasicCredentials) -> Result<StoredUser, Problem> {
+    /// Checks the credentials, within the rate limits. Returns the user and the canonical address of the credentials.
+    async fn authenticate(
+        &self,
+        client: &Client,
+        credentials: BasicCredentials,
+    ) -> Result<(StoredUser, Address), Problem> {
         let BasicCredentials { address, password } = credentials;
-        let attempt = self.accounts.authenticate(address.as_ref(), password);
-        self.limits.limit_authentication(client, address.as_ref(), attempt).await
+        let attempt = async |password| self.accounts.authenticate(address.as_ref(), password, client.network).await;
+        let found = self.limits.limit_authentication(client, address.as_ref(), password, attempt).await?;
+        // A user name that is no address matches no user.
+        Ok((found, address.ok_or_else(Problem::unauthenticated)?))
     }
 }
 
@@ -65,8 +71,9 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         body: JsonBody<RegisterUser>,
     ) -> poem::Result<RegisterUserResponse> {
         let (email, password) = body.parse(&self.policy)?;
-        let user =
-            self.limits.limit_mail_request(&client, self.accounts.register(&email, password, Some(*trace.0))).await?;
+        let caller = Caller { network: client.network, trace: Some(*trace.0) };
+        let registered = self.accounts.register(&email, password, caller);
+        let user = self.limits.limit_mail_request(&client, email.address(), registered).await?;
         Ok(RegisterUserResponse::Created(JsonReply(user.into()), "/v1/users/me".to_owned()))
     }
 
@@ -75,7 +82,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// Returns the user that the credentials belong to, pending or active.
     #[oai(path = "/v1/users/me", method = "get", operation_id = "getCurrentUser", tag = "Tag::Account")]
     async fn get_current_user(&self, client: Client, credentials: BasicCredentials) -> poem::Result<GetUserResponse> {
-        let StoredUser { user, .. } = self.authenticate(&client, credentials).await?;
+        let (StoredUser { user, .. }, _) = self.authenticate(&client, credentials).await?;
         Ok(GetUserResponse::Ok(JsonReply(user.into())))
     }
 
@@ -94,13 +101,15 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         body: JsonBody<ChangePassword>,
     ) -> poem::Result<ChangePasswordResponse> {
         let password = body.parse(&self.policy)?;
-        let row = self.authenticate(&client, credentials).await?;
+        let (row, address) = self.authenticate(&client, credentials).await?;
         let password = match Email::parse(&row.user.email) {
             Ok(email) => password.not_made_of(&email).map_err(|error| Problem::invalid_member("password", &error))?,
             // An older version accepted this address. All other password rules still apply.
             Err(_) => password,
         };
-        self.limits.limit_mail_request(&client, self.accounts.change_password(&row, password, Some(*trace.0))).await?;
+        let caller = Caller { network: client.network, trace: Some(*trace.0) };
+        let changed = self.accounts.change_password(&row, password, caller);
+        self.limits.limit_mail_request(&client, &address, changed).await?;
         Ok(ChangePasswordResponse::NoContent)
     }
 
@@ -114,7 +123,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         client: Client,
         credentials: BasicCredentials,
     ) -> poem::Result<DeleteUserResponse> {
-        let StoredUser { user, .. } = self.authenticate(&client, credentials).await?;
+        let (StoredUser { user, .. }, _) = self.authenticate(&client, credentials).await?;
         self.accounts.delete(&user).await.map_err(Problem::from)?;
         Ok(DeleteUserResponse::NoContent)
     }
@@ -134,8 +143,9 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         body: JsonBody<ActivateUser>,
     ) -> poem::Result<ActivateUserResponse> {
         let code = body.parse(&self.policy)?;
-        let StoredUser { user, .. } = self.authenticate(&client, credentials).await?;
-        let user = self.limits.limit_guess(&client, self.accounts.activate(&user, &code, Some(*trace.0))).await?;
+        let (StoredUser { user, .. }, address) = self.authenticate(&client, credentials).await?;
+        let activated = self.accounts.activate(&user, &code, Some(*trace.0));
+        let user = self.limits.limit_guess(&client, &address, activated).await?;
         Ok(ActivateUserResponse::Ok(JsonReply(user.into())))
     }
 
@@ -157,8 +167,9 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         trace: Data<&TraceContext>,
         credentials: BasicCredentials,
     ) -> poem::Result<ResendCodeResponse> {
-        let StoredUser { user, .. } = self.authenticate(&client, credentials).await?;
-        let wait = self.limits.limit_mail_request(&client, self.accounts.resend(&user, Some(*trace.0))).await?;
+        let (StoredUser { user, .. }, address) = self.authenticate(&client, credentials).await?;
+        let resent = self.accounts.resend(&user, Some(*trace.0));
+        let wait = self.limits.limit_mail_request(&client, &address, resent).await?;
         Ok(ResendCodeResponse::Accepted(JsonReply(CodeQueued { retry_after: whole_seconds(wait).cast_signed() })))
     }
 }

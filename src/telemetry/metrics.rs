@@ -142,7 +142,7 @@ pub fn start() -> Result<Metrics, BuildError> {
     for outcome in ["right", "wrong", "no_code"] {
         counter!("sixty_guesses_total", "outcome" => outcome).increment(0);
     }
-    for limit in ["address", "codes", "misses", "failures"] {
+    for limit in ["address", "codes", "misses", "pending", "failures"] {
         counter!("sixty_limited_requests_total", "limit" => limit).increment(0);
     }
     for outcome in ["sent", "retry", "given_up", "not_wanted"] {

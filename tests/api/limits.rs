@@ -9,8 +9,9 @@ use nix::sys::signal::Signal;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use sixty::domain::code::CodeSecret;
+use sixty::domain::email::Email;
 use sixty::domain::network::Network;
-use sixty::store::redis::limits::{LimitsConfig, Quota, QuotaName, RedisLimits};
+use sixty::store::redis::limits::{LimitsConfig, Quota, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -270,14 +271,20 @@ async fn flood_mode_switches_off_after_the_flood_and_can_start_again() {
         prefix: format!("t{}", support::unique_name()),
     };
     let flood = Quota { units: 3, window: Duration::from_millis(300) };
-    let limits_config =
-        LimitsConfig { codes: Quota::per_hour(1), misses: Quota::per_hour(100), flood, max_wait: Duration::ZERO };
+    let limits_config = LimitsConfig {
+        codes: Quota::per_hour(1),
+        misses: Quota::per_hour(100),
+        pending_logins: Quota::per_hour(1),
+        flood,
+        max_wait: Duration::ZERO,
+    };
     let secret = CodeSecret::new(vec![60; 32]).unwrap();
     let limits = RedisLimits::new(Redis::new(&config).unwrap(), secret, limits_config);
     let network = Network::of("192.0.2.1".parse().unwrap());
+    let ada = Email::parse("ada@example.com").unwrap();
     let cost = async || {
-        let before = limits.consume(QuotaName::Misses, network).await.unwrap().unwrap().state.remaining;
-        before - limits.consume(QuotaName::Misses, network).await.unwrap().unwrap().state.remaining
+        let before = limits.quotas.consume_guess(network, ada.address()).await.unwrap().unwrap().state.remaining;
+        before - limits.quotas.consume_guess(network, ada.address()).await.unwrap().unwrap().state.remaining
     };
     for _ in 0..2 {
         assert_eq!(cost().await, 1);
@@ -285,7 +292,7 @@ async fn flood_mode_switches_off_after_the_flood_and_can_start_again() {
     let flood_metric_is = |value: u8| rendered.render().contains(&format!("sixty_wrong_code_flood {value}"));
     for _ in 0..2 {
         eventually("flood mode", async || {
-            futures_util::future::join_all((0..20).map(|_| limits.count_miss())).await;
+            futures_util::future::join_all((0..20).map(|_| limits.quotas.count_miss(network, true))).await;
             flood_metric_is(1).then_some(())
         })
         .await;
@@ -294,9 +301,117 @@ async fn flood_mode_switches_off_after_the_flood_and_can_start_again() {
     }
 }
 
+/// Ten registrations of a neighbour use up the network's wrong guesses. The first guess of others is answered.
+#[tokio::test]
+async fn a_neighbours_wrong_codes_do_not_make_a_right_code_worthless() {
+    let service = start_limited(&[]).await;
+    // One registered before the neighbour's guesses, one will register after them.
+    assert_eq!(service.register_from("192.0.2.1", "before@example.com").await.status, 201);
+    for n in 0..10 {
+        let email = format!("neighbour{n}@example.com");
+        assert_eq!(service.register_from("192.0.2.1", &email).await.status, 201);
+        let code = service.wait_for_code(&email, 1).await;
+        for _ in 0..3 {
+            let answer = service.activate_from("192.0.2.1", &email, &wrong_code(&code)).await;
+            assert_eq!(answer.outcome(), (422, "incorrect-code"));
+        }
+    }
+    let code = service.wait_for_code("before@example.com", 1).await;
+    assert_eq!(service.activate_from("192.0.2.1", "before@example.com", &code).await.status, 200);
+    assert_eq!(service.register_from("192.0.2.1", "after@example.com").await.status, 201);
+    let code = service.wait_for_code("after@example.com", 1).await;
+    service.wait_for_empty_outbox().await;
+    let wrong = service.activate_from("192.0.2.1", "after@example.com", &wrong_code(&code)).await;
+    assert_eq!(wrong.outcome(), (422, "incorrect-code"));
+    // The second guess is one of the network's, which are used up.
+    let second = service.activate_from("192.0.2.1", "after@example.com", &code).await;
+    assert_eq!(second.outcome(), (429, "too-many-requests"));
+}
+
+#[tokio::test]
+async fn a_guess_that_finds_no_code_leaves_the_first_guess_free() {
+    let service = start_limited(&["--client-misses-per-hour=1"]).await;
+    let neighbour = service.register_from("192.0.2.1", "neighbour@example.com").await;
+    assert_eq!(neighbour.status, 201);
+    let code = service.wait_for_code("neighbour@example.com", 1).await;
+    for expected in [(422, "incorrect-code"), (429, "too-many-requests")] {
+        let answer = service.activate_from("192.0.2.1", "neighbour@example.com", &wrong_code(&code)).await;
+        assert_eq!(answer.outcome(), expected);
+    }
+    assert_eq!(service.register_from("192.0.2.1", "ada@example.com").await.status, 201);
+    let code = service.wait_for_code("ada@example.com", 1).await;
+    service.wait_for_empty_outbox().await;
+    let key = service.redis_key("code", &service.user_id("ada@example.com").await);
+    let ttl: i64 = service.redis(&["PTTL", &key]).await;
+    let field: Vec<String> = service.redis(&["HGETALL", &key]).await;
+    let _: i64 = service.redis(&["DEL", &key]).await;
+    for _ in 0..3 {
+        let early = service.activate_from("192.0.2.1", "ada@example.com", &code).await;
+        assert_eq!(early.outcome(), (410, "code-expired"));
+    }
+    let mut restore = vec!["HSET", &key];
+    restore.extend(field.iter().map(String::as_str));
+    let _: i64 = service.redis(&restore).await;
+    let _: i64 = service.redis(&["PEXPIRE", &key, &ttl.to_string()]).await;
+    assert_eq!(service.activate_from("192.0.2.1", "ada@example.com", &code).await.status, 200);
+}
+
+/// A day has ten times the wrong codes of an hour. Beyond that a network cannot register, but what is registered works.
+#[tokio::test]
+async fn too_many_wrong_codes_in_a_day_stop_registrations_of_the_network() {
+    let service = start_limited(&["--client-misses-per-hour=1"]).await;
+    let mut refused = None;
+    for n in 0..20 {
+        let email = format!("p{n}@example.com");
+        let answer = service.register_from("192.0.2.1", &email).await;
+        if answer.status == 429 {
+            refused = Some((n, answer));
+            break;
+        }
+        let code = service.wait_for_code(&email, 1).await;
+        let answer = service.activate_from("192.0.2.1", &email, &wrong_code(&code)).await;
+        assert_eq!(answer.outcome(), (422, "incorrect-code"));
+    }
+    let (n, refused) = refused.expect("registrations are refused");
+    assert_eq!((n, refused.outcome()), (10, (429, "too-many-requests")));
+    // A tenth of a day.
+    let seconds: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((8_000..=8_640).contains(&seconds), "{seconds}");
+    assert_eq!(service.register_from("192.0.2.2", "elsewhere@example.com").await.status, 201);
+}
+
+#[tokio::test]
+async fn wider_ipv6_prefixes_have_larger_quotas() {
+    let service = start_limited(&["--client-codes-per-hour=2"]).await;
+    let mut accepted = 0;
+    // A new /64 of one /56 each time: four times the quota of one network.
+    while service
+        .register_from(&format!("2001:db8:1:{accepted:x}::1"), &format!("a{accepted}@example.com"))
+        .await
+        .status
+        == 201
+    {
+        accepted += 1;
+        assert!(accepted < 50);
+    }
+    assert_eq!(accepted, 8);
+    // New /56 networks of the same /48: sixteen times.
+    while service
+        .register_from(&format!("2001:db8:1:{accepted:x}00::1"), &format!("a{accepted}@example.com"))
+        .await
+        .status
+        == 201
+    {
+        accepted += 1;
+        assert!(accepted < 50);
+    }
+    assert_eq!(accepted, 32);
+    assert_eq!(service.register_from("2001:db8:2::1", "elsewhere@example.com").await.status, 201);
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn limits_fail_open_while_redis_hangs_and_apply_again_afterwards() {
+async fn each_process_limits_networks_while_redis_hangs() {
     let redis = PrivateRedis::start().await;
     let own = format!("--redis-url={}", redis.url);
     let service = start_limited(&[&own, "--redis-timeout=1s", "--client-codes-per-hour=1"]).await;
@@ -307,10 +422,14 @@ async fn limits_fail_open_while_redis_hangs_and_apply_again_afterwards() {
     .await;
 
     redis.signal(Signal::SIGSTOP);
+    // The limit of this process is whole, and it is the same for each network.
+    let answer = service.register_from("192.0.2.1", "first@example.com").await;
+    assert_eq!((answer.status.as_u16(), answer.header("ratelimit")), (201, ""));
     for n in 0..20 {
         let answer = service.register_from("192.0.2.1", &format!("a{n}@example.com")).await;
-        assert_eq!((answer.status.as_u16(), answer.header("ratelimit")), (201, ""));
+        assert_eq!(answer.outcome(), (429, "too-many-requests"));
     }
+    assert_eq!(service.register_from("192.0.2.2", "elsewhere@example.com").await.status, 201);
     redis.signal(Signal::SIGCONT);
     eventually("a refusal by the limit", async || {
         let answer = service.register_from("192.0.2.1", &format!("{}@example.com", support::unique_name())).await;

@@ -156,19 +156,19 @@ async fn fifty_concurrent_logins_with_the_right_password_succeed() {
 }
 
 #[tokio::test]
-async fn an_active_accounts_login_resets_its_failures_and_a_pending_users_login_does_not() {
+async fn a_login_never_resets_failures() {
     let service = start_throttled().await;
     service.register_active("ada@example.com").await;
     service.fail("192.0.2.1", "ada@example.com", 4).await;
     assert_eq!(service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await.status, 200);
-    assert_eq!(service.address_failure_keys().await.len(), 0);
+    assert_eq!(service.address_failure_keys().await.len(), 1);
     assert_eq!(service.network_failure_keys().await.len(), 1, "a login must not reset the failures of the network");
 
     // An attacker registers the owner's address again. Logins with the attacker's own password must not reset the
-    // failures at the owner's password.
+    // failures at the owner's password either.
     service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.register("ada@example.com", ATTACKER_PASSWORD).await.status, 201);
-    service.fail("192.0.2.1", "ada@example.com", 12).await;
+    service.fail("192.0.2.1", "ada@example.com", 8).await;
     for _ in 0..2 {
         service.end_waits().await;
         let pending_login = service.login_from("192.0.2.1", "ada@example.com", ATTACKER_PASSWORD).await;
@@ -179,6 +179,83 @@ async fn an_active_accounts_login_resets_its_failures_and_a_pending_users_login_
         assert_eq!(service.login_from("192.0.2.1", "ada@example.com", WRONG_PASSWORD).await.status, 401);
         assert!(service.address_wait().await > Duration::from_secs(64));
     }
+}
+
+/// A neighbour fails four times, the owner logs in, and the neighbour fails twice more. The responses must not reveal
+/// whether the address has an account.
+#[tokio::test]
+async fn a_neighbour_cannot_see_a_login() {
+    let service = start_throttled().await;
+    service.register_active("account@example.com").await;
+    assert_eq!(service.register("pending@example.com", PASSWORD).await.status, 201);
+    for (client, email) in [
+        ("192.0.2.1", "account@example.com"),
+        ("192.0.2.2", "pending@example.com"),
+        ("192.0.2.3", "nobody@example.com"),
+    ] {
+        for _ in 0..4 {
+            assert_eq!(service.login_from(client, email, WRONG_PASSWORD).await.status, 401);
+        }
+        service.login_from(client, email, PASSWORD).await;
+        if email == "nobody@example.com" {
+            // The password of nobody is wrong: that attempt was the fifth failure.
+            assert_eq!(service.login_from(client, email, WRONG_PASSWORD).await.status, 429);
+            continue;
+        }
+        let probes = [WRONG_PASSWORD; 2].map(|password| service.login(client, email, password));
+        let mut statuses = vec![];
+        for probe in probes {
+            statuses.push(Answer::of(probe).await.status.as_u16());
+        }
+        assert_eq!(statuses, [401, 429], "{email}");
+    }
+}
+
+/// Neighbours fail at the owner's address until it must wait. The owner's program goes on with the right password.
+#[tokio::test]
+async fn verified_credentials_do_not_wait_for_a_neighbours_failures() {
+    let service = start_throttled().await;
+    service.register_active("ada@example.com").await;
+    assert_eq!(service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await.status, 200);
+    service.fail("192.0.2.1", "ada@example.com", 8).await;
+    for _ in 0..3 {
+        assert_eq!(service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await.status, 200);
+    }
+    let neighbour = service.login_from("192.0.2.1", "ada@example.com", WRONG_PASSWORD).await;
+    assert_eq!(neighbour.outcome(), (429, "too-many-requests"));
+
+    // The old password is wrong after a change. Its entry must not let anybody guess on.
+    let body = serde_json::json!({ "password": "another long password" });
+    let change = service.request(Method::PUT, "/v1/users/me/password").json(&body);
+    let change = change.header("X-Forwarded-For", "192.0.2.1").basic_auth("ada@example.com", Some(PASSWORD));
+    assert_eq!(Answer::of(change).await.status, 204);
+    assert_eq!(service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await.outcome(), (401, "unauthenticated"));
+    assert_eq!(
+        service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await.outcome(),
+        (429, "too-many-requests")
+    );
+}
+
+/// Anybody can register an address and poll it. Only the poller must wait.
+#[tokio::test]
+async fn polling_a_pending_registration_is_limited_and_neighbours_are_not() {
+    let flags = ["--client-limits=true", "--trusted-proxies=127.0.0.1", "--redis-timeout=20s", "--mail-lease=2m"];
+    let flags = [&flags[..], &["--hash-max-wait=20s", "--client-pending-logins-per-hour=5"]].concat();
+    let service = Service::start_with(&flags).await;
+    for email in ["poller@example.com", "ada@example.com"] {
+        assert_eq!(service.register(email, PASSWORD).await.status, 201);
+    }
+    let mut logins = 0;
+    while service.login_from("192.0.2.1", "poller@example.com", PASSWORD).await.status == 200 {
+        logins += 1;
+        assert!(logins < 50);
+    }
+    // Ten of its own, five of the network, and the one that exhausted both.
+    assert_eq!(logins, 16);
+    for _ in 0..10 {
+        assert_eq!(service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await.status, 200);
+    }
+    assert_eq!(service.login_from("192.0.2.2", "poller@example.com", PASSWORD).await.status, 200);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod account_enumeration;
 mod activation;
 mod admin;
+mod adversary;
 mod authentication;
 mod browser;
 mod commands;

@@ -10,6 +10,7 @@ use proptest::test_runner::TestRunner;
 use sixty::accounts::ports::{Codes as _, Users as _};
 use sixty::accounts::{Accounts, ExistingAccount};
 use sixty::domain::code::{Code, CodeLength, CodeSecret, Grant, Nonce};
+use sixty::domain::email::Email;
 use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
@@ -20,7 +21,7 @@ use sixty::store::postgres::outbox::Outbox;
 use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::codes::{CodeStorage, RedisCodes};
-use sixty::store::redis::limits::{LimitsConfig, Quota, QuotaName, RedisLimits};
+use sixty::store::redis::limits::{LimitsConfig, Quota, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
 use sixty::testing::QueuedMail;
 use sixty::testing::contract::{self, CodesUnderTest, UsersUnderTest};
@@ -310,16 +311,19 @@ async fn redis_cluster_passes_the_contract_and_the_limits() {
 /// Asserts the limits for 16 networks, whose keys are spread over both nodes.
 async fn assert_limits(redis: &Redis) {
     let hour = Quota::per_hour(1);
-    let config = LimitsConfig { codes: hour, misses: hour, flood: hour, max_wait: Duration::ZERO };
+    let config =
+        LimitsConfig { codes: hour, misses: hour, pending_logins: hour, flood: hour, max_wait: Duration::ZERO };
+    let ada = Email::parse("ada@example.com").unwrap();
     let limits = RedisLimits::new(redis.clone(), CodeSecret::new(vec![60; 32]).unwrap(), config);
     for n in 1..=16 {
         let network = Network::of(format!("192.0.2.{n}").parse().unwrap());
-        let consumed = limits.consume(QuotaName::Misses, network).await.unwrap().unwrap();
-        assert!(limits.consume(QuotaName::Misses, network).await.unwrap().is_err());
-        assert_eq!(limits.refund(consumed).await.unwrap().remaining, 1);
+        let consumed = limits.quotas.consume_guess(network, ada.address()).await.unwrap().expect("Redis responds");
+        assert!(limits.quotas.consume_guess(network, ada.address()).await.is_err());
+        assert_eq!(limits.quotas.refund(consumed).await.unwrap().remaining, 1);
         let mut failures = 0;
         while let Ok(attempt) = limits.auth_throttle.admit(network, None).await {
-            limits.auth_throttle.record_failure(attempt.unwrap()).await;
+            assert!(attempt.is_counted_in_redis());
+            limits.auth_throttle.record_failure(attempt).await;
             failures += 1;
         }
         assert!((5..20).contains(&failures), "{failures}");

@@ -5,15 +5,16 @@
 //! connections by `PING`, which redis-rs sends to all primaries: one frozen node would fail the calls for every user.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::aio::ConnectionLike;
 use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use deadpool_redis::redis::cluster_async::ClusterConnection;
 use deadpool_redis::redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisFuture, RedisResult, Value};
-use deadpool_redis::{Manager, Pool, PoolError, Runtime};
+use deadpool_redis::{Manager, Pool, PoolError, Runtime, TimeoutType, Timeouts};
 use tokio::sync::OnceCell;
 
+use super::{CallError, error_category, was_late};
 use crate::store::PoolState;
 
 #[derive(Clone)]
@@ -60,6 +61,31 @@ impl Nodes {
                 });
                 Connection::Cluster(connected.await.expect("connecting does not panic")?)
             }
+        })
+    }
+
+    /// Returns a connection for a best-effort call: a wait for the pool is not a failure of Redis.
+    pub(super) async fn connection_within(&self, timeout: Duration) -> Result<Connection, CallError> {
+        let begun = Instant::now();
+        let connecting = async {
+            match self {
+                Self::One(pool) => {
+                    // Shorter than the whole, so that a wait for the pool is told from a Redis that does not respond.
+                    let wait = Timeouts { wait: Some(timeout * 3 / 4), create: Some(timeout), recycle: Some(timeout) };
+                    pool.timeout_get(&wait).await.map(Connection::One)
+                }
+                Self::Cluster(_) => self.connection().await,
+            }
+        };
+        let connection = match tokio::time::timeout(timeout, connecting).await {
+            Ok(connection) => connection,
+            Err(_) if was_late(begun, timeout) => return Err(CallError::NoConnection),
+            Err(_) => return Err(CallError::Failed(format!("no connection within {timeout:?}"))),
+        };
+        connection.map_err(|error| match error {
+            PoolError::Timeout(TimeoutType::Wait) => CallError::NoConnection,
+            PoolError::Backend(error) => CallError::Failed(error_category(&error)),
+            other => CallError::Failed(other.to_string()),
         })
     }
 

@@ -2,23 +2,17 @@
 //!
 //! - `connection.rs`: one server or a cluster.
 //! - `codes.rs`: the live codes and their wrong guesses.
-//! - `limits.rs`: the rate limits of client networks, made of `quota.rs`, `flood.rs` and `auth_throttle.rs`. All of them go
-//!   through `fail_open.rs`: a request is served even when Redis is down.
+//! - `limits/`: the rate limits of client networks. A request is served even when Redis is down.
 //! - `events.rs`: the stream that other programs read.
 
-mod auth_throttle;
 pub mod codes;
 mod connection;
 pub mod events;
-mod fail_open;
-mod flood;
-mod keyed_semaphore;
 pub mod limits;
 mod lua;
-mod quota;
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_redis::PoolError;
 use deadpool_redis::redis::{self, FromRedisValue, RedisResult, ScriptInvocation};
@@ -75,6 +69,22 @@ impl Redis {
         self.call(async |mut connection| script.invoke_async(&mut connection).await).await
     }
 
+    /// Runs a Lua script, and tells a Redis that failed from a call that got no connection.
+    async fn try_run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, CallError> {
+        let mut connection = self.nodes.connection_within(self.timeout).await?;
+        let begun = Instant::now();
+        match tokio::time::timeout(self.timeout, script.invoke_async(&mut connection)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(CallError::Failed(error_category(&error))),
+            Err(_) if was_late(begun, self.timeout) => Err(CallError::NoConnection),
+            Err(_) => Err(CallError::Failed(format!("no response within {:?}", self.timeout))),
+        }
+    }
+
+    fn is_cluster(&self) -> bool {
+        matches!(self.nodes, Nodes::Cluster(_))
+    }
+
     /// Bounds the whole call by one timeout: waiting for a connection, and waiting for the response.
     ///
     /// Timeouts of single steps would add up, because the pool tests its idle connections one after the other.
@@ -94,6 +104,20 @@ impl Redis {
             .unwrap_or_else(|_| Err(format!("no answer in {:?}", self.timeout)))
             .map_err(|reason| StoreError::Unavailable { store: STORE, reason })
     }
+}
+
+/// Why a best-effort call has no result.
+#[derive(Debug)]
+enum CallError {
+    /// This process had no connection or no time for the call. That says nothing about Redis.
+    NoConnection,
+    /// Redis refused, failed, or did not respond in time.
+    Failed(String),
+}
+
+/// Returns whether a timer fired so late that this process was too busy to notice a response.
+fn was_late(begun: Instant, timeout: Duration) -> bool {
+    begun.elapsed() > timeout * 3 / 2
 }
 
 /// Describes an error without the server's message, which may repeat arguments of the command.

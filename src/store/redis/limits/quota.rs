@@ -15,6 +15,15 @@ impl Quota {
         Self { units, window: Duration::from_secs(60 * 60) }
     }
 
+    pub fn per_day(units: u32) -> Self {
+        Self { units, window: Duration::from_secs(24 * 60 * 60) }
+    }
+
+    /// Returns a quota with `factor` times the units.
+    pub(super) fn times(self, factor: u32) -> Self {
+        Self { units: self.units.saturating_mul(factor), ..self }
+    }
+
     /// The time in which one unit returns, in microseconds. Rounded down, so that all units return within the window.
     pub(super) fn unit_micros(self) -> u64 {
         self.window.as_micros() as u64 / u64::from(self.units)
@@ -26,8 +35,12 @@ impl Quota {
 pub enum QuotaName {
     /// Registrations and requests for another code. Each may send a mail, whose code allows three guesses.
     Codes,
-    /// Wrong guesses at codes.
+    /// Wrong guesses at codes, in an hour.
     Misses,
+    /// Wrong guesses at codes, in a day.
+    MissesPerDay,
+    /// Authentications by pending registrations, beyond the few that each registration has free.
+    PendingLogins,
 }
 
 impl QuotaName {
@@ -36,6 +49,8 @@ impl QuotaName {
         match self {
             Self::Codes => "codes",
             Self::Misses => "misses",
+            Self::MissesPerDay => "misses-per-day",
+            Self::PendingLogins => "pending",
         }
     }
 }

@@ -12,14 +12,16 @@ use deadpool_redis::redis::Script;
 use metrics::gauge;
 use tracing::{info, warn};
 
+use super::clock::LimitsClock;
 use super::fail_open::FailOpen;
-use super::lua::NOW;
 use super::quota::Quota;
+use crate::store::redis::lua::NOW;
 
 #[derive(Clone)]
 pub(super) struct FloodDetector {
     redis: FailOpen,
     limit: Quota,
+    clock: LimitsClock,
     /// Whether this process has logged that flood mode is on, and not yet that it is off.
     logged_on: Arc<AtomicBool>,
 }
@@ -46,8 +48,8 @@ static COUNT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl FloodDetector {
-    pub(super) fn new(redis: FailOpen, limit: Quota) -> Self {
-        Self { redis, limit, logged_on: Arc::default() }
+    pub(super) fn new(redis: FailOpen, limit: Quota, clock: LimitsClock) -> Self {
+        Self { redis, limit, clock, logged_on: Arc::default() }
     }
 
     /// Returns whether flood mode is on. It is off while Redis does not respond.
@@ -87,7 +89,7 @@ impl FloodDetector {
     async fn run_count(&self, misses: u32) -> Option<Duration> {
         let key = format!("{}:limit:{{flood}}", self.redis.prefix());
         let mut count = COUNT.prepare_invoke();
-        count.key(key).arg(self.limit.unit_micros()).arg(self.limit.units).arg(misses);
-        self.redis.run(&count).await.map(Duration::from_millis)
+        count.key(&key).arg(self.limit.unit_micros()).arg(self.limit.units).arg(misses).arg(self.clock.argument());
+        self.redis.run(&key, &count).await.map(Duration::from_millis)
     }
 }

@@ -1,0 +1,168 @@
+//! Best-effort calls to Redis, for limits that a request can be served without.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool_redis::redis::{FromRedisValue, ScriptInvocation};
+use metrics::counter;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::store::redis::{CallError, Redis};
+
+/// How long calls are skipped after a failure. Then one request probes Redis, and the others go on skipping.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A Redis client that returns `None` instead of an error.
+///
+/// It is a circuit breaker, so that a Redis that is down delays one request every few seconds, and not every request. On a
+/// cluster it has one state for each hash slot, so that a node that hangs affects only the slots of that node.
+#[derive(Clone)]
+pub(super) struct FailOpen {
+    redis: Redis,
+    /// The time of the next probe of each slot that does not respond.
+    paused_until: Arc<Mutex<HashMap<u16, Instant>>>,
+}
+
+impl FailOpen {
+    pub(super) fn new(redis: Redis) -> Self {
+        // Optional Redis calls get half the timeout.
+        let timeout = redis.timeout / 2;
+        Self { redis: Redis { timeout, ..redis }, paused_until: Arc::default() }
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.redis.prefix
+    }
+
+    /// Runs a Lua script whose keys are in the slot of `key`. `None`: Redis did not respond, or the call was skipped.
+    ///
+    /// Only Redis itself starts a pause. A request that waits too long for a connection of the pool skips this call alone.
+    pub(super) async fn run<T: FromRedisValue>(&self, key: &str, script: &ScriptInvocation<'_>) -> Option<T> {
+        let slot = if self.redis.is_cluster() { hash_slot(key) } else { 0 };
+        if !self.may_call(slot) {
+            return skipped();
+        }
+        match self.redis.try_run(script).await {
+            Ok(value) => {
+                if self.resume(slot) {
+                    info!("Redis responds again; the limits of client networks apply");
+                }
+                Some(value)
+            }
+            Err(CallError::NoConnection) => skipped(),
+            Err(CallError::Failed(reason)) => {
+                if self.pause(slot) {
+                    warn!(
+                        %reason,
+                        "Redis does not respond; each process limits client networks by itself until Redis does"
+                    );
+                }
+                skipped()
+            }
+        }
+    }
+
+    /// Returns whether to call Redis now. When a pause is over, the first caller starts the next pause and probes.
+    fn may_call(&self, slot: u16) -> bool {
+        let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        match paused_until.get_mut(&slot) {
+            None => true,
+            Some(until) if Instant::now() < *until => false,
+            Some(until) => {
+                *until = Instant::now() + PAUSE;
+                true
+            }
+        }
+    }
+
+    /// Returns whether this is the first pause of all slots.
+    fn pause(&self, slot: u16) -> bool {
+        let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = paused_until.is_empty();
+        paused_until.insert(slot, Instant::now() + PAUSE);
+        is_first
+    }
+
+    /// Returns whether this ended the last pause of all slots.
+    fn resume(&self, slot: u16) -> bool {
+        let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        paused_until.remove(&slot).is_some() && paused_until.is_empty()
+    }
+}
+
+/// Returns the hash slot of a key with a hash tag (Redis Cluster specification, "Hash tags").
+fn hash_slot(key: &str) -> u16 {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(key, |(tag, _)| tag);
+    crc16::State::<crc16::XMODEM>::calculate(tag.as_bytes()) % 16384
+}
+
+fn skipped<T>() -> Option<T> {
+    counter!("sixty_limits_skipped_total").increment(1);
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use deadpool_redis::redis::Script;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::store::redis::RedisConfig;
+
+    #[tokio::test]
+    async fn a_redis_that_does_not_respond_is_called_once_per_pause() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = RedisConfig {
+            url: format!("redis://{}", silent.local_addr().unwrap()).into(),
+            max_connections: 100,
+            timeout: Duration::from_millis(200),
+            prefix: String::new(),
+        };
+        let redis = FailOpen::new(Redis::new(&config).unwrap());
+        let script = Script::new("return 1");
+        let connections = async {
+            let mut connections = vec![];
+            while let Ok((connection, _)) = silent.accept().await {
+                connections.push(connection);
+                assert_eq!(connections.len(), 1, "a call was made during the pause");
+            }
+        };
+        let calls = async {
+            for _ in 0..50 {
+                assert_eq!(redis.run::<u8>("key", &script.prepare_invoke()).await, None);
+            }
+        };
+        tokio::select! {
+            () = calls => {}
+            () = connections => {}
+        }
+        // When the pause is over, one of many concurrent requests probes.
+        redis.paused_until.lock().unwrap().insert(0, Instant::now());
+        let probes = futures_util::future::join_all((0..50).map(|_| async { redis.may_call(0) })).await;
+        assert_eq!(probes.into_iter().filter(|probes| *probes).count(), 1);
+    }
+
+    #[test]
+    fn a_pause_of_one_slot_leaves_the_others_alone() {
+        let config = RedisConfig {
+            url: "redis://127.0.0.1:1".into(),
+            max_connections: 1,
+            timeout: Duration::from_secs(1),
+            prefix: String::new(),
+        };
+        let redis = FailOpen::new(Redis::new(&config).unwrap());
+        assert!(redis.pause(7) && !redis.pause(8));
+        assert!(!redis.may_call(7) && !redis.may_call(8) && redis.may_call(9));
+        assert!(!redis.resume(7) && redis.resume(8));
+        assert!(redis.may_call(7));
+    }
+
+    #[test]
+    fn a_hash_slot_is_that_of_the_hash_tag() {
+        // As CLUSTER KEYSLOT returns them.
+        assert_eq!(hash_slot("foo"), 12182);
+        assert_eq!(hash_slot("sixty:limit:{foo}:codes"), 12182);
+    }
+}
