@@ -281,3 +281,38 @@ async fn the_right_password_of_a_disabled_account_does_not_count_as_a_failure() 
         assert_eq!(answer.outcome(), (403, "account-disabled"));
     }
 }
+
+/// A network with right passwords offers far more logins than the hasher can evaluate. A client of another network must
+/// not be refused.
+#[tokio::test]
+async fn a_flood_of_right_passwords_refuses_no_client_of_another_network() {
+    const FLOOD: usize = 300;
+    let flags = ["--client-limits=true", "--trusted-proxies=127.0.0.1", "--redis-timeout=20s", "--mail-lease=2m"];
+    let hasher = ["--argon2-memory-kib=4096", "--argon2-passes=2", "--hash-threads=1", "--hash-max-wait=500ms"];
+    let service = Service::start_with(&[&flags[..], &hasher].concat()).await;
+    service.register_active("victim@example.com").await;
+    for n in 0..3 {
+        service.register_active(&format!("flood{n}@example.com")).await;
+    }
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let flood = futures_util::future::join_all((0..FLOOD).map(|n| {
+        let (service, is_over) = (&service, &is_over);
+        async move {
+            let email = format!("flood{}@example.com", n % 3);
+            let mut refused = 0;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                let answer = service.login_from("192.0.2.1", &email, PASSWORD).await;
+                refused += usize::from(answer.status == 503);
+            }
+            refused
+        }
+    }));
+    let victim = async {
+        for _ in 0..20 {
+            assert_eq!(service.login_from("192.0.2.2", "victim@example.com", PASSWORD).await.status, 200);
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let (refused, ()) = futures_util::future::join(flood, victim).await;
+    assert!(refused.into_iter().sum::<usize>() > 0, "the flood is more than the hasher can evaluate");
+}
