@@ -20,6 +20,7 @@ pub use self::settings::*;
 use crate::accounts::ExistingAccount;
 use crate::domain::code::{CodeLength, CodeSecret};
 use crate::domain::email::Email;
+use crate::domain::mailbox::MailboxQuota;
 use crate::domain::pacing::Pacing;
 use crate::domain::policy::Policy;
 use crate::http::client::TrustedProxies;
@@ -60,6 +61,7 @@ pub struct Config {
     pub code_storage: CodeStorage,
     pub code_ttl: Duration,
     pub pacing: Pacing,
+    pub mailbox_quota: MailboxQuota,
     pub existing_account: ExistingAccount,
     pub pending_ttl: Duration,
     pub policy: Policy,
@@ -178,6 +180,10 @@ impl Config {
                 short_codes: codes.short_codes_per_year,
                 short_length: code_length,
             },
+            mailbox_quota: MailboxQuota {
+                per_hour: codes.mailbox_codes_per_hour,
+                per_day: codes.mailbox_codes_per_day,
+            },
             policy: Policy { password_min: usize::from(passwords.password_min_length), code_length },
             existing_account: registrations.existing_account,
             pending_ttl: registrations.pending_ttl,
@@ -225,6 +231,7 @@ mod tests {
     fn defaults_equal_the_designed_values() {
         let config = config(&["--code-secret", SECRET]).unwrap();
         assert_eq!(config.pacing, Pacing::default());
+        assert_eq!(config.mailbox_quota, MailboxQuota::default());
         assert_eq!(config.hash_cost, HashCost::default());
         assert_eq!(config.code_ttl, Duration::from_secs(60));
         assert!(matches!(config.code_storage, CodeStorage::Hmac(_)));

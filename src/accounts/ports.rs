@@ -167,8 +167,8 @@ pub trait Users: Send + Sync + 'static {
     /// Returns `None` if nothing was changed.
     fn report_not_me(&self, link: &NotMeHash) -> impl Future<Output = Result<Option<UserId>, StoreError>> + Send;
 
-    /// Deletes pending rows whose address was granted no code mail for `pending_ttl`, and expired links. The grants of the
-    /// addresses stay. Returns the number of deleted rows.
+    /// Deletes pending rows whose address was granted no code mail for `pending_ttl`, expired links, and counts of mailboxes
+    /// that no quota needs. The grants of the addresses stay. Returns the number of deleted pending rows.
     fn purge(&self, pending_ttl: Duration) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 

@@ -109,6 +109,7 @@ impl Components {
             provider: self.provider.clone(),
             secret: config.code_secret.clone(),
             code_ttl: config.code_ttl,
+            mailbox_quota: config.mailbox_quota,
             public_url: self.public_url.clone(),
             give_up_after: config.mail_give_up,
             concurrency: config.mail_concurrency,

@@ -10,6 +10,7 @@ use sha2::Sha256;
 use thiserror::Error;
 
 use super::email::Address;
+use super::mailbox::Mailbox;
 use super::not_me::NotMeToken;
 use super::user::UserId;
 
@@ -133,6 +134,11 @@ impl CodeSecret {
     /// Returns a pseudonym of an address, or of a missing address: recognisable, but not readable.
     pub fn pseudonym(&self, address: Option<&Address>) -> [u8; 32] {
         self.hmac(&[b"sixty address:", address.map_or("", Address::as_str).as_bytes()])
+    }
+
+    /// Returns the MAC of a mailbox, under which PostgreSQL counts its mails.
+    pub fn mailbox(&self, mailbox: &Mailbox) -> [u8; 32] {
+        self.hmac(&[b"sixty mailbox:", mailbox.as_str().as_bytes()])
     }
 
     fn hmac(&self, parts: &[&[u8]]) -> [u8; 32] {

@@ -4,6 +4,7 @@
 
 pub mod code;
 pub mod email;
+pub mod mailbox;
 pub mod network;
 pub mod not_me;
 pub mod pacing;

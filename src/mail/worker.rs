@@ -20,8 +20,9 @@ use super::retry;
 use crate::accounts::ports::{Codes, PutOutcome, StoreError};
 use crate::domain::code::CodeSecret;
 use crate::domain::email::Email;
+use crate::domain::mailbox::{Mailbox, MailboxQuota};
 use crate::rng::Rng;
-use crate::store::postgres::outbox::{Claim, MailKind, Outbox};
+use crate::store::postgres::outbox::{Charge, Claim, MailKind, Outbox};
 use crate::telemetry::trace::TraceContext;
 
 /// How often the worker reads the outbox without a notification: for mails of other processes, retries and expired leases.
@@ -37,6 +38,7 @@ pub struct Worker<C> {
     pub provider: Provider,
     pub secret: CodeSecret,
     pub code_ttl: Duration,
+    pub mailbox_quota: MailboxQuota,
     /// The base URL of links in mails.
     pub public_url: Url,
     /// The age of a mail at its last attempt. An older mail, which could not be tried earlier, gets one attempt.
@@ -58,6 +60,8 @@ enum Outcome {
     HandOver,
     /// The mail has become useless: by a later grant, three wrong guesses, an activation or the end of the registration.
     NotWanted,
+    /// The mailbox has used up its quota of code mails. No code becomes live.
+    MailboxLimit,
     Retry {
         reason: String,
         retry_after: Option<Duration>,
@@ -160,6 +164,17 @@ impl<C: Codes> Worker<C> {
             return invalid_recipient();
         };
         let retry = |error: StoreError, unsent| Outcome::Retry { reason: error.to_string(), retry_after: None, unsent };
+        // Before the code becomes live: a code that is not sent must behave like one that is not mailed yet.
+        if !claim.charged {
+            let address = recipient.address();
+            let mailbox = self.secret.mailbox(&Mailbox::of(address));
+            match self.outbox.charge(claim, &mailbox, self.mailbox_quota.for_address(address)).await {
+                Ok(Charge::Charged) => {}
+                Ok(Charge::OverQuota) => return Outcome::MailboxLimit,
+                Ok(Charge::ClaimLost) => return Outcome::ClaimLost,
+                Err(error) => return retry(error, claim.unsent),
+            }
+        }
         let token = self.secret.not_me(&claim.nonce);
         match self.outbox.link(claim.user, &token.hash()).await {
             Ok(true) => {}
@@ -285,6 +300,14 @@ impl<C: Codes> Worker<C> {
             Outcome::GiveUp { reason } => {
                 error!(%reason, user.id = %user, attempts, "a mail was given up");
                 "given_up"
+            }
+            Outcome::MailboxLimit => {
+                info!(
+                    user.id = %user,
+                    "a code mail was dropped, because its mailbox reached MAILBOX_CODES_PER_HOUR or \
+                     MAILBOX_CODES_PER_DAY; the user can request another code later"
+                );
+                "mailbox_limit"
             }
             _ => {
                 debug!(user.id = %user, "a mail is not wanted any more, and was deleted");

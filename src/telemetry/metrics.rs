@@ -47,7 +47,8 @@ const COUNTERS: [(&str, &str); 12] = [
     ),
     (
         "sixty_mail_attempts_total",
-        "Mails claimed from the outbox, by outcome. A failing store can cause a retry before the provider is called.",
+        "Mails claimed from the outbox, by outcome. A failing store can cause a retry before the provider is called. The \
+         outcome mailbox_limit counts code mails dropped because their mailbox had used up its quota.",
     ),
 ];
 
@@ -145,7 +146,7 @@ pub fn start() -> Result<Metrics, BuildError> {
     for limit in ["address", "codes", "misses", "pending", "failures"] {
         counter!("sixty_limited_requests_total", "limit" => limit).increment(0);
     }
-    for outcome in ["sent", "retry", "given_up", "not_wanted"] {
+    for outcome in ["sent", "retry", "given_up", "not_wanted", "mailbox_limit"] {
         counter!("sixty_mail_attempts_total", "outcome" => outcome).increment(0);
     }
     gauge!("sixty_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);

@@ -15,6 +15,7 @@ mod dev;
 mod events;
 mod limits;
 mod login_throttle;
+mod mailbox;
 mod mailjet;
 mod matrix;
 mod migrate;

@@ -11,13 +11,14 @@ use sixty::accounts::ports::{Codes as _, Users as _};
 use sixty::accounts::{Accounts, ExistingAccount};
 use sixty::domain::code::{Code, CodeLength, CodeSecret, Grant, Nonce};
 use sixty::domain::email::Email;
+use sixty::domain::mailbox::MailboxQuota;
 use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
 use sixty::passwords::{HashCost, Hasher};
 use sixty::rng::Rng;
-use sixty::store::postgres::outbox::Outbox;
+use sixty::store::postgres::outbox::{Charge, Outbox};
 use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::codes::{CodeStorage, RedisCodes};
@@ -121,6 +122,17 @@ async fn claim_returns_at_most_the_requested_number_of_mails() {
     let postgres = postgres().await;
     let db = postgres.pool().clone();
     sqlx::query("ANALYZE outbox").execute(&db).await.unwrap();
+    queue_code_mails(&db).await;
+    let outbox = Outbox::new(postgres, Duration::from_secs(30));
+    // PostgreSQL uses a generic plan from the sixth execution on.
+    for most in [1, 8, 8, 8, 8, 8, 8, 8] {
+        assert_eq!(outbox.claim(most).await.unwrap().len(), most as usize);
+    }
+    assert_eq!(outbox.claim(100).await.unwrap().len(), 43);
+}
+
+/// Queues a code mail for each of 100 addresses.
+async fn queue_code_mails(db: &PgPool) {
     sqlx::raw_sql(
         "INSERT INTO addresses SELECT n || '@example.com', decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1', now(), '60 s', '{}'
             FROM generate_series(1, 100) AS n;
@@ -129,15 +141,31 @@ async fn claim_returns_at_most_the_requested_number_of_mails() {
          INSERT INTO outbox (user_id, kind, nonce, digits)
             SELECT id, 'code', decode(repeat('00', 16), 'hex'), 4 FROM users",
     )
-    .execute(&db)
+    .execute(db)
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn simultaneous_charges_of_a_mailbox_stay_within_its_quota() {
+    let postgres = postgres().await;
+    queue_code_mails(postgres.pool()).await;
     let outbox = Outbox::new(postgres, Duration::from_secs(30));
-    // PostgreSQL uses a generic plan from the sixth execution on.
-    for most in [1, 8, 8, 8, 8, 8, 8, 8] {
-        assert_eq!(outbox.claim(most).await.unwrap().len(), most as usize);
+    let claims = outbox.claim(100).await.unwrap();
+    let (quota, mac) = (MailboxQuota { per_hour: 3, per_day: 5 }, [60; 32]);
+    let charges = claims.iter().map(|claim| outbox.charge(claim, &mac, quota));
+    let charges = futures_util::future::try_join_all(charges).await.unwrap();
+    let count = |charge| charges.iter().filter(|other| **other == charge).count();
+    assert_eq!((count(Charge::Charged), count(Charge::OverQuota)), (3, 97));
+    // A charged mail stays charged when another process claims it; a mail over the quota does not become charged.
+    for (claim, charge) in claims.iter().zip(&charges) {
+        assert!(outbox.retry(claim, Duration::ZERO, true).await.unwrap());
+        assert_eq!(outbox.charge(claim, &[61; 32], quota).await.unwrap(), Charge::ClaimLost);
+        assert!(!claim.charged);
+        let reclaimed = outbox.claim(1).await.unwrap();
+        assert_eq!(reclaimed[0].charged, *charge == Charge::Charged);
+        assert!(outbox.finish(&reclaimed[0]).await.unwrap());
     }
-    assert_eq!(outbox.claim(100).await.unwrap().len(), 43);
 }
 
 struct RealCodes {

@@ -58,6 +58,17 @@ pub struct CodeArgs {
     /// A short code has CODE_DIGITS digits. After this many in any 365 days, an address gets codes of ten digits
     #[arg(long, env, value_name = "N", default_value_t = 30)]
     pub short_codes_per_year: u16,
+    /// Code mails per mailbox in any hour
+    ///
+    /// From 1 to 1000. A mailbox is an address without its +tag. Further code mails are not sent. A quarter of the quota is
+    /// reserved for the address without a tag
+    #[arg(long, env, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub mailbox_codes_per_hour: u16,
+    /// Code mails per mailbox in any 24 hours
+    ///
+    /// From 1 to 1000. It works like MAILBOX_CODES_PER_HOUR
+    #[arg(long, env, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub mailbox_codes_per_day: u16,
 }
 
 // The use case's own type stays free of clap.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{Postgres, broken};
 use crate::accounts::ports::StoreError;
 use crate::domain::code::{CodeLength, Grant, Nonce};
+use crate::domain::mailbox::MailboxQuota;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::user::UserId;
 use crate::telemetry::trace::TraceContext;
@@ -50,12 +51,25 @@ pub struct Claim {
     pub attempts: u32,
     /// Whether certainly no earlier attempt reached the provider.
     pub unsent: bool,
+    /// Whether the mail is counted in its mailbox already, so that a retry does not count it again.
+    pub charged: bool,
     /// Time from the grant of the mail to this claim.
     pub age: Duration,
     pub claimed: Instant,
     /// The trace of the request that queued the mail.
     pub trace: Option<TraceContext>,
     lease: Uuid,
+}
+
+/// Result of [`Outbox::charge`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charge {
+    /// The mail is counted in its mailbox and may be sent.
+    Charged,
+    /// The mailbox has used up its quota. Nothing was changed.
+    OverQuota,
+    /// The lease was lost. Nothing was changed.
+    ClaimLost,
 }
 
 /// Size and age of the outbox.
@@ -99,7 +113,7 @@ impl Outbox {
                         claimed.nonce AS "nonce!", claimed.digits AS "digits!", claimed.idempotency_key AS "idempotency_key!",
                         claimed.attempts AS "attempts!", claimed.was_unsent AS "unsent!", claimed.lease AS "lease!",
                         extract(epoch FROM now() - claimed.created_at)::float8 AS "age!", claimed.traceparent,
-                        registered.email AS "email!",
+                        claimed.charged AS "charged!", registered.email AS "email!",
                         (claimed.kind = 'code') = (registered.status = 'pending') AS "wanted!",
                         account.email AS "account_email?"
                     FROM claimed
@@ -136,6 +150,7 @@ impl Outbox {
                     email: row.email,
                     wanted: row.wanted,
                     unsent: row.unsent,
+                    charged: row.charged,
                     account_email: row.account_email,
                     attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
                     age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
@@ -189,6 +204,47 @@ impl Outbox {
                 Ok(Err(_)) | Err(_) => third / 4,
             };
         }
+    }
+
+    /// Counts a code mail in its mailbox, unless that would exceed the quota in the last hour or in the last 24 hours. Marks
+    /// the mail as counted in the same statement, so that a retry does not count it again, also after a crash.
+    ///
+    /// Of simultaneous calls for one mailbox, one locks its row. The others wait and then read the new counts.
+    pub async fn charge(&self, claim: &Claim, mailbox: &[u8; 32], quota: MailboxQuota) -> Result<Charge, StoreError> {
+        let charge = sqlx::query!(
+            r#"
+            WITH held AS MATERIALIZED (
+                SELECT id FROM outbox WHERE id = $1 AND lease = $2 FOR UPDATE
+            ), counted AS (
+                INSERT INTO mailboxes AS m (mac, mailed_at, last_mailed_at)
+                SELECT $3, ARRAY[now()], now() FROM held
+                ON CONFLICT (mac) DO UPDATE SET
+                    mailed_at = ARRAY(
+                        SELECT at FROM unnest(m.mailed_at) AS at WHERE at > now() - interval '1 day'
+                    ) || now(),
+                    last_mailed_at = now()
+                WHERE (
+                    SELECT count(*) < $5 AND count(*) FILTER (WHERE at > now() - interval '1 hour') < $4
+                    FROM unnest(m.mailed_at) AS at WHERE at > now() - interval '1 day'
+                )
+                RETURNING mac
+            ), charged AS (
+                UPDATE outbox SET charged = true FROM counted WHERE id = $1 AND lease = $2
+            )
+            SELECT EXISTS (SELECT FROM held) AS "held!", EXISTS (SELECT FROM counted) AS "counted!"
+            "#,
+            claim.grant.0,
+            claim.lease,
+            &mailbox[..],
+            i64::from(quota.per_hour),
+            i64::from(quota.per_day),
+        );
+        let charge = self.postgres.bounded(charge.fetch_one(self.postgres.pool())).await?;
+        Ok(match (charge.held, charge.counted) {
+            (true, true) => Charge::Charged,
+            (true, false) => Charge::OverQuota,
+            (false, _) => Charge::ClaimLost,
+        })
     }
 
     /// Stores the "this was not me" link of a mail. Its lifetime starts now, so the link of a late mail works as long as

@@ -205,7 +205,7 @@ impl PgUsers {
             ON CONFLICT (user_id) WHERE kind = 'code' DO UPDATE SET
                 id = DEFAULT, nonce = EXCLUDED.nonce, digits = EXCLUDED.digits, idempotency_key = DEFAULT,
                 created_at = DEFAULT, attempts = DEFAULT, unsent = DEFAULT, due_at = DEFAULT, lease = DEFAULT,
-                traceparent = EXCLUDED.traceparent
+                charged = DEFAULT, traceparent = EXCLUDED.traceparent
             ",
             id.0,
             &nonce.0[..],

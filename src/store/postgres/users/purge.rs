@@ -1,4 +1,4 @@
-//! Deletes pending registrations that were not activated in time, and expired links.
+//! Deletes pending registrations that were not activated in time, expired links, and old counts of mailboxes.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ impl PgUsers {
             }
         }
         self.postgres.bounded(self.purge_links()).await?;
+        while self.postgres.bounded(self.purge_mailboxes()).await? == BATCH {}
         Ok(purged)
     }
 
@@ -44,6 +45,24 @@ impl PgUsers {
             INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM purged
             ",
             pending_ttl.as_secs_f64(),
+            BATCH as i64,
+        );
+        Ok(purge.execute(self.pool()).await?.rows_affected())
+    }
+
+    /// Deletes a batch of mailboxes that were sent no code mail for 24 hours, so that no quota counts their mails. Returns the
+    /// number of deleted rows.
+    ///
+    /// The outer condition is checked again after a wait for a row that is being counted.
+    async fn purge_mailboxes(&self) -> Result<u64, sqlx::Error> {
+        let purge = sqlx::query!(
+            "
+            WITH stale AS MATERIALIZED (
+                SELECT mac FROM mailboxes WHERE last_mailed_at <= now() - interval '1 day' LIMIT $1
+            )
+            DELETE FROM mailboxes USING stale
+            WHERE mailboxes.mac = stale.mac AND last_mailed_at <= now() - interval '1 day'
+            ",
             BATCH as i64,
         );
         Ok(purge.execute(self.pool()).await?.rows_affected())

@@ -1,0 +1,2 @@
+ALTER TABLE outbox DROP COLUMN charged;
+DROP TABLE mailboxes;
