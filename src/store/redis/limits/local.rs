@@ -12,9 +12,11 @@ use governor::{DefaultKeyedRateLimiter, RateLimiter};
 use tokio::time::Instant;
 
 use super::LimitsConfig;
-use super::auth_throttle::NETWORK_FAILURES;
 use super::quota::{Quota, QuotaName, QuotaState};
 use crate::domain::network::Network;
+
+/// Failed authentications of a network: about as many as Redis would allow.
+const NETWORK_FAILURES: Quota = Quota { units: 60, window: Duration::from_secs(60 * 60) };
 
 /// Above this number of networks, those that use nothing are forgotten.
 const CLEANUP_THRESHOLD: usize = 10_000;

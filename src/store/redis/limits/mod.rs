@@ -2,12 +2,13 @@
 //!
 //! - `levels.rs`: the networks that a client counts for, and their keys.
 //! - `quota.rs`, `quotas.rs`: quotas by the generic cell rate algorithm (GCRA).
-//! - `auth_throttle.rs`: waits after failed authentications.
+//! - `auth_throttle.rs`, `auth_scripts.rs`: waits after failed authentications.
 //! - `flood.rs`: more wrong codes over all networks than people make.
 //! - `fail_open.rs`, `local.rs`: what holds while Redis does not respond.
 //!
 //! The rules and what they bound: `docs/design/0011-client-networks-have-limits.md`.
 
+mod auth_scripts;
 mod auth_throttle;
 mod clock;
 mod fail_open;
