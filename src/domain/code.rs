@@ -8,8 +8,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 use thiserror::Error;
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
-use super::email::Address;
+use super::email::{Address, is_invisible};
 use super::mailbox::Mailbox;
 use super::not_me::NotMeToken;
 use super::user::UserId;
@@ -57,18 +59,49 @@ pub struct Code(String);
 pub struct CodeError;
 
 impl Code {
+    /// Parses the text that a user pasted or typed.
+    ///
+    /// Digits of any script are read as ASCII digits. White space, hyphens, dots and invisible characters are dropped. Any
+    /// other character is an error.
     pub fn parse(input: &str) -> Result<Self, CodeError> {
-        let lengths = CodeLength::FOUR.digits()..=CodeLength::TEN.digits();
-        if lengths.contains(&input.len()) && input.bytes().all(|byte| byte.is_ascii_digit()) {
-            Ok(Self(input.to_owned()))
-        } else {
-            Err(CodeError)
+        let mut digits = String::new();
+        for character in input.chars() {
+            let compatible = || std::iter::once(character).nfkc();
+            let mut normalized = compatible();
+            if let (Some(digit), None) = (normalized.next().and_then(decimal_digit), normalized.next()) {
+                digits.push(digit);
+            } else if !compatible().all(is_separator) {
+                return Err(CodeError);
+            }
         }
+        let lengths = CodeLength::FOUR.digits()..=CodeLength::TEN.digits();
+        if lengths.contains(&digits.len()) { Ok(Self(digits)) } else { Err(CodeError) }
     }
 
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// Returns the ASCII digit with the value of a decimal digit of any script.
+///
+/// Unicode encodes decimal digits in contiguous runs from zero to nine (Character Encoding Stability Policies). So the
+/// position in the run is the value.
+fn decimal_digit(character: char) -> Option<char> {
+    let is_decimal = |c: &char| c.general_category() == GeneralCategory::DecimalNumber;
+    let run = (0..=u32::from(character)).rev().map_while(char::from_u32).take_while(is_decimal).count() as u32;
+    char::from_digit(run.checked_sub(1)? % 10, 10)
+}
+
+/// Whether a character can stand in a copied code besides its digits: white space, a hyphen, a dot, or an invisible one.
+fn is_separator(character: char) -> bool {
+    character.is_whitespace()
+        || is_invisible(character)
+        || character.general_category() == GeneralCategory::DashPunctuation
+        // The minus sign, the hyphen bullet, and the hyphen key of Japanese keyboards are no dashes in Unicode.
+        || matches!(character, '\u{2212}' | '\u{2043}' | '\u{30FC}')
+        // Full stops and middle dots.
+        || matches!(character, '.' | '\u{B7}' | '\u{6D4}' | '\u{2022}' | '\u{2027}' | '\u{2219}' | '\u{22C5}' | '\u{3002}' | '\u{30FB}')
 }
 
 impl std::fmt::Debug for Code {
@@ -170,9 +203,60 @@ mod tests {
         for good in ["0000", "0042", "9999", "123456", "0123456789"] {
             assert_eq!(Code::parse(good).unwrap().expose(), good);
         }
-        for bad in ["", "123", "12345678901", "12a4", " 1234", "1234\n", "١٢٣٤", "１２３４", "-123"] {
+        for bad in ["", "123", "12345678901", "12a4", "-123", "12,34", "1/2/3/4", "½¼¾½", "⑩⑩", "一二三四", "\u{200E}"]
+        {
             assert_eq!(Code::parse(bad), Err(CodeError), "{bad}");
         }
+    }
+
+    #[test]
+    fn separators_and_invisible_characters_of_a_pasted_code_are_dropped() {
+        for pasted in [
+            " 0042",
+            "0042\n",
+            "00 42",
+            "00-42",
+            "0042.",
+            "0.0.4.2",
+            "00–42",
+            "00−42",
+            "00·42",
+            "00\u{AD}42",
+            "\t0042\r\n",
+            "\u{A0}0042",
+            "\u{202F}00\u{2009}42",
+            "\u{3000}0042",
+            "\u{FEFF}0042",
+            "\u{200E}0042\u{200F}",
+            "0\u{200B}0\u{200D}4\u{2060}2",
+            "\u{202A}0042\u{202C}",
+            "0\u{FE0F}042",
+            "0042。",
+            "00．42",
+        ] {
+            assert_eq!(Code::parse(pasted).unwrap().expose(), "0042", "{pasted:?}");
+        }
+    }
+
+    #[test]
+    fn digits_of_every_script_are_read() {
+        for pasted in ["٠٠٤٢", "۰۰۴۲", "००४२", "００４２", "𝟎𝟘𝟺𝟤", "𑁦𑁦𑁪𑁨", "𞥐𞥐𞥔𞥒", "₀⁰④²"]
+        {
+            assert_eq!(Code::parse(pasted).unwrap().expose(), "0042", "{pasted}");
+        }
+    }
+
+    /// Fails if a newer Unicode version breaks the rule that [`decimal_digit`] relies on.
+    #[test]
+    fn decimal_digits_of_unicode_stand_in_runs_of_ten() {
+        let is_decimal = |c: &char| c.general_category() == GeneralCategory::DecimalNumber;
+        let all: Vec<char> = ('\0'..=char::MAX).collect();
+        let runs: Vec<usize> = all
+            .chunk_by(|a, b| is_decimal(a) == is_decimal(b))
+            .filter(|run| is_decimal(&run[0]))
+            .map(<[_]>::len)
+            .collect();
+        assert!(runs.len() > 60 && runs.iter().all(|length| length % 10 == 0), "{runs:?}");
     }
 
     #[test]

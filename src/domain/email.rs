@@ -133,7 +133,7 @@ fn canonical_domain(domain: &str) -> Result<String, EmailError> {
 
 /// Whether a character is invisible (Unicode's `Default_Ignorable_Code_Point`). Such characters make two different
 /// addresses look the same.
-fn is_invisible(c: char) -> bool {
+pub(super) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
         | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}'

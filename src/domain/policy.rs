@@ -27,15 +27,16 @@ impl Policy {
     /// Parses a guess. A guess of a length that no code has is refused here, so that it does not count as a wrong guess.
     pub fn code(&self, input: &str) -> Result<Code, CodeError> {
         let lengths = [self.code_length.digits(), CodeLength::TEN.digits()];
-        Code::parse(input).and_then(|code| if lengths.contains(&input.len()) { Ok(code) } else { Err(CodeError) })
+        Code::parse(input)
+            .and_then(|code| if lengths.contains(&code.expose().len()) { Ok(code) } else { Err(CodeError) })
     }
 
-    /// Returns the rule of [`Policy::code`] as a regular expression (ECMA-262).
+    /// Returns a regular expression (ECMA-262) that matches every guess that [`Policy::code`] accepts.
+    ///
+    /// It requires as many characters as a code has digits, and excludes ASCII letters and symbols. It cannot be exact: the
+    /// digits of all scripts are no character class that every language knows.
     pub fn code_pattern(&self) -> String {
-        match self.code_length.digits() {
-            10 => "^[0-9]{10}$".to_owned(),
-            digits => format!("^[0-9]{{{digits}}}([0-9]{{{}}})?$", 10 - digits),
-        }
+        format!("^[^!-,/:-~]{{{},}}$", self.code_length.digits())
     }
 }
 
@@ -50,12 +51,16 @@ mod tests {
         assert_eq!(lengths(Policy { code_length: CodeLength::new(6).unwrap(), ..Policy::default() }), [6, 10]);
         assert_eq!(lengths(Policy { code_length: CodeLength::TEN, ..Policy::default() }), [10]);
         assert!(Policy::default().code("00a2").is_err());
+        // Only the digits count.
+        assert_eq!(Policy::default().code("\u{FEFF}00-42 ").unwrap().expose(), "0042");
+        assert_eq!(Policy::default().code("12345 67890").unwrap().expose(), "1234567890");
+        assert!(Policy::default().code("00 42 6").is_err());
     }
 
     #[test]
-    fn pattern_matches_the_allowed_lengths() {
-        assert_eq!(Policy::default().code_pattern(), "^[0-9]{4}([0-9]{6})?$");
+    fn pattern_requires_as_many_characters_as_the_shortest_code() {
+        assert_eq!(Policy::default().code_pattern(), "^[^!-,/:-~]{4,}$");
         let six = Policy { code_length: CodeLength::new(6).unwrap(), ..Policy::default() };
-        assert_eq!(six.code_pattern(), "^[0-9]{6}([0-9]{4})?$");
+        assert_eq!(six.code_pattern(), "^[^!-,/:-~]{6,}$");
     }
 }

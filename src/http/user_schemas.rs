@@ -102,7 +102,8 @@ impl RequestSchema for ChangePassword {
 
 #[derive(Object)]
 pub struct ActivateUser {
-    /// The digits of the code in the latest mail. An address that requested many codes gets longer codes.
+    /// The digits of the code in the latest mail. An address that requested many codes gets longer codes. White space,
+    /// hyphens, dots and invisible characters are dropped; digits of any script are accepted.
     code: PasswordField,
 }
 
@@ -236,10 +237,21 @@ mod tests {
         }
 
         #[test]
-        fn a_code_is_4_or_10_ascii_digits(input in "[0-9a٣ ]{0,12}") {
+        fn a_code_is_4_or_10_digits_of_any_script_besides_separators(input in "[0-9٣１ .\u{200e}-]{0,14}a?") {
             let body = json!({ "code": input }).to_string();
-            let digits = input.bytes().all(|byte| byte.is_ascii_digit()) && [4, 10].contains(&input.len());
-            prop_assert_eq!(parse::<ActivateUser>(body.as_bytes()).is_ok(), digits);
+            let digits = input.chars().filter(|c| c.is_numeric()).count();
+            let accepted = parse::<ActivateUser>(body.as_bytes()).is_ok();
+            prop_assert_eq!(accepted, [4, 10].contains(&digits) && !input.contains('a'));
+        }
+
+        #[test]
+        fn the_pattern_of_the_document_matches_every_accepted_code(
+            input in prop_oneof![any::<String>(), "\\PC{4}", "[\\p{Nd} .\u{200e}\u{a0}-]{4,14}"],
+        ) {
+            let pattern = regex::Regex::new(&Policy::default().code_pattern()).expect("the pattern is a regular expression");
+            let body = json!({ "code": input }).to_string();
+            let accepted = parse::<ActivateUser>(body.as_bytes()).is_ok();
+            prop_assert!(!accepted || pattern.is_match(&input), "{input:?}");
         }
     }
 }

@@ -149,13 +149,29 @@ async fn malformed_codes_are_refused_and_do_not_count_as_guesses() {
     service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
     let bodies =
-        [json!("12a4"), json!("123"), json!("12345"), json!("123456789"), json!("١٢٣٤"), json!(1234), Value::Null];
+        [json!("12a4"), json!("123"), json!("12345"), json!("123456789"), json!("١٢٣"), json!(1234), Value::Null];
     for code in bodies {
         let request = service.request(Method::POST, "/v1/users/me/activation").basic_auth(ADA, Some(PASSWORD));
         let answer = Answer::of(request.json(&json!({ "code": code }))).await;
         assert_eq!((answer.outcome(), answer.pointers()), ((422, "invalid-field"), vec!["/code"]), "{code}");
     }
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_code_activates_the_account_with_separators_and_in_any_script() {
+    let service = Service::start().await;
+    let persian =
+        |code: &str| code.chars().map(|c| char::from_u32(0x06F0 + c.to_digit(10).unwrap()).unwrap()).collect();
+    let pasted: [fn(&str) -> String; 3] =
+        [|code| format!("\u{feff}{code}\n"), |code| format!("{}\u{a0}-{}.", &code[..2], &code[2..]), persian];
+    for (n, paste) in pasted.into_iter().enumerate() {
+        let email = format!("ada{n}@example.com");
+        service.register_pending(&email).await;
+        let code = service.wait_for_code(&email, 1).await;
+        let answer = service.activate(&email, PASSWORD, &paste(&code)).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["status"]), (200, &json!("active")), "{n}");
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,19 @@ async fn an_unknown_user_and_a_wrong_password_get_the_same_answer() {
 }
 
 #[tokio::test]
+async fn the_right_credentials_authenticate_in_utf_8_and_in_latin_1() {
+    let service = Service::start().await;
+    assert_eq!(service.register("jörg@example.com", "pässwört-lang").await.status, 201);
+    let status = async |pair: &[u8]| {
+        let field = format!("Basic {}", STANDARD.encode(pair));
+        Answer::of(service.request(Method::GET, "/v1/users/me").header(AUTHORIZATION, field)).await.status.as_u16()
+    };
+    assert_eq!(status("jörg@example.com:pässwört-lang".as_bytes()).await, 200);
+    assert_eq!(status(b"j\xf6rg@example.com:p\xe4ssw\xf6rt-lang").await, 200);
+    assert_eq!(status(b"j\xf6rg@example.com:p\xe4sswort-lang").await, 401);
+}
+
+#[tokio::test]
 async fn malformed_authorization_fields_are_refused() {
     let service = Service::start().await;
     service.register_pending("ada@example.com").await;
