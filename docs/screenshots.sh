@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Takes two pictures of the documentation: docs/demo.png shows the last act of the demo beside Bob's mail in the inbox;
-# docs/inbox.png shows that inbox on a laptop.
+# Takes two screenshots for the documentation:
+#
+# - docs/demo.png: the terminal in the last part of docs/demo.sh, beside the inbox page with the mail of that part.
+# - docs/inbox.png: the same inbox page in the size of a laptop's screen.
 #
 #   apt-get install aha chromium chromium-driver curl pngquant tmux && bash docs/screenshots.sh
 set -euo pipefail
@@ -74,7 +76,7 @@ screen() { $terminal capture-pane -e -p; }
 
 open_browser
 $terminal new-session -d -x 80 -y 27 "bash docs/demo.sh --no-pause 2>$folder/demo.log"
-# Waits for Bob's countdown, the only one with a bar.
+# Waits for the last part of the demo: only its countdown of a code's lifetime has a bar.
 until [[ $(screen) == *"(integer) 4"[0-9]*█* ]]; do
     $terminal has-session 2>/dev/null || { cat "$folder/demo.log" >&2; fail "the demo ended too early"; }
     sleep 0.2

@@ -110,8 +110,8 @@ pub trait Users: Send + Sync + 'static {
     /// Returns all rows of an address: at most one account and one pending registration.
     fn find_by_address(&self, address: &Address) -> impl Future<Output = Result<Vec<StoredUser>, StoreError>> + Send;
 
-    /// Replaces an account's hash by a hash of the same password at another cost. Changes the cost of the address too, so
-    /// that later rows share it.
+    /// Replaces an account's hash by a hash of the same password with other parameters. The row of the address stores the
+    /// new parameters too, so that later registrations of the address use them.
     ///
     /// Returns `false` if nothing was changed: the hash is no longer `old`, or the address has a pending registration.
     /// That row's hash cannot be computed without its password.

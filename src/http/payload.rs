@@ -1,7 +1,7 @@
 //! JSON request bodies and responses.
 //!
 //! The framework's own parser stops at the first error, repeats the input in the error, and returns 400 for an invalid
-//! field. This parser reports every invalid field, repeats no values, and returns 422.
+//! field. This parser reports every invalid field, repeats no submitted value, and returns 422.
 
 use std::marker::PhantomData;
 

@@ -32,7 +32,7 @@ pub enum SendError {
         /// Whether the provider may have accepted the mail: its response was lost, or invalid.
         maybe_accepted: bool,
     },
-    /// The provider will never accept this mail.
+    /// A retry is useless: the provider refuses the request, the API key or the sender ([`is_permanent`]).
     #[error("{reason}")]
     Permanent { reason: String },
 }
@@ -174,7 +174,7 @@ mod tests {
     use crate::mail::mailpit::Mailpit;
 
     #[test]
-    fn only_refusals_of_the_mail_itself_are_permanent() {
+    fn every_4xx_except_408_425_and_429_is_permanent() {
         for status in [400, 401, 403, 404, 413, 422] {
             assert!(matches!(refusal(StatusCode::from_u16(status).unwrap(), None), SendError::Permanent { .. }));
         }

@@ -16,8 +16,8 @@ const LONGEST_PAUSE_BETWEEN_COPIES: Duration = Duration::from_secs(30);
 /// - `attempt` counts from 1.
 /// - `unsent`: no attempt can have reached the provider.
 /// - `age` is the age of the mail. The last attempt is made at the age `give_up_after`, no sooner and no later.
-/// - `retry_after` is what the provider retry_after for. The jitter is added to it. The last attempt does not wait for it: an early
-///   request costs the provider less than a lost mail costs a person.
+/// - `retry_after` is the provider's `Retry-After`. The jitter is added to `retry_after`. The last attempt does not wait for
+///   `retry_after`: an early request costs the provider less than a lost mail costs a person.
 /// - `fraction` is random, in `0.0..1.0`. Jitter over the whole range spreads mails that failed together.
 pub fn delay(
     attempt: u32,

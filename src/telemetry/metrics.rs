@@ -35,7 +35,7 @@ const COUNTERS: [(&str, &str); 12] = [
     ),
     (
         "sixty_limits_skipped_total",
-        "Rate limit checks skipped because Redis did not answer; the requests were allowed.",
+        "Rate limit checks that Redis did not answer in time; the process applied limits of its own.",
     ),
     ("sixty_purged_total", "Pending registrations deleted after PENDING_TTL."),
     ("sixty_disowned_total", "Registrations deleted by the \"not me\" link in their mail."),

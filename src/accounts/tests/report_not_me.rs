@@ -10,7 +10,7 @@ async fn owner_deletes_a_strangers_registration_and_registers_at_once() {
     let service = InMemoryService::new();
     let eve = service.register("ada@example.com", "battery staple").await.unwrap();
     let code = service.send_mail(&eve).await;
-    let link = service.store_link(&eve);
+    let link = service.store_not_me_link(&eve);
     assert!(service.accounts.report_not_me(&link).await.unwrap());
     assert!(service.authenticate("ada@example.com", "battery staple").await.is_err());
     assert_eq!(service.codes.redeem(eve.id, &code).await.unwrap(), Redeemed::NoCode(NoCodeReason::Destroyed));
@@ -24,12 +24,12 @@ async fn owner_deletes_a_strangers_registration_and_registers_at_once() {
 async fn link_deletes_a_pending_registration_and_never_the_account() {
     let service = InMemoryService::new();
     let ada = service.register("ada@example.com", "correct horse").await.unwrap();
-    let own = service.store_link(&ada);
+    let own = service.store_not_me_link(&ada);
     service.activate(&ada).await.unwrap();
     assert!(!service.accounts.report_not_me(&own).await.unwrap());
     service.clock.advance(Duration::from_secs(60));
     let pending = service.register("ada@example.com", "battery staple").await.unwrap();
-    assert!(service.accounts.report_not_me(&service.store_link(&pending)).await.unwrap());
+    assert!(service.accounts.report_not_me(&service.store_not_me_link(&pending)).await.unwrap());
     assert!(service.authenticate("ada@example.com", "battery staple").await.is_err());
     assert!(service.authenticate("ada@example.com", "correct horse").await.is_ok());
 }

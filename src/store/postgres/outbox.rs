@@ -49,7 +49,7 @@ pub struct Claim {
     pub account_email: Option<String>,
     /// Number of attempts, this one included.
     pub attempts: u32,
-    /// Whether certainly no earlier attempt reached the provider.
+    /// Whether it is certain that no earlier attempt reached the provider.
     pub unsent: bool,
     /// Whether the mail is counted in its mailbox already, so that a retry does not count it again.
     pub charged: bool,

@@ -44,7 +44,7 @@ async fn assert_only_activation_fails(running: &Running, service: &Service, code
     let retries = async || metric_value(running, "sixty_mail_attempts_total{outcome=\"retry\"}").await;
     eventually("attempt to send Bob's mail", async || (retries().await > 0).then_some(())).await;
     assert!(service.mails(BOB).await.is_empty(), "a code that is not in Redis must not be mailed");
-    wait_for_log(running, "the limits of client networks do not apply until Redis responds").await;
+    wait_for_log(running, "each process limits client networks by itself until Redis does").await;
     assert!(metric_value(running, "sixty_limits_skipped_total").await > 0);
 }
 
