@@ -211,7 +211,10 @@ fn problem_declaration() -> Value {
         Problem::description(ProblemType::CodeExpired),
     );
     ok["content"]["text/html"] = json!({ "schema": { "type": "string" } });
-    ok["headers"] = json!({ "Vary": { "description": "Accept", "required": true, "schema": { "type": "string" } } });
+    ok["headers"] = json!({ "Vary": {
+        "description": "The response depends on `Accept`.", "required": true, "schema": { "type": "string" },
+        "example": "Accept",
+    } });
     declaration("getProblem", "Read what a problem type means", json!({ "200": ok }))
 }
 
@@ -231,6 +234,7 @@ fn report_not_me_declaration() -> Value {
     let mut unavailable = failed.clone();
     unavailable["headers"] = json!({ "Retry-After": {
         "description": "Seconds to wait.", "required": true, "schema": { "type": "integer", "minimum": 1 },
+        "example": 42,
     } });
     declaration(
         "disownRegistration",

@@ -117,6 +117,10 @@ pub fn complete_api(operation: &mut Value) {
         if let Some(media) = response.pointer_mut("/content/application~1json") {
             media["example"] = schemas::response_example(&id);
         }
+        if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
+            *headers =
+                std::mem::take(headers).into_iter().map(|(name, header)| complete_header(&name, header)).collect();
+        }
     }
     if id == "listUsers" {
         for Link { name, description, operation_id, parameter, value } in LIST_USERS_LINKS {
@@ -150,14 +154,6 @@ fn complete(operation: &mut Value, mut problems: Vec<ProblemType>) {
         operation["security"] = json!([]);
     }
     let responses = operation["responses"].as_object_mut().expect("every operation has responses");
-    for headers in responses.values_mut().filter_map(|response| response.get_mut("headers")?.as_object_mut()) {
-        *headers = std::mem::take(headers).into_iter().map(|(name, header)| (title_case(&name), header)).collect();
-        for header in headers.values_mut().filter_map(Value::as_object_mut) {
-            header.remove("deprecated");
-            header.insert("example".to_owned(), json!("/v1/users/me"));
-            header.insert("schema".to_owned(), json!({ "type": "string", "format": "uri-reference" }));
-        }
-    }
     problems.sort_by_key(|problem_type| problem_type.status());
     for same_status in problems.chunk_by(|a, b| a.status() == b.status()) {
         responses.insert(same_status[0].status().as_str().to_owned(), problem_response(same_status));
@@ -191,6 +187,18 @@ fn parameter_schema(name: &str) -> (Value, Value) {
         "cursor" => (json!({ "type": "string" }), json!(schemas::CURSOR)),
         other => unreachable!("no schema for the parameter {other}; add one here"),
     }
+}
+
+/// Completes a response header that the framework has declared. The framework declares all headers as strings.
+fn complete_header(name: &str, mut header: Value) -> (String, Value) {
+    let name = title_case(name);
+    let (schema, example) = match &*name {
+        "Location" => (json!({ "type": "string", "format": "uri-reference" }), json!("/v1/users/me")),
+        other => unreachable!("no schema for the response header {other}; add one here"),
+    };
+    header.as_object_mut().expect("a header is an object").remove("deprecated");
+    (header["schema"], header["example"]) = (schema, example);
+    (name, header)
 }
 
 /// A response header that is always present.
@@ -242,4 +250,32 @@ fn title_case(name: &str) -> String {
         first.to_uppercase() + &rest.to_lowercase()
     };
     name.split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declared_headers_of_system_routes_keep_their_schema_and_example() {
+        let header = |schema, example: Value| json!({ "required": true, "schema": schema, "example": example });
+        let headers = [
+            ("Vary", header(json!({ "type": "string" }), json!("Accept"))),
+            ("Retry-After", header(json!({ "type": "integer", "minimum": 1 }), json!(42))),
+        ];
+        for (name, header) in headers {
+            let mut operation = json!({ "summary": "s", "responses": { "200": { "headers": { name: header } } } });
+            complete_system(&mut operation, &[]);
+            assert_eq!(operation["responses"]["200"]["headers"][name], header);
+        }
+    }
+
+    #[test]
+    fn location_headers_are_uri_references() {
+        let framework = json!({ "description": "The path.", "required": true, "deprecated": false, "schema": {} });
+        let (name, header) = complete_header("LOCATION", framework);
+        assert_eq!(name, "Location");
+        assert_eq!(header["schema"]["format"], "uri-reference");
+        assert_eq!((&header["example"], header.get("deprecated")), (&json!("/v1/users/me"), None));
+    }
 }
