@@ -17,7 +17,8 @@ pub struct DocsPage {
 }
 
 impl DocsPage {
-    /// Renders the page for an OpenAPI document in JSON.
+    /// Renders the page for an OpenAPI document in JSON. An inline script of the page contains the document, so every `<`
+    /// in the document is escaped: `</script` in the operator's contact would end the script.
     ///
     /// The framework renders Swagger UI only with its own document. So this renders the page of an API without
     /// operations, and replaces that API's document.
@@ -26,6 +27,8 @@ impl DocsPage {
     /// If the framework's page does not contain each replaced text exactly once. The page is rendered at start, so a
     /// new version of the framework fails there instead of showing another document.
     pub fn new(document: &str) -> Self {
+        // In JSON, `<` is possible only inside strings.
+        let document = document.replace('<', r"\u003c");
         let empty = OpenApiService::new((), "", "");
         let mut html = format!("<!doctype html>{}", empty.swagger_ui_html());
         for (old, new) in [
@@ -90,6 +93,17 @@ mod tests {
         assert!(html.contains(&format!("let spec = {document};")));
         assert_eq!(html.matches("let spec =").count(), 1);
         assert!(html.contains("spec: spec,"), "Swagger UI shows the embedded document");
+    }
+
+    #[test]
+    fn a_document_with_html_tags_cannot_end_the_script() {
+        let document = r#"{ "info": { "contact": { "name": "</script><script>alert(1)</script><!-- <title>" } } }"#;
+        let html = String::from_utf8(DocsPage::new(document).html.into()).unwrap();
+        let script = html.split_once("let spec = ").unwrap().1.split_once("</script").unwrap().0;
+        let embedded = script.split_once(" };").unwrap().0.to_owned() + " }";
+        assert!(!embedded.contains('<'), "{embedded}");
+        let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parsed(&embedded), parsed(document));
     }
 
     #[test]
