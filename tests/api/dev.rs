@@ -13,7 +13,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::process::{
-    CHEAP_HASHES, Folder, Running, failure_line, output, process_tree, send, shell, sixty, wait_until_ended,
+    CHEAP_HASHES, Folder, Running, failure_line, output, process_tree, send_signal, shell, sixty, wait_until_ended,
 };
 use super::support::{Answer, PASSWORD, Service, eventually};
 
@@ -292,7 +292,7 @@ async fn a_killed_store_is_reported_and_the_rest_runs_on() {
         let mut dev = Dev::start(&folder).await;
         let service = dev.own_service().await;
         let processes = dev.processes();
-        send(first_named(&processes, is_wanted), Signal::SIGKILL);
+        send_signal(first_named(&processes, is_wanted), Signal::SIGKILL);
         dev.running
             .until("log line about the killed store", async |running| {
                 let log = running.stderr();
@@ -320,7 +320,7 @@ async fn a_killed_guardian_ends_it_with_one_line() {
     let folder = Folder::new("dev-guardian");
     let mut dev = Dev::start(&folder).await;
     let processes = dev.processes();
-    send(first_named(&processes[1..], |name| name == "sixty"), Signal::SIGKILL);
+    send_signal(first_named(&processes[1..], |name| name == "sixty"), Signal::SIGKILL);
     assert_eq!(dev.running.wait().await.code(), Some(1));
     let stderr = dev.running.stderr();
     let lines: Vec<&str> = stderr.lines().filter(|line| line.starts_with("sixty: ")).collect();

@@ -54,7 +54,7 @@ impl Service {
     }
 
     /// Fails to authenticate `times` times, and ends the wait before each attempt.
-    async fn fail(&self, client: &str, email: &str, times: u32) {
+    async fn fail_logins(&self, client: &str, email: &str, times: u32) {
         for _ in 0..times {
             self.end_waits().await;
             assert_eq!(self.login_from(client, email, WRONG_PASSWORD).await.outcome(), (401, "unauthenticated"));
@@ -73,7 +73,7 @@ async fn the_wait_doubles_after_five_failures_up_to_fifteen_minutes() {
     for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
         let (wait, longest) = (service.address_wait().await, Duration::from_secs(seconds));
         assert!(wait <= longest && (seconds < 32 || wait > longest / 2), "{wait:?} of {seconds} s");
-        service.fail("192.0.2.1", "ada@example.com", 1).await;
+        service.fail_logins("192.0.2.1", "ada@example.com", 1).await;
     }
     // During the wait, the service refuses the right password too.
     for password in [WRONG_PASSWORD, PASSWORD] {
@@ -91,7 +91,7 @@ async fn the_wait_doubles_after_five_failures_up_to_fifteen_minutes() {
 async fn failures_from_one_network_do_not_lock_the_account_for_another() {
     let service = start_throttled().await;
     service.register_active("ada@example.com").await;
-    service.fail("192.0.2.1", "ada@example.com", 12).await;
+    service.fail_logins("192.0.2.1", "ada@example.com", 12).await;
     let stranger = service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await;
     assert_eq!(stranger.outcome(), (429, "too-many-requests"));
     assert_eq!(service.login_from("192.0.2.2", "ada@example.com", PASSWORD).await.status, 200);
@@ -106,7 +106,7 @@ async fn unknown_addresses_are_throttled_like_known_ones_and_redis_stores_no_add
     service.register_active("ada@example.com").await;
     let mut refusals = vec![];
     for (client, email) in [("192.0.2.1", "ada@example.com"), ("192.0.2.2", "eve@example.com"), ("192.0.2.3", "eve")] {
-        service.fail(client, email, 14).await;
+        service.fail_logins(client, email, 14).await;
         let refused = service.login_from(client, email, WRONG_PASSWORD).await;
         let names: Vec<_> = refused.headers.keys().map(ToString::to_string).collect();
         let (status, name) = refused.outcome();
@@ -126,7 +126,7 @@ async fn unknown_addresses_are_throttled_like_known_ones_and_redis_stores_no_add
 async fn after_many_failures_only_one_of_concurrent_attempts_is_checked() {
     let service = start_throttled().await;
     service.register_active("ada@example.com").await;
-    service.fail("192.0.2.1", "ada@example.com", 12).await;
+    service.fail_logins("192.0.2.1", "ada@example.com", 12).await;
     service.end_waits().await;
     let answers = concurrently(20, |_| Answer::of(service.login("192.0.2.1", "ada@example.com", WRONG_PASSWORD))).await;
     let checked = answers.iter().filter(|answer| answer.status == 401).count();
@@ -159,7 +159,7 @@ async fn fifty_concurrent_logins_with_the_right_password_succeed() {
 async fn a_login_never_resets_failures() {
     let service = start_throttled().await;
     service.register_active("ada@example.com").await;
-    service.fail("192.0.2.1", "ada@example.com", 4).await;
+    service.fail_logins("192.0.2.1", "ada@example.com", 4).await;
     assert_eq!(service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await.status, 200);
     assert_eq!(service.address_failure_keys().await.len(), 1);
     assert_eq!(service.network_failure_keys().await.len(), 1, "a login must not reset the failures of the network");
@@ -168,7 +168,7 @@ async fn a_login_never_resets_failures() {
     // failures at the owner's password either.
     service.age_grants(Duration::from_secs(60)).await;
     assert_eq!(service.register("ada@example.com", ATTACKER_PASSWORD).await.status, 201);
-    service.fail("192.0.2.1", "ada@example.com", 8).await;
+    service.fail_logins("192.0.2.1", "ada@example.com", 8).await;
     for _ in 0..2 {
         service.end_waits().await;
         let pending_login = service.login_from("192.0.2.1", "ada@example.com", ATTACKER_PASSWORD).await;
@@ -217,7 +217,7 @@ async fn verified_credentials_do_not_wait_for_a_neighbours_failures() {
     let service = start_throttled().await;
     service.register_active("ada@example.com").await;
     assert_eq!(service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await.status, 200);
-    service.fail("192.0.2.1", "ada@example.com", 8).await;
+    service.fail_logins("192.0.2.1", "ada@example.com", 8).await;
     for _ in 0..3 {
         assert_eq!(service.login_from("192.0.2.1", "ada@example.com", PASSWORD).await.status, 200);
     }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::process::{Folder, PROGRAM, process_tree, send, wait_until_ended};
+use super::process::{Folder, PROGRAM, process_tree, send_signal, wait_until_ended};
 use super::support::eventually;
 
 /// A process tree that SIGSTOP has stopped. Dropping this value resumes it; a stopped process cannot exit either.
@@ -93,7 +93,7 @@ impl PrivateRedis {
     }
 
     pub fn signal(&self, signal: Signal) {
-        send(self.process.id(), signal);
+        send_signal(self.process.id(), signal);
     }
 
     pub fn kill(&mut self) {
@@ -182,7 +182,7 @@ impl PrivatePostgres {
     /// Stops PostgreSQL in its fast mode, which terminates all connections with an error.
     pub async fn stop(&mut self) {
         let processes = process_tree(self.pid);
-        send(self.pid, Signal::SIGINT);
+        send_signal(self.pid, Signal::SIGINT);
         wait_until_ended(&processes).await;
         self.reserved_port = Some(reserve_port(self.port));
     }
@@ -224,7 +224,7 @@ impl PrivatePostgres {
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         if let Some(child) = &mut self.restarted {
-            send(child.id(), Signal::SIGQUIT);
+            send_signal(child.id(), Signal::SIGQUIT);
             let _ = child.wait();
         }
     }

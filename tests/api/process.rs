@@ -165,7 +165,7 @@ impl Running {
 
     /// Sends the signal, waits until the process exits, and returns its status.
     pub async fn end(&mut self, signal: Signal) -> ExitStatus {
-        send(self.pid(), signal);
+        send_signal(self.pid(), signal);
         self.wait().await
     }
 }
@@ -178,7 +178,7 @@ impl Drop for Running {
     }
 }
 
-pub fn send(pid: u32, signal: Signal) {
+pub fn send_signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 

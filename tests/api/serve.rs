@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::process::{PATIENCE, Running, failure_line, output, send, sixty};
+use super::process::{PATIENCE, Running, failure_line, output, send_signal, sixty};
 use super::support::{Answer, PASSWORD, create_database, stack};
 
 fn serve(database_url: &str, redis_url: &str) -> Command {
@@ -189,7 +189,7 @@ async fn a_stopping_service_is_unready_first_and_refuses_connections_later() {
     assert_eq!(register("ada@example.com").await.unwrap().status(), 201);
     // The provider never answers, so the mail keeps the process busy until SHUTDOWN_GRACE is over.
     let (_mail, _) = mail.accept().await.unwrap();
-    send(running.pid(), Signal::SIGTERM);
+    send_signal(running.pid(), Signal::SIGTERM);
     for port in [&api, &ops] {
         running
             .until("unready service", async |_| {

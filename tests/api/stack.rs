@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
-use super::process::{Folder, PROGRAM, process_tree, send, wait_until_ended};
+use super::process::{Folder, PROGRAM, process_tree, send_signal, wait_until_ended};
 use super::support::eventually;
 
 fn options(folder: &Folder, keep: bool) -> StackOptions {
@@ -136,7 +136,7 @@ async fn the_next_run_removes_the_data_of_a_killed_run() {
     };
     let mut killed = start(&folder, false);
     let left = runs();
-    send(killed.guardian_pid(), Signal::SIGKILL);
+    send_signal(killed.guardian_pid(), Signal::SIGKILL);
     killed.event().await;
     let next = start(&folder, false);
     assert_eq!(runs().len(), 1);
@@ -213,7 +213,7 @@ async fn a_killed_guardian_ends_the_servers_and_keeps_the_data() {
     assert_eq!(setting(&mut sql(&stack).await, "fsync").await, "on");
 
     let processes = process_tree(stack.guardian_pid());
-    send(stack.guardian_pid(), Signal::SIGKILL);
+    send_signal(stack.guardian_pid(), Signal::SIGKILL);
     let event = stack.event().await;
     assert!(
         matches!(&event, StackEvent::GuardianEnded(line) if line.contains("guardian") && line.contains("SIGKILL")),
@@ -234,7 +234,7 @@ async fn a_killed_server_is_reported_and_the_other_runs_on() {
     for (name, pid) in [("PostgreSQL", Stack::postgres_pid as fn(&Stack) -> u32), ("Redis", Stack::redis_pid)] {
         let mut stack = start(&folder, true);
         let processes = process_tree(stack.guardian_pid());
-        send(pid(&stack), Signal::SIGKILL);
+        send_signal(pid(&stack), Signal::SIGKILL);
         let event = stack.event().await;
         let StackEvent::ServerDied(line) = event else { panic!("{event:?}") };
         assert!(line.starts_with(name) && line.contains("SIGKILL"), "{line}");

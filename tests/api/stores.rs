@@ -83,7 +83,7 @@ impl UsersUnderTest for RealUsers {
             .collect()
     }
 
-    async fn store_link(&self, user: UserId, link: NotMeHash) -> bool {
+    async fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> bool {
         self.outbox.link(user, &link).await.unwrap()
     }
 
@@ -257,8 +257,8 @@ impl ServiceUnderTest for RealService {
         self.users.queued_mails().await
     }
 
-    async fn store_link(&self, user: UserId, link: NotMeHash) -> bool {
-        self.users.store_link(user, link).await
+    async fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> bool {
+        self.users.store_not_me_link(user, link).await
     }
 
     async fn purge(&self, pending_ttl: Duration) {

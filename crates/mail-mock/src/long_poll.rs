@@ -97,7 +97,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::tests::{call, mail_to, mock, read, send, set_faults};
+    use crate::tests::{call, mail_to, mock, read, send_mail, set_faults};
 
     fn code_mail(address: &str) -> Value {
         let mut mail = mail_to(address);
@@ -122,9 +122,9 @@ mod tests {
             let mut waiting = std::pin::pin!(poll(&version));
             assert!(waiting.as_mut().now_or_never().is_none(), "response before {change}");
             match change {
-                "a mail" | "a repeated mail" => drop(send(&mock, &mail_to("a@example.org"), "k").await),
+                "a mail" | "a repeated mail" => drop(send_mail(&mock, &mail_to("a@example.org"), "k").await),
                 "a new fault" => drop(set_faults(&mock, json!({"fail_rate": 1})).await),
-                "an injected fault" => drop(send(&mock, &mail_to("b@example.org"), "").await),
+                "an injected fault" => drop(send_mail(&mock, &mail_to("b@example.org"), "").await),
                 "no faults" => drop(set_faults(&mock, json!({})).await),
                 _ => drop(call(&mock, Method::DELETE, "/api/v1/messages", &[], ()).await),
             }
@@ -139,8 +139,8 @@ mod tests {
     #[tokio::test]
     async fn a_repeated_mail_renews_the_remaining_lifetime_of_its_code() {
         let mock = mock();
-        send(&mock, &mail_to("b@example.org"), "").await;
-        send(&mock, &code_mail("a@example.org"), "k").await;
+        send_mail(&mock, &mail_to("b@example.org"), "").await;
+        send_mail(&mock, &code_mail("a@example.org"), "k").await;
         let response = view(&mock, &Value::Null).await;
         assert_eq!(response["total"], 2);
         assert_eq!(response["messages"][1]["Code"], Value::Null);
@@ -152,7 +152,7 @@ mod tests {
         *mock.find("latest").unwrap().accepted.lock().unwrap() -= Duration::from_secs(20);
         let remaining = async || view(&mock, &Value::Null).await["messages"][0]["Code"]["LeftMs"].as_u64().unwrap();
         assert!(remaining().await <= 10_000);
-        send(&mock, &code_mail("a@example.org"), "k").await;
+        send_mail(&mock, &code_mail("a@example.org"), "k").await;
         assert!(remaining().await > 25_000);
     }
 
@@ -161,7 +161,7 @@ mod tests {
         let mock = mock();
         set_faults(&mock, json!({"fail_rate": 1, "latency_ms": 1})).await;
         for _ in 0..2 {
-            send(&mock, &mail_to("a@example.org"), "").await;
+            send_mail(&mock, &mail_to("a@example.org"), "").await;
         }
         assert_eq!(view(&mock, &Value::Null).await["hits"], json!({"delayed": 2, "failed": 2, "dropped": 0}));
         set_faults(&mock, json!({"drop_rate": 1})).await;

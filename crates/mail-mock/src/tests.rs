@@ -48,7 +48,7 @@ pub(super) async fn read(mock: &MailMock, path: &str) -> (u16, Value) {
     value(call(mock, Method::GET, path, &[], ()).await).await
 }
 
-pub(super) async fn send(mock: &MailMock, body: &Value, key: &str) -> (u16, Value) {
+pub(super) async fn send_mail(mock: &MailMock, body: &Value, key: &str) -> (u16, Value) {
     value(call(mock, Method::POST, "/api/v1/send", &[("Idempotency-Key", key)], body.to_string()).await).await
 }
 
@@ -74,7 +74,7 @@ async fn a_sent_mail_is_listed_and_shown() {
         "Subject": "Your code", "Text": "It is\n\n  1234.", "HTML": "<p>1234</p>", "Headers": {"X-Kind": "code"},
         "Cc": [], "Tags": ["a"], "Attachments": [],
     });
-    let (status, sent) = send(&mock, &mail, "").await;
+    let (status, sent) = send_mail(&mock, &mail, "").await;
     assert_eq!(status, 200);
 
     let (_, mut list) = read(&mock, "/api/v1/messages").await;
@@ -109,7 +109,7 @@ async fn lists_are_newest_first_and_paged() {
     for number in 1..=60 {
         let mut mail = mail_to("a@example.org");
         mail["Subject"] = number.to_string().into();
-        send(&mock, &mail, "").await;
+        send_mail(&mock, &mail, "").await;
     }
 
     let (_, list) = read(&mock, "/api/v1/messages?start=1&limit=2").await;
@@ -122,7 +122,7 @@ async fn lists_are_newest_first_and_paged() {
 async fn search_compares_whole_addresses_ignoring_case() {
     let mock = mock();
     for address in ["ann@example.org", "Joann@example.org", "o+1@example.org"] {
-        send(&mock, &mail_to(address), "").await;
+        send_mail(&mock, &mail_to(address), "").await;
     }
 
     for query in ["to:ANN@example.org", "to:%22ann@example.org%22", "to:o%2B1@example.org", "to:joann@EXAMPLE.org+hi"] {
@@ -152,7 +152,7 @@ async fn an_invalid_mail_is_refused_with_a_reason() {
         with("Headers", json!({"subject": "x"})),
         json!("{"),
     ] {
-        let (status, answer) = send(&mock, &body, "").await;
+        let (status, answer) = send_mail(&mock, &body, "").await;
         assert!(status == 400 && answer["Error"].is_string(), "{body} {status} {answer}");
     }
     assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 0);
@@ -161,23 +161,23 @@ async fn an_invalid_mail_is_refused_with_a_reason() {
 #[tokio::test]
 async fn a_repeated_idempotency_key_returns_the_same_mail() {
     let mock = mock();
-    let (_, first) = send(&mock, &mail_to("a@example.org"), "k").await;
-    let (_, again) = send(&mock, &mail_to("a@example.org"), "k").await;
-    let (_, other) = send(&mock, &mail_to("a@example.org"), "l").await;
+    let (_, first) = send_mail(&mock, &mail_to("a@example.org"), "k").await;
+    let (_, again) = send_mail(&mock, &mail_to("a@example.org"), "k").await;
+    let (_, other) = send_mail(&mock, &mail_to("a@example.org"), "l").await;
     assert!(first == again && first != other);
     assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 2);
 
     let emptied = call(&mock, Method::DELETE, "/api/v1/messages", &[], ()).await;
     assert_eq!(emptied.into_body().into_string().await.unwrap(), "ok");
     assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 0);
-    assert_ne!(send(&mock, &mail_to("a@example.org"), "k").await.1, first);
+    assert_ne!(send_mail(&mock, &mail_to("a@example.org"), "k").await.1, first);
 }
 
 #[tokio::test]
 async fn delete_removes_the_mails_with_the_given_ids() {
     let mock = mock();
-    let (_, first) = send(&mock, &mail_to("a@example.org"), "").await;
-    let (_, second) = send(&mock, &mail_to("b@example.org"), "").await;
+    let (_, first) = send_mail(&mock, &mail_to("a@example.org"), "").await;
+    let (_, second) = send_mail(&mock, &mail_to("b@example.org"), "").await;
     call(&mock, Method::DELETE, "/api/v1/messages", &[], json!({"IDs": [first["ID"]]}).to_string()).await;
     let (_, list) = read(&mock, "/api/v1/messages").await;
     assert_eq!((&list["total"], &list["messages"][0]["ID"]), (&json!(1), &second["ID"]));
@@ -262,7 +262,7 @@ async fn a_failed_request_stores_no_mail_and_no_key() {
     assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 0);
 
     set_faults(&mock, json!({})).await;
-    assert_eq!(send(&mock, &mail_to("a@example.org"), "k").await.0, 200);
+    assert_eq!(send_mail(&mock, &mail_to("a@example.org"), "k").await.0, 200);
     assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 1);
 }
 
@@ -278,7 +278,7 @@ fn a_chance_of_zero_or_one_is_certain() {
 async fn a_mail_is_stored_after_the_latency() {
     let mock = with_faults(Faults { latency_ms: 600_000, ..Faults::default() });
     let mail = mail_to("a@example.org");
-    assert!(send(&mock, &mail, "").now_or_never().is_none());
+    assert!(send_mail(&mock, &mail, "").now_or_never().is_none());
     assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 0);
 }
 
@@ -288,9 +288,9 @@ async fn bodies_over_one_mebibyte_are_refused() {
     let mut mail = mail_to("a@example.org");
     mail["Text"] = "x".repeat(wire::BODY_LIMIT - mail.to_string().len() + 4).into();
     assert_eq!(mail.to_string().len(), wire::BODY_LIMIT);
-    assert_eq!(send(&mock, &mail, "").await.0, 200);
+    assert_eq!(send_mail(&mock, &mail, "").await.0, 200);
 
-    let (status, answer) = send(&mock, &json!("x".repeat(wire::BODY_LIMIT)), "").await;
+    let (status, answer) = send_mail(&mock, &json!("x".repeat(wire::BODY_LIMIT)), "").await;
     assert!(status == 413 && answer["Error"].is_string());
 }
 
@@ -313,7 +313,7 @@ async fn a_mails_html_has_a_sandbox_policy() {
     let mock = mock();
     let mut mail = mail_to("a@example.org");
     mail["HTML"] = "<script>alert(1)</script>".into();
-    let (_, sent) = send(&mock, &mail, "").await;
+    let (_, sent) = send_mail(&mock, &mail, "").await;
 
     let part = call(&mock, Method::GET, &format!("/view/{}.html", sent["ID"].as_str().unwrap()), &[], ()).await;
     let policy = part.header("Content-Security-Policy").unwrap();
@@ -368,7 +368,7 @@ async fn a_dropped_response_closes_the_connection_but_stores_the_mail() {
     stream.write_all(post_bytes("/api/v1/send", "{}").as_bytes()).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'H');
     set_faults(&mock, json!({})).await;
-    let (status, answer) = send(&mock, &mail_to("a@example.org"), "k").await;
+    let (status, answer) = send_mail(&mock, &mail_to("a@example.org"), "k").await;
     assert_eq!((status, &answer["ID"]), (200, &list["messages"][1]["ID"]));
 }
 

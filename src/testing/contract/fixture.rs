@@ -91,9 +91,9 @@ impl<T: UsersUnderTest> Fixture<'_, T> {
     }
 
     /// Stores a random link of a pending user.
-    pub async fn store_link(&self, user: &User) -> NotMeHash {
+    pub async fn store_not_me_link(&self, user: &User) -> NotMeHash {
         let link = NotMeHash(self.rng.bytes());
-        assert!(self.store.store_link(user.id, link).await, "the user is pending");
+        assert!(self.store.store_not_me_link(user.id, link).await, "the user is pending");
         link
     }
 

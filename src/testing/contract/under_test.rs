@@ -16,7 +16,7 @@ pub trait UsersUnderTest {
     /// Returns the code mails that are not sent yet, oldest first.
     fn queued_mails(&self) -> impl Future<Output = Vec<QueuedMail>>;
     /// Stores a "this was not me" link of the user. Returns `false` if the user is not pending.
-    fn store_link(&self, user: UserId, link: NotMeHash) -> impl Future<Output = bool>;
+    fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> impl Future<Output = bool>;
     /// Disables an account, as an operator does.
     fn disable(&self, user: UserId) -> impl Future<Output = ()>;
 }

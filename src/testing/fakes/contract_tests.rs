@@ -29,8 +29,8 @@ impl UsersUnderTest for FakeUsers {
         self.users.queued_mails()
     }
 
-    async fn store_link(&self, user: UserId, link: NotMeHash) -> bool {
-        self.users.store_link(user, link)
+    async fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> bool {
+        self.users.store_not_me_link(user, link)
     }
 
     async fn disable(&self, user: UserId) {

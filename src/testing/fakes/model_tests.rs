@@ -33,8 +33,8 @@ impl ServiceUnderTest for InMemoryService {
         self.users.queued_mails()
     }
 
-    async fn store_link(&self, user: UserId, link: NotMeHash) -> bool {
-        self.users.store_link(user, link)
+    async fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> bool {
+        self.users.store_not_me_link(user, link)
     }
 
     async fn purge(&self, pending_ttl: Duration) {

@@ -97,11 +97,11 @@ impl InMemoryService {
     }
 
     /// Stores the "this was not me" link of the user's queued mail and returns its token.
-    pub fn store_link(&self, user: &User) -> NotMeToken {
+    pub fn store_not_me_link(&self, user: &User) -> NotMeToken {
         let queued = self.users.queued_mails();
         let mail = queued.iter().find(|mail| mail.user == user.id).expect("a queued mail");
         let token = self.secret.not_me(&mail.nonce);
-        assert!(self.users.store_link(user.id, token.hash()));
+        assert!(self.users.store_not_me_link(user.id, token.hash()));
         token
     }
 

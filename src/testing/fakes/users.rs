@@ -60,7 +60,7 @@ impl InMemoryUsers {
 
     /// Stores a "this was not me" link, as the mail worker does before it sends a mail. Returns `false` if the user is not
     /// pending.
-    pub fn store_link(&self, user: UserId, link: NotMeHash) -> bool {
+    pub fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> bool {
         let mut tables = lock(&self.tables);
         let is_pending = tables.pending(user).is_some();
         if is_pending {

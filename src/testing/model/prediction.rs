@@ -177,7 +177,7 @@ impl<S: ServiceUnderTest> Model<'_, S> {
             let put = self.service.codes().put(pending.user.id, mail.grant, (!has_account).then_some(&code)).await;
             put.expect("the store answers");
             let token = self.secret.not_me(&mail.nonce);
-            assert!(self.service.store_link(pending.user.id, token.hash()).await);
+            assert!(self.service.store_not_me_link(pending.user.id, token.hash()).await);
             address.links.push(MailedLink { token, user: pending.user.id, mailed_at: self.now });
             let same = pending.code.take().filter(|mailed| mailed.mail == mail);
             let wrong_guesses = same.as_ref().map_or(0, |mailed| mailed.wrong_guesses);

@@ -20,7 +20,7 @@ pub trait ServiceUnderTest {
     /// Returns the code mails that are not sent yet, oldest first.
     fn queued_mails(&self) -> impl Future<Output = Vec<QueuedMail>>;
     /// Stores a "this was not me" link of the user. Returns `false` if the user is not pending.
-    fn store_link(&self, user: UserId, link: NotMeHash) -> impl Future<Output = bool>;
+    fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> impl Future<Output = bool>;
     /// Purges pending registrations that were granted no code mail for `pending_ttl`.
     fn purge(&self, pending_ttl: Duration) -> impl Future<Output = ()>;
 }

@@ -26,7 +26,7 @@ impl Browser {
 }
 
 /// Sends a mail to the mock provider with an idempotency key.
-async fn send(service: &Service, key: &str, mail: Value) {
+async fn send_mail(service: &Service, key: &str, mail: Value) {
     let request = service.http.post(format!("{}/api/v1/send", service.mail_url)).header("Idempotency-Key", key);
     assert!(request.json(&mail).send().await.unwrap().status().is_success());
 }
@@ -93,9 +93,9 @@ async fn a_resent_mail_restarts_the_countdown() {
     let service = Service::start().await;
     let browser = Browser::open(&service.mail_url).await;
     let code = || mail("Your code", "It is 0042.", r#"<p>within <time datetime="PT30S">30 seconds</time>"#);
-    send(&service, "k", code()).await;
+    send_mail(&service, "k", code()).await;
     eventually("countdown at 26 seconds or less", async || (browser.seconds_left().await <= 26).then_some(())).await;
-    send(&service, "k", code()).await;
+    send_mail(&service, "k", code()).await;
     eventually("countdown above 26 seconds", async || (browser.seconds_left().await > 26).then_some(())).await;
     browser.wait_for_text("#status", |text| text == "1 mail").await;
 }
@@ -151,7 +151,7 @@ async fn a_hostile_mail_runs_no_script_and_sends_no_request() {
         std::mem::take(&mut *records.lock().unwrap())
     };
     let subject = "<img src=x onerror=\"top.hit=1\"> <script>top.hit=1</script>";
-    send(&service, "k", mail(subject, &format!("{html} code 0042"), &html)).await;
+    send_mail(&service, "k", mail(subject, &format!("{html} code 0042"), &html)).await;
 
     let browser = Browser::open(&service.mail_url).await;
     browser.wait_for_text("#subject", |text| text == subject).await;

@@ -26,10 +26,10 @@ async fn every_user_activates_after_a_provider_fault() {
 }
 
 /// Registers a user while the provider behaves as given, and waits for the first attempt to send the mail.
-async fn register_while(does: Behavior) -> (Environment, Running, Service) {
+async fn register_during_fault(fault: Behavior) -> (Environment, Running, Service) {
     let env = Environment::new().await;
     let (running, service) = env.serve(&[]).await;
-    env.provider.set_behavior(does);
+    env.provider.set_behavior(fault);
     service.register_pending(ADA).await;
     env.provider.wait_for_attempts(1).await;
     (env, running, service)
@@ -57,7 +57,7 @@ async fn provider_refuses_connections() {
 }
 
 async fn provider_hangs() {
-    let (env, running, service) = register_while(Behavior::Hang).await;
+    let (env, running, service) = register_during_fault(Behavior::Hang).await;
     // The second attempt begins after the timeout of the first.
     env.provider.wait_for_attempts(2).await;
     wait_for_log(&running, "did not answer in time").await;
@@ -65,14 +65,14 @@ async fn provider_hangs() {
 }
 
 async fn provider_answers_500() {
-    let (env, running, service) = register_while(Behavior::Refuse(500, None)).await;
+    let (env, running, service) = register_during_fault(Behavior::Refuse(500, None)).await;
     env.provider.wait_for_attempts(3).await;
     wait_for_log(&running, "answered 500").await;
     end_fault_and_activate(&env, &service).await;
 }
 
 async fn provider_answers_429_with_retry_after() {
-    let (env, running, service) = register_while(Behavior::Refuse(429, Some(4))).await;
+    let (env, running, service) = register_during_fault(Behavior::Refuse(429, Some(4))).await;
     env.provider.set_behavior(Behavior::Accept);
     env.provider.wait_for_attempts(2).await;
     let attempts = env.provider.attempts();
@@ -82,7 +82,7 @@ async fn provider_answers_429_with_retry_after() {
 }
 
 async fn provider_answers_200_with_garbage() {
-    let (env, running, service) = register_while(Behavior::AnswerGarbage).await;
+    let (env, running, service) = register_during_fault(Behavior::AnswerGarbage).await;
     env.provider.wait_for_attempts(3).await;
     wait_for_log(&running, "answered 2xx without accepting the mail").await;
     end_fault_and_activate(&env, &service).await;
@@ -91,7 +91,7 @@ async fn provider_answers_200_with_garbage() {
 /// The user has the mail, although the service cannot know that. The code must work, and every copy must have that
 /// code.
 async fn provider_accepts_the_mail_and_closes_the_connection() {
-    let (env, running, service) = register_while(Behavior::AcceptAndCut).await;
+    let (env, running, service) = register_during_fault(Behavior::AcceptAndCut).await;
     env.provider.wait_for_attempts(3).await;
     wait_for_log(&running, "closed the connection before its answer was complete").await;
     service.activate_with_mailed_code(ADA).await;
@@ -106,7 +106,7 @@ async fn provider_accepts_the_mail_and_closes_the_connection() {
 /// A slow provider must not run into the timeout, and must not get the mail twice.
 async fn provider_takes_ten_seconds() {
     let ten = Duration::from_secs(10);
-    let (env, running, service) = register_while(Behavior::AcceptAfter(ten)).await;
+    let (env, running, service) = register_during_fault(Behavior::AcceptAfter(ten)).await;
     let started = Instant::now();
     service.activate_with_mailed_code(ADA).await;
     assert!(started.elapsed() > ten / 2);
@@ -117,7 +117,7 @@ async fn provider_takes_ten_seconds() {
 }
 
 async fn provider_fails_for_half_a_minute() {
-    let (env, running, service) = register_while(Behavior::Refuse(503, None)).await;
+    let (env, running, service) = register_during_fault(Behavior::Refuse(503, None)).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     wait_for_log(&running, "answered 503").await;
     end_fault_and_activate(&env, &service).await;

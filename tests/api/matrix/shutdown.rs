@@ -10,7 +10,7 @@ use sqlx::Connection as _;
 
 use super::environment::{Environment, wait_for_log};
 use super::scripted_provider::Behavior;
-use crate::process::{Running, send};
+use crate::process::{Running, send_signal};
 use crate::support::{Answer, PASSWORD, eventually};
 
 const ADA: &str = "ada@example.com";
@@ -58,7 +58,7 @@ async fn requests_in_progress_are_answered_and_new_connections_refused() {
             sqlx::query(query).fetch_optional(&service.db).await.unwrap()
         })
         .await;
-        send(running.pid(), Signal::SIGTERM);
+        send_signal(running.pid(), Signal::SIGTERM);
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         eventually("refused connection", async || http.get(service.url_of("/livez")).send().await.err().map(drop))
             .await;
