@@ -260,3 +260,22 @@ async fn postgresql_starts_despite_a_stale_pid_file() {
         assert!(!file.exists());
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn postgresql_starts_while_its_killed_predecessor_is_a_zombie() {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::process::CommandExt as _;
+
+    let folder = Folder::new("stack-zombie");
+    start(&folder, true).stop();
+    let data = folder.0.canonicalize().unwrap().join("postgres");
+    // Stands for the killed PostgreSQL: a process with the same user and argument, whose parent does not wait for its end.
+    let owner = data.metadata().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "read line"]).arg(&data).stdin(Stdio::piped()).uid(owner.uid()).gid(owner.gid());
+    let mut predecessor = command.spawn().unwrap();
+    fs::write(data.join("postmaster.pid"), format!("{}\n{}\n", predecessor.id(), data.display())).unwrap();
+    start(&folder, true).stop();
+    assert!(!predecessor.wait().unwrap().success(), "a signal ended the predecessor");
+}

@@ -22,26 +22,33 @@ const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Stops the PostgreSQL that runs on `data`, if any, and makes sure that its stale pid file does not prevent the next start.
 ///
-/// PostgreSQL ignores the file if no process has that pid. If another process has it (after a reboot, or in a container,
-/// where pids are small and recur), PostgreSQL refuses to start. Deleting the file would also delete the key of the shared
-/// memory, by which PostgreSQL detects that processes of the crashed server still write. Therefore only the pid is replaced,
-/// by that of the guardian: PostgreSQL accepts the pid of its own parent.
+/// PostgreSQL ignores the file if no process has that pid. PostgreSQL refuses to start if a process has the pid:
+///
+/// - the killed server itself, as a zombie that its new parent has not waited for yet,
+/// - another program, after a reboot or in a container, where pids are small and recur.
+///
+/// Deleting the file would also delete the key of the shared memory, by which PostgreSQL detects that processes of the
+/// crashed server still write. Therefore only the pid is replaced, by that of the guardian: PostgreSQL accepts the pid of
+/// its own parent.
 pub(super) async fn stop_postgres(data: &Path) -> Result<(), StartError> {
     let file = data.join("postmaster.pid");
+    if let Ok(text) = fs::read_to_string(&file)
+        && let Some(pid) = pid_in(&text)
+        && command_line(pid).await.is_some_and(|args| args.iter().any(|arg| Path::new(arg) == data))
+    {
+        // Immediate shutdown: its clients are orphans too, and the next server recovers from the write-ahead log.
+        stop(pid, Signal::SIGQUIT).await;
+    }
+    // Read the file again: a server that shuts down removes it.
     let Ok(text) = fs::read_to_string(&file) else { return Ok(()) };
-    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    let Some(pid) = first.trim().parse().ok().filter(|pid| *pid > 1) else {
+    let Some(pid) = pid_in(&text) else {
         // A crash truncated the file. PostgreSQL would refuse to start because of it.
         return fs::remove_file(&file).map_err(StartError::file("remove", &file));
     };
-    if command_line(pid).await.is_some_and(|args| args.iter().any(|arg| Path::new(arg) == data)) {
-        // Immediate shutdown: its clients are orphans too, and the next server recovers from the write-ahead log.
-        stop(pid, Signal::SIGQUIT).await;
-        return Ok(());
-    }
     if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
         return Ok(());
     }
+    let (_, rest) = text.split_once('\n').unwrap_or((&text, ""));
     let owner = data.metadata().map_err(StartError::file("read", data))?;
     fs::remove_file(&file).map_err(StartError::file("remove", &file))?;
     // Create a new file instead of writing to the old one: the owner of the folder could have replaced it by a link.
@@ -57,6 +64,11 @@ pub(super) async fn stop_postgres(data: &Path) -> Result<(), StartError> {
         .map_err(StartError::file("write", &file))
 }
 
+/// Returns the pid in the first line of a `postmaster.pid`.
+fn pid_in(text: &str) -> Option<i32> {
+    text.lines().next()?.trim().parse().ok().filter(|pid| *pid > 1)
+}
+
 /// Stops the Redis whose pid and port are in `pid_file`, if that process is still this Redis.
 pub(super) async fn stop_redis(pid_file: &Path) {
     let Ok(text) = fs::read_to_string(pid_file) else { return };
@@ -69,7 +81,7 @@ pub(super) async fn stop_redis(pid_file: &Path) {
     }
 }
 
-/// Returns the arguments of a running process, or `None` if there is no such process.
+/// Returns the arguments of a running process, or `None` if there is no such process. A zombie has no arguments.
 async fn command_line(pid: i32) -> Option<Vec<String>> {
     let split = |bytes: &[u8], is_separator: fn(&u8) -> bool| -> Option<Vec<String>> {
         let args = bytes.split(is_separator).map(|arg| String::from_utf8_lossy(arg).into_owned());

@@ -25,6 +25,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Number of retries after another process has taken the chosen port.
 const PORT_RETRIES: u32 = 5;
 
+/// PostgreSQL's error if the pid in `postmaster.pid` is that of a running process, or if the file is empty.
+const PID_FILE_EXISTS: &str = "lock file \"postmaster.pid\" ";
+
 /// Settings that give up durability for speed.
 const NON_DURABLE: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
 
@@ -69,6 +72,11 @@ pub(super) async fn start(
                 if server.log_text().contains("pre-existing shared memory block") && Instant::now() < deadline =>
             {
                 sleep(Duration::from_millis(100)).await;
+            }
+            // The killed server wrote its pid file after `stop_postgres` had looked for it.
+            Err(NotReady::Ended(_)) if server.log_text().contains(PID_FILE_EXISTS) && Instant::now() < deadline => {
+                sleep(Duration::from_millis(100)).await;
+                orphans::stop_postgres(&data).await?;
             }
             Err(why) => return Err(server.failure(why)),
         }
