@@ -151,7 +151,7 @@ impl Config {
             client_limits: clients.client_limits.then_some(LimitsConfig {
                 codes: Quota::per_hour(clients.client_codes_per_hour),
                 misses: Quota::per_hour(clients.client_misses_per_hour),
-                pending_logins: Quota::per_hour(clients.client_pending_logins_per_hour),
+                pending_logins: Quota::per_hour(clients.client_pending_per_hour),
                 flood: Quota { units: clients.flood_misses_per_minute, window: Duration::from_secs(60) },
                 max_wait: hash.hash_max_wait,
             }),

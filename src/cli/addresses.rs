@@ -75,7 +75,7 @@ impl DevAddresses {
             ("CLIENT_LIMITS", clients.client_limits.to_string()),
             ("CLIENT_CODES_PER_HOUR", clients.client_codes_per_hour.to_string()),
             ("CLIENT_MISSES_PER_HOUR", clients.client_misses_per_hour.to_string()),
-            ("CLIENT_PENDING_LOGINS_PER_HOUR", clients.client_pending_logins_per_hour.to_string()),
+            ("CLIENT_PENDING_PER_HOUR", clients.client_pending_per_hour.to_string()),
             ("FLOOD_MISSES_PER_MINUTE", clients.flood_misses_per_minute.to_string()),
             ("ARGON2_MEMORY_KIB", service.passwords.argon2_memory_kib.to_string()),
             ("ARGON2_PASSES", service.passwords.argon2_passes.to_string()),

@@ -240,7 +240,7 @@ async fn verified_credentials_do_not_wait_for_a_neighbours_failures() {
 #[tokio::test]
 async fn polling_a_pending_registration_is_limited_and_neighbours_are_not() {
     let flags = ["--client-limits=true", "--trusted-proxies=127.0.0.1", "--redis-timeout=20s", "--mail-lease=2m"];
-    let flags = [&flags[..], &["--hash-max-wait=20s", "--client-pending-logins-per-hour=5"]].concat();
+    let flags = [&flags[..], &["--hash-max-wait=20s", "--client-pending-per-hour=5"]].concat();
     let service = Service::start_with(&flags).await;
     for email in ["poller@example.com", "ada@example.com"] {
         assert_eq!(service.register(email, PASSWORD).await.status, 201);

@@ -64,11 +64,11 @@ pub struct ClientArgs {
     /// A network may use the quota at once; it refills evenly over the hour
     #[arg(long, env, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub client_misses_per_hour: u32,
-    /// Logins of pending users per hour and network
+    /// Logins of pending users, per hour
     ///
-    /// Each pending registration has ten more of its own. Logins by active accounts are not counted
+    /// Counted for each client network. Each pending user has ten more of its own. Logins of active users are not counted
     #[arg(long, env, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub client_pending_logins_per_hour: u32,
+    pub client_pending_per_hour: u32,
     /// Wrong codes per minute that mean a flood
     ///
     /// Counted over all clients. During a flood the service logs a warning, and each wrong code costs its network more of
