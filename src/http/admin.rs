@@ -16,7 +16,7 @@ use super::problem::{FieldError, FieldLocation, Problem};
 use super::user_schemas::{DeleteUserResponse, GetUserResponse, RoleJson, UserJson};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{AccountChange, Codes, Cursor, UserFilter, Users};
-use crate::domain::email::Email;
+use crate::domain::email::{Email, EmailError};
 use crate::domain::policy::Policy;
 use crate::domain::user::{Role, Status, UserId};
 
@@ -82,6 +82,9 @@ enum ListUsersResponse {
     Ok(JsonReply<UserList>),
 }
 
+/// The hint for an address with a blank: the client probably sent a `+` that is not percent-encoded.
+const BARE_PLUS: &str = "; a + in a query stands for a blank, send it as %2B";
+
 /// The query parameters of `listUsers`, parsed.
 struct ListQuery {
     filter: UserFilter,
@@ -104,8 +107,13 @@ impl ListQuery {
             add_error("status", "must be pending, active or disabled".to_owned());
             None
         });
-        let email = email.map(|text| Email::parse(&text)).transpose().unwrap_or_else(|error| {
-            add_error("email", error.to_string());
+        let parse_email = |text: String| {
+            let is_plus = |error: &EmailError| *error == EmailError::Invisible && text.contains(' ');
+            let hint = |error: &EmailError| if is_plus(error) { BARE_PLUS } else { "" };
+            Email::parse(&text).map_err(|error| format!("{error}{}", hint(&error)))
+        };
+        let email = email.map(parse_email).transpose().unwrap_or_else(|detail| {
+            add_error("email", detail);
             None
         });
         let limit = limit.map_or(Some(DEFAULT_LIMIT), |digits| digits.parse().ok());
@@ -179,7 +187,7 @@ impl<U: Users, C: Codes> AdminApi<U, C> {
         credentials: BasicCredentials,
         /// Only users with this status.
         status: Query<Option<String>>,
-        /// Only users with this address, in any spelling: at most one account and one pending user.
+        /// Only users with this address, in any spelling: at most one account and one pending user. Send `+` as `%2B`.
         email: Query<Option<String>>,
         /// The maximum number of users per page.
         limit: Query<Option<String>>,
@@ -212,7 +220,7 @@ impl<U: Users, C: Codes> AdminApi<U, C> {
     /// Update a user: disable or enable the account, change the role
     ///
     /// Requests with the correct credentials of a disabled account get `account-disabled`. The last active admin cannot be
-    /// disabled or lose the role.
+    /// disabled or lose the role. The body is a merge patch (RFC 7396); its media type is accepted, too.
     #[oai(path = "/v1/users/:id", method = "patch", operation_id = "updateUser")]
     async fn update_user(
         &self,

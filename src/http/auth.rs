@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use poem::http::{HeaderMap, header};
+use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
@@ -39,6 +39,12 @@ impl BasicCredentials {
         // No user can have a password that fails here, so this early response reveals nothing about users.
         Some(Self { address, password: Password::present(password).ok()? })
     }
+}
+
+/// Whether a web page's script sent the request (Fetch Metadata Request Headers, and a convention of older libraries).
+pub fn is_from_script(headers: &HeaderMap) -> bool {
+    let mode = headers.get("sec-fetch-mode").map(HeaderValue::as_bytes);
+    matches!(mode, Some(b"cors" | b"same-origin")) || headers.contains_key("x-requested-with")
 }
 
 /// Decodes credentials as UTF-8, or as Latin-1 if they are not UTF-8.
@@ -91,7 +97,6 @@ impl<'a> ApiExtractor<'a> for BasicCredentials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use poem::http::HeaderValue;
     use proptest::prelude::*;
 
     fn parse(field: &[u8]) -> Option<BasicCredentials> {

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use poem::http::Method;
+use poem::http::{HeaderValue, Method, header};
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 use tracing::{Instrument as _, info_span};
 
 use super::cors::CorsOrigins;
 use super::path::Path;
-use super::problem::Problem;
+use super::problem::{Problem, SCRIPT_CHALLENGE};
 use super::request_id::RequestIds;
-use super::{body_limit, cors, error_mapping, request_log, response_headers};
+use super::{auth, body_limit, cors, error_mapping, request_log, response_headers};
 use crate::rng::Rng;
 
 /// Wraps an endpoint in all steps. `paths` must list every path that the endpoint serves.
@@ -50,6 +50,7 @@ async fn handle<E: Endpoint<Output: IntoResponse>>(
     let route = request_log::route_label(path);
     let is_api = request.uri().path().starts_with("/v1/");
     let allowed_origin = cors.allowed(&request).filter(|_| is_api);
+    let is_from_script = auth::is_from_script(request.headers());
     let span = info_span!("request", request_id, trace_id = trace.id(), method, route);
     let mut response = async {
         let response = match path {
@@ -66,6 +67,9 @@ async fn handle<E: Endpoint<Output: IntoResponse>>(
     .instrument(span)
     .await;
     let headers = response.headers_mut();
+    if is_from_script && headers.contains_key(header::WWW_AUTHENTICATE) {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(SCRIPT_CHALLENGE));
+    }
     response_headers::add(headers, &request_id, path, is_api);
     if is_api {
         cors.add_headers(allowed_origin, headers);

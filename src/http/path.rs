@@ -75,7 +75,7 @@ impl Path {
     pub fn options(&self) -> Response {
         let mut response = Response::builder().status(StatusCode::NO_CONTENT).header(header::ALLOW, self.allow());
         if self.methods.contains(&Method::PATCH) {
-            response = response.header("Accept-Patch", "application/json");
+            response = response.header("Accept-Patch", "application/json, application/merge-patch+json");
         }
         response.finish()
     }

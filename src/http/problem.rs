@@ -15,6 +15,9 @@ use crate::accounts::errors::NoCodeReason;
 pub const MEDIA_TYPE: &str = "application/problem+json";
 /// The `WWW-Authenticate` header: the realm, and UTF-8 as the charset of credentials (RFC 7617).
 pub const CHALLENGE: &str = r#"Basic realm="sixty", charset="UTF-8""#;
+/// The `WWW-Authenticate` header for a web page's script. The scheme is unknown to browsers, so that they show the script
+/// the response instead of a login box.
+pub const SCRIPT_CHALLENGE: &str = r#"xBasic realm="sixty", charset="UTF-8""#;
 
 /// An invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

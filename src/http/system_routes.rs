@@ -206,7 +206,7 @@ fn with_parameter(parameter: Value, mut declaration: Value) -> Value {
 fn problem_declaration() -> Value {
     let schema = json!({ "$ref": "#/components/schemas/ProblemDescription" });
     let mut ok = json_response(
-        "What the problem type means and what to do. HTML if `Accept` names text/html.",
+        "What the problem type means and what to do. HTML if `Accept` prefers text/html.",
         schema,
         Problem::description(ProblemType::CodeExpired),
     );

@@ -170,6 +170,44 @@ async fn all_invalid_query_parameters_are_named_without_their_values() {
 }
 
 #[tokio::test]
+async fn a_bare_plus_in_the_email_parameter_is_explained() {
+    let service = Service::start().await;
+    service.create_admin(ADMIN).await;
+    let detail = async |query: &str| {
+        let answer = service.get_as_admin(&format!("/v1/users?{query}")).await;
+        assert_eq!(
+            (answer.outcome(), &answer.body["errors"][0]["parameter"]),
+            ((422, "invalid-field"), &json!("email"))
+        );
+        answer.body["errors"][0]["detail"].as_str().unwrap().to_owned()
+    };
+    let hint = "; a + in a query stands for a blank, send it as %2B";
+    for query in ["email=ada+b@example.com", "limit=5&email=ada+b@example.com"] {
+        assert!(detail(query).await.ends_with(hint), "{query}");
+    }
+    assert!(!detail("email=ada&cursor=a+b").await.contains("%2B"));
+    assert_eq!(service.get_as_admin("/v1/users?email=ada%2Bb@example.com").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_merge_patch_updates_a_user_and_is_no_body_of_other_methods() {
+    let service = Service::start().await;
+    service.create_admin(ADMIN).await;
+    let id = service.register_active(ADA).await;
+    let send = async |method, path: &str, body: &'static str| {
+        let request = service.request(method, path).basic_auth(ADMIN, Some(PASSWORD));
+        Answer::of(request.header("Content-Type", "application/merge-patch+json").body(body)).await
+    };
+    let user = format!("/v1/users/{id}");
+    let patched = send(Method::PATCH, &user, r#"{"status":"disabled"}"#).await;
+    assert_eq!((patched.status.as_u16(), &patched.body["status"]), (200, &json!("disabled")));
+    // In a merge patch, null removes a member. A user always has a status.
+    let removed = send(Method::PATCH, &user, r#"{"status":null}"#).await;
+    assert_eq!((removed.outcome(), removed.pointers()), ((422, "invalid-field"), vec!["/status"]));
+    assert_eq!(send(Method::POST, "/v1/users", "{}").await.outcome(), (415, "unsupported-media-type"));
+}
+
+#[tokio::test]
 async fn an_admin_reads_a_user_and_an_unknown_or_malformed_id_is_404() {
     let service = Service::start().await;
     service.create_admin(ADMIN).await;

@@ -37,6 +37,27 @@ async fn the_right_credentials_authenticate_in_utf_8_and_in_latin_1() {
 }
 
 #[tokio::test]
+async fn requests_of_a_script_get_a_challenge_that_browsers_do_not_prompt_for() {
+    let service = Service::start().await;
+    let challenge = async |name: &'static str, value: &'static str| {
+        let answer = Answer::of(service.request(Method::GET, "/v1/users/me").header(name, value)).await;
+        assert_eq!(answer.outcome(), (401, "unauthenticated"));
+        answer.header("www-authenticate").to_owned()
+    };
+    let (basic, silent) = (r#"Basic realm="sixty", charset="UTF-8""#, r#"xBasic realm="sixty", charset="UTF-8""#);
+    for (name, value, expected) in [
+        ("Accept", "*/*", basic),
+        ("Sec-Fetch-Mode", "navigate", basic),
+        ("Sec-Fetch-Mode", "no-cors", basic),
+        ("Sec-Fetch-Mode", "cors", silent),
+        ("Sec-Fetch-Mode", "same-origin", silent),
+        ("X-Requested-With", "XMLHttpRequest", silent),
+    ] {
+        assert_eq!(challenge(name, value).await, expected, "{name}: {value}");
+    }
+}
+
+#[tokio::test]
 async fn malformed_authorization_fields_are_refused() {
     let service = Service::start().await;
     service.register_pending("ada@example.com").await;

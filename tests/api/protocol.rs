@@ -14,20 +14,45 @@ async fn post_users(service: &Service, content_type: &str, body: impl Into<reqwe
 }
 
 #[tokio::test]
-async fn bodies_that_are_not_valid_json_are_rejected() {
+async fn bodies_that_are_not_valid_json_get_details_that_tell_the_reasons_apart() {
     let service = Service::start().await;
-    let deeply_nested = "[".repeat(10_000);
+    let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     let duplicate_member = r#"{"email":"a@example.com","email":"b@example.com","password":"correct horse battery"}"#;
-    for body in ["", "{", "email=a", "\u{feff}{}", r#"{"email":"\ud800"}"#, deeply_nested.as_str(), duplicate_member] {
-        assert_eq!(
-            post_users(&service, "application/json", body.to_owned()).await.outcome(),
-            (400, "malformed-request")
-        );
+    let cases: [(Vec<u8>, &str); 15] = [
+        (b"".to_vec(), "The body is empty; a JSON object was expected."),
+        (" \n".into(), "The body is empty; a JSON object was expected."),
+        ("\u{feff}".into(), "The body is empty; a JSON object was expected."),
+        (utf_16("{}"), "The body is in UTF-16 or UTF-32; JSON must be in UTF-8."),
+        (utf_16("\u{feff}{}"), "The body is in UTF-16 or UTF-32; JSON must be in UTF-8."),
+        (vec![0xfe, 0xff, 0, b'{', 0, b'}'], "The body is in UTF-16 or UTF-32; JSON must be in UTF-8."),
+        (b"{\"email\":\"\xe4\"}".to_vec(), "The body is not in UTF-8: octet 10 is invalid, as in Latin-1."),
+        (r#"{"email":"\ud800"}"#.into(), "A string of the body contains half of a surrogate pair."),
+        (r#"{"email":"\udc00x"}"#.into(), "A string of the body contains half of a surrogate pair."),
+        (duplicate_member.into(), "The body names a member twice."),
+        ("{".into(), "The body ends in the middle of the JSON text."),
+        ("email=a".into(), "The body is not JSON: line 1, column 1 is not valid."),
+        ("{'email': 1}".into(), "The body is not JSON: line 1, column 2 is not valid."),
+        ("[".repeat(10_000).into(), "The body ends in the middle of the JSON text."),
+        (r#"{"email":"#.repeat(1000).into(), "The body is nested too deeply."),
+    ];
+    for (body, detail) in cases {
+        let answer = post_users(&service, "application/json", body).await;
+        assert_eq!((answer.outcome(), &answer.body["detail"]), ((400, "malformed-request"), &json!(detail)));
     }
-    assert_eq!(
-        post_users(&service, "application/json", vec![b'"', 0xff, b'"']).await.outcome(),
-        (400, "malformed-request")
-    );
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_the_charset_utf8_and_the_encoding_identity_are_accepted() {
+    let service = Service::start().await;
+    let body =
+        |name: &str| format!("\u{feff}{}", json!({ "email": format!("{name}@example.com"), "password": PASSWORD }));
+    assert_eq!(post_users(&service, "application/json", body("bom")).await.status, 201);
+    assert_eq!(post_users(&service, "application/json; charset=utf8", body("utf8")).await.status, 201);
+    let encoded = async |encoding: &str, name: &str| {
+        let request = service.request(Method::POST, "/v1/users").header(CONTENT_TYPE, "application/json");
+        Answer::of(request.header("Content-Encoding", encoding).body(body(name))).await.status.as_u16()
+    };
+    assert_eq!((encoded("Identity", "identity").await, encoded("gzip", "gzip").await), (201, 415));
 }
 
 #[tokio::test]
@@ -107,7 +132,7 @@ async fn options_lists_the_methods_and_head_answers_as_get_without_a_body() {
     let service = Service::start().await;
     for (path, allow, accept_patch) in [
         ("/v1/users", "GET, HEAD, OPTIONS, POST", ""),
-        ("/v1/users/7", "DELETE, GET, HEAD, OPTIONS, PATCH", "application/json"),
+        ("/v1/users/7", "DELETE, GET, HEAD, OPTIONS, PATCH", "application/json, application/merge-patch+json"),
         ("/not-me/x", "GET, HEAD, OPTIONS, POST", ""),
         ("/openapi.yaml", "GET, HEAD, OPTIONS", ""),
     ] {
@@ -145,6 +170,15 @@ async fn only_problem_type_pages_negotiate_content_by_accept() {
         ("text/html;q=0, application/json", json),
         ("text/html; q=0.000", json),
         ("*/*", json),
+        ("application/json, text/html;q=0.1", json),
+        ("text/html;q=0.1, application/json", json),
+        ("application/json, text/html", json),
+        ("text/html, application/json", html),
+        ("text/html, */*", html),
+        ("application/json, text/plain, */*", json),
+        ("text/*;q=0.3, */*;Q=0.5", json),
+        ("text/*, application/*;q=0.9", html),
+        ("text/html;q=0.5, */*;q=0.1", html),
     ] {
         assert_eq!(get("/problems/internal", accept).await, (200, content_type.to_owned(), "Accept".to_owned()));
     }

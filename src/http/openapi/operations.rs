@@ -8,6 +8,7 @@ use crate::http::admin;
 use crate::http::problem::{CHALLENGE, MEDIA_TYPE, Problem};
 use crate::http::problem_type::ProblemType;
 
+const CHALLENGE_DESCRIPTION: &str = "HTTP Basic authentication in UTF-8 (RFC 7617). For a web page's script the scheme is xBasic, which browsers ignore.";
 /// Problem types of every operation with a request body.
 const BODY: [ProblemType; 4] = [
     ProblemType::MalformedRequest,
@@ -225,7 +226,7 @@ fn problem_response(problem_types: &[ProblemType]) -> Value {
     let string = || json!({ "type": "string" });
     match problem_types[0].status().as_u16() {
         401 => {
-            let challenge = required_header("HTTP Basic authentication in UTF-8 (RFC 7617).", string(), CHALLENGE);
+            let challenge = required_header(CHALLENGE_DESCRIPTION, string(), CHALLENGE);
             response["headers"] = json!({ "WWW-Authenticate": challenge });
         }
         415 => {
