@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "an unexpected failure must end the benchmark")]
 
 mod cpu;
+mod fairness;
 mod growth;
 mod mail;
 mod registration;
@@ -25,10 +26,11 @@ use service::Bench;
 type Part = fn(&Bench, &mut Report);
 
 /// The parts that suffer most from a warm CPU or a full disk come first.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("registration", registration::run),
     ("mail", mail::run),
     ("start", start::run),
+    ("fairness", fairness::run),
     ("secrecy", secrecy::run),
     ("growth", growth::run),
 ];

@@ -112,7 +112,7 @@ fn measure_throughput(
 
 /// Returns argon2 hashes per second, and the CPU time of a hash in milliseconds. Like the service, it reuses one memory
 /// block.
-fn bare_argon2() -> (f64, Option<f64>) {
+pub fn bare_argon2() -> (f64, Option<f64>) {
     let params = Params::new(HASH_COST.0, HASH_COST.1, 1, Some(32)).unwrap();
     let mut memory = vec![Block::default(); params.block_count()];
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
