@@ -66,7 +66,7 @@ pub enum ActivateError {
 pub enum NoCodeReason {
     /// No code was mailed in the last hour, or its mail could not be sent yet.
     NotMailed,
-    /// The code was mailed, and its lifetime is over.
+    /// The code was mailed, and its lifetime is over. Or Redis lost the wrong guesses at the code.
     Expired,
     /// Wrong guesses destroyed the code.
     Destroyed,

@@ -181,6 +181,9 @@ pub enum PutOutcome {
     Superseded,
     /// Wrong guesses or [`Codes::discard`] invalidated this grant's code for good.
     Invalidated,
+    /// The store has lost the wrong guesses of this grant. Its code is invalid for good, because nothing would limit the
+    /// guesses.
+    Spent,
 }
 
 /// Result of [`Codes::redeem`].
@@ -198,11 +201,15 @@ pub enum Redeemed {
 pub trait Codes: Send + Sync + 'static {
     /// Makes the grant's code the live code of the user and restarts its lifetime. Wrong guesses already counted for the
     /// grant stay counted. With `None` it stores a decoy, which counts wrong guesses like a code and matches no guess.
+    ///
+    /// `first`: whether this may be the first put of the grant. Otherwise the store must still have its wrong guesses; if
+    /// it has lost them, the code is [`PutOutcome::Spent`].
     fn put(
         &self,
         user: UserId,
         grant: Grant,
         code: Option<&Code>,
+        first: bool,
     ) -> impl Future<Output = Result<PutOutcome, StoreError>> + Send;
 
     /// Makes the grant's code invalid until the next [`Codes::put`], because its mail was not sent. Wrong guesses stay

@@ -160,9 +160,7 @@ impl<C: Codes> Worker<C> {
 
     /// Sends a code. If the address has an account, its owner gets a notice instead, and Redis a decoy, which no code matches.
     async fn send_code(&self, claim: &Claim, trace: TraceContext) -> Outcome {
-        let Ok(recipient) = Email::parse(claim.account_email.as_ref().unwrap_or(&claim.email)) else {
-            return invalid_recipient();
-        };
+        let recipient = Email::parse(claim.account_email.as_ref().unwrap_or(&claim.email));
         let retry = |error: StoreError, unsent| Outcome::Retry { reason: error.to_string(), retry_after: None, unsent };
         // Before the code becomes live: a code that is not sent must behave like one that is not mailed yet.
         if !claim.charged {
@@ -176,59 +174,72 @@ impl<C: Codes> Worker<C> {
             }
         }
         let token = self.secret.not_me(&claim.nonce);
-        match self.outbox.link(claim.user, &token.hash()).await {
-            Ok(true) => {}
-            Ok(false) => return Outcome::NotWanted,
-            // The link in the mail would not work.
-            Err(error) => return retry(error, claim.unsent),
-        }
         let link = rendering::not_me_link(&self.public_url, &token);
-        let (mail, code) = if claim.account_email.is_some() {
-            (RenderedMail::existing_account(&recipient, &link), None)
-        } else {
-            let code = self.secret.code(&claim.nonce, claim.length);
-            (RenderedMail::code(&recipient, &code, self.code_ttl, &link), Some(code))
-        };
-        let put_code = || self.codes.put(claim.user, claim.grant, code.as_ref());
-        match put_code().await {
+        let code = claim.account_email.is_none().then(|| self.secret.code(&claim.nonce, claim.length));
+        let mail = recipient.map(|recipient| match &code {
+            Some(code) => RenderedMail::code(&recipient, code, self.code_ttl, &link),
+            None => RenderedMail::existing_account(&recipient, &link),
+        });
+        let put_code = |first| self.codes.put(claim.user, claim.grant, code.as_ref(), first);
+        match put_code(!claim.armed).await {
             Ok(PutOutcome::Live) => {}
             Ok(PutOutcome::Superseded | PutOutcome::Invalidated) => return Outcome::NotWanted,
+            Ok(PutOutcome::Spent) => {
+                warn!(user.id = %claim.user, "Redis has lost the wrong guesses at a code; the code is invalid and its mail is dropped");
+                return Outcome::NotWanted;
+            }
             // The code in the mail would not work.
             Err(error) => return retry(error, claim.unsent),
         }
+        // After the put: if Redis does not respond, the code was not put, and the next attempt is the first again.
+        match self.outbox.link(claim.user, claim.grant, &token.hash()).await {
+            Ok(true) => {}
+            Ok(false) => return Outcome::NotWanted,
+            // The link in the mail would not work.
+            Err(error) => {
+                self.withdraw_unsent(claim, claim.unsent).await;
+                return retry(error, claim.unsent);
+            }
+        }
         let start = Instant::now();
-        let sent = self.send(claim, &mail, trace).await;
+        let sent = match &mail {
+            Ok(mail) => self.send(claim, mail, trace).await,
+            Err(_) => Err(invalid_recipient()),
+        };
         let maybe_accepted = matches!(&sent, Ok(()) | Err(SendError::Temporary { maybe_accepted: true, .. }));
-        if maybe_accepted && start.elapsed() + claim.age > LATE_ACCEPTANCE {
+        // A permanent refusal concerns one spelling of the address. An account gets its mail at another spelling. So the
+        // code or decoy must live as long as that of an accepted mail: otherwise guesses reveal the account.
+        let refused = matches!(&sent, Err(SendError::Permanent { .. }));
+        if (maybe_accepted || refused) && start.elapsed() + claim.age > LATE_ACCEPTANCE {
             // Before the code gets its new lifetime: otherwise another grant could replace the code in between.
             if let Err(error) = self.outbox.restart_wait(claim).await {
                 return retry(error, false);
             }
         }
         let unsent = claim.unsent && !maybe_accepted;
-        if unsent && let Err(error) = self.withdraw(claim).await {
-            debug!(%error, user.id = %claim.user, "the code of an unsent mail was not withdrawn; it expires by itself");
-        }
-        if let Err(error) = sent {
+        if let Err(error @ SendError::Temporary { .. }) = sent {
+            self.withdraw_unsent(claim, unsent).await;
             return failed(error, unsent);
         }
-        match put_code().await {
-            // Superseded or invalidated while the provider responded: the mail is sent all the same.
-            Ok(PutOutcome::Live | PutOutcome::Superseded | PutOutcome::Invalidated) => {
-                if code.is_some() {
-                    counter!("sixty_codes_issued_total").increment(1);
-                }
+        // Superseded, invalidated or spent while the provider responded: the mail is sent all the same.
+        if let Err(error) = put_code(false).await {
+            // The code may be gone. A second copy of the mail is better than a code that does not work.
+            return retry(error, unsent);
+        }
+        match sent {
+            Ok(()) => {
+                // Decoys count too: otherwise the metric reveals which addresses have an account.
+                counter!("sixty_codes_issued_total").increment(1);
                 Outcome::Sent
             }
-            // The code may be gone. A second copy of the mail is better than a code that does not work.
-            Err(error) => retry(error, false),
+            Err(error) => failed(error, unsent),
         }
     }
 
     /// Sends a mail that has no code.
     async fn send_notice(&self, claim: &Claim, render: fn(&Email) -> RenderedMail, trace: TraceContext) -> Outcome {
         let Ok(recipient) = Email::parse(&claim.email) else {
-            return invalid_recipient();
+            return failed(invalid_recipient(), claim.unsent);
         };
         match self.send(claim, &render(&recipient), trace).await {
             Ok(()) => Outcome::Sent,
@@ -255,6 +266,12 @@ impl<C: Codes> Worker<C> {
             Err(SendError::Permanent { .. }) => {}
         }
         sent
+    }
+
+    async fn withdraw_unsent(&self, claim: &Claim, unsent: bool) {
+        if unsent && let Err(error) = self.withdraw(claim).await {
+            debug!(%error, user.id = %claim.user, "the code of an unsent mail was not withdrawn; it expires by itself");
+        }
     }
 
     /// Deletes the code of an unsent mail: nobody has the code, so a guess at it must not count as wrong.
@@ -329,6 +346,6 @@ fn failed(error: SendError, unsent: bool) -> Outcome {
     }
 }
 
-fn invalid_recipient() -> Outcome {
-    Outcome::GiveUp { reason: "the stored address is not a valid e-mail address".to_owned() }
+fn invalid_recipient() -> SendError {
+    SendError::Permanent { reason: "the stored address is not a valid e-mail address".to_owned() }
 }

@@ -19,16 +19,13 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 const COUNTERS: [(&str, &str); 12] = [
     ("sixty_registrations_total", "Registrations that the API answered with 201."),
-    ("sixty_codes_issued_total", "Codes whose mail the provider accepted."),
+    ("sixty_codes_issued_total", "Codes and decoys whose mail the provider accepted."),
     (
         "sixty_codes_verified_total",
-        "Codes that activated an account. An issued code that is neither verified nor destroyed expired unused, or its \
-         registration was deleted. Nothing counts expiries: Redis deletes the keys itself.",
+        "Codes that activated an account. An issued code that is neither verified nor destroyed expired unused, its \
+         registration was deleted, or it is a decoy. Nothing counts expiries: Redis deletes the keys itself.",
     ),
-    (
-        "sixty_codes_destroyed_total",
-        "Codes and decoys that three wrong guesses destroyed. sixty_codes_issued_total does not include decoys.",
-    ),
+    ("sixty_codes_destroyed_total", "Codes and decoys that three wrong guesses destroyed."),
     (
         "sixty_hasher_refused_total",
         "Password hashes refused because their predicted wait was longer than HASH_MAX_WAIT.",

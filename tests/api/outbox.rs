@@ -8,7 +8,7 @@ use serde_json::json;
 use sixty::store::postgres::outbox::{Backlog, Outbox};
 use sixty::store::postgres::{Postgres, PostgresConfig};
 
-use crate::support::{Answer, PASSWORD, Service, eventually};
+use crate::support::{Answer, PASSWORD, Service, eventually, wrong_code};
 
 const ADA: &str = "ada@example.com";
 
@@ -215,4 +215,35 @@ async fn two_processes_send_each_mail_once() {
     for person in &people {
         assert_eq!(service.mails(person).await.len(), 1, "{person}");
     }
+}
+
+/// A Redis that restarts without persistence loses the wrong guesses at a code. A retry of its mail must not allow three
+/// more guesses at the same code.
+#[tokio::test]
+async fn a_code_whose_guesses_redis_lost_is_not_stored_again() {
+    let service = Service::start().await;
+    service.set_mail_faults(json!({ "drop_rate": 1 })).await;
+    let id = service.register_pending(ADA).await;
+    let code = service.wait_for_code(ADA, 1).await;
+    let keys = [service.redis_key("code", &id), service.redis_key("tries", &id)];
+    let mut answered = 0;
+    eventually("the end of the retries", async || {
+        for _ in 0..4 {
+            let guess = service.activate(ADA, PASSWORD, &wrong_code(&code)).await;
+            answered += u32::from(guess.outcome() == (422, "incorrect-code"));
+        }
+        if answered > 0 {
+            let () = service.redis(&["DEL", &keys[0], &keys[1]]).await;
+        }
+        (service.outbox_len().await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(answered, 3);
+    let late = service.activate(ADA, PASSWORD, &code).await;
+    assert_eq!(late.outcome(), (410, "code-expired"));
+    service.set_mail_faults(json!({})).await;
+    service.age_grants(Duration::from_secs(60)).await;
+    assert_eq!(service.resend(ADA, PASSWORD).await.status, 202);
+    let code = service.wait_for_code(ADA, 2).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sixty::accounts::errors::DeleteError;
 use sixty::accounts::ports::{AccountChange, DeletedBy, NewUser, Users as _};
+use sixty::domain::code::Grant;
 use sixty::domain::email::Email;
 use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
@@ -60,7 +61,7 @@ impl Store {
     /// Registers the address and lets its wait pass. Returns the user and its stored "this was not me" link.
     async fn replaceable(&self) -> (User, NotMeHash) {
         let (user, link) = (self.register().await, NotMeHash(self.rng.bytes()));
-        assert!(self.outbox.link(user.id, &link).await.unwrap());
+        assert!(self.outbox.link(user.id, Grant(0), &link).await.unwrap());
         support::age_grants(&self.db, Duration::from_secs(60)).await;
         (user, link)
     }
@@ -249,7 +250,7 @@ async fn link_of_a_row_that_is_being_deleted_is_not_stored() {
     let held = store.hold("DELETE FROM users").await;
     let link = {
         let store = Arc::clone(&store);
-        tokio::spawn(async move { store.outbox.link(ada.id, &NotMeHash([7; 32])).await.unwrap() })
+        tokio::spawn(async move { store.outbox.link(ada.id, Grant(0), &NotMeHash([7; 32])).await.unwrap() })
     };
     store.until_blocked(1).await;
     held.commit().await.unwrap();

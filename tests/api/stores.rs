@@ -84,7 +84,7 @@ impl UsersUnderTest for RealUsers {
     }
 
     async fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> bool {
-        self.outbox.link(user, &link).await.unwrap()
+        self.outbox.link(user, Grant(0), &link).await.unwrap()
     }
 
     async fn disable(&self, user: UserId) {
@@ -212,6 +212,17 @@ impl CodesUnderTest for RealCodes {
             }
         }
     }
+
+    async fn lose_all(&self) {
+        for url in &self.urls {
+            let mut redis = redis::Client::open(&url[..]).unwrap().get_multiplexed_async_connection().await.unwrap();
+            let keys: Vec<String> =
+                redis::cmd("KEYS").arg(format!("{}:*", self.prefix)).query_async(&mut redis).await.unwrap();
+            for key in keys {
+                let () = redis::cmd("DEL").arg(&key).query_async(&mut redis).await.unwrap();
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -251,6 +262,10 @@ impl ServiceUnderTest for RealService {
     async fn advance(&self, by: Duration) {
         self.users.advance(by).await;
         self.codes.advance(by).await;
+    }
+
+    async fn lose_codes(&self) {
+        self.codes.lose_all().await;
     }
 
     async fn queued_mails(&self) -> Vec<QueuedMail> {

@@ -53,6 +53,8 @@ pub struct Claim {
     pub unsent: bool,
     /// Whether the mail is counted in its mailbox already, so that a retry does not count it again.
     pub charged: bool,
+    /// Whether the code of this grant was put into Redis before. False also if a worker died after its first put.
+    pub armed: bool,
     /// Time from the grant of the mail to this claim.
     pub age: Duration,
     pub claimed: Instant,
@@ -112,6 +114,7 @@ impl Outbox {
                     SELECT claimed.id AS "id!", claimed.kind AS "kind!", claimed.user_id AS "user_id!",
                         claimed.nonce AS "nonce!", claimed.digits AS "digits!", claimed.idempotency_key AS "idempotency_key!",
                         claimed.attempts AS "attempts!", claimed.was_unsent AS "unsent!", claimed.lease AS "lease!",
+                        claimed.armed_id IS NOT DISTINCT FROM claimed.id AS "armed!",
                         extract(epoch FROM now() - claimed.created_at)::float8 AS "age!", claimed.traceparent,
                         claimed.charged AS "charged!", registered.email AS "email!",
                         (claimed.kind = 'code') = (registered.status = 'pending') AS "wanted!",
@@ -151,6 +154,7 @@ impl Outbox {
                     wanted: row.wanted,
                     unsent: row.unsent,
                     charged: row.charged,
+                    armed: row.armed,
                     account_email: row.account_email,
                     attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
                     age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
@@ -248,21 +252,28 @@ impl Outbox {
     }
 
     /// Stores the "this was not me" link of a mail. Its lifetime starts now, so the link of a late mail works as long as
-    /// others.
+    /// others. Records that the code of the grant is in Redis: see [`Claim::armed`].
     ///
     /// Returns `false` if the registration is gone or no longer pending, and so needs no mail.
-    pub async fn link(&self, user: UserId, link: &NotMeHash) -> Result<bool, StoreError> {
-        // The lock waits for a transaction that deletes the row. Otherwise the foreign key could fail.
+    pub async fn link(&self, user: UserId, grant: Grant, link: &NotMeHash) -> Result<bool, StoreError> {
+        // The lock waits for a transaction that deletes the row. Otherwise the foreign key could fail. The lock precedes
+        // that of the outbox row, as in a deletion; otherwise the two could deadlock.
         let link = sqlx::query!(
             "
+            WITH pending AS MATERIALIZED (
+                SELECT id FROM users WHERE id = $2 AND status = 'pending' FOR KEY SHARE
+            ), armed AS (
+                UPDATE outbox SET armed_id = outbox.id FROM pending
+                WHERE outbox.id = $4 AND outbox.user_id = pending.id AND armed_id IS DISTINCT FROM outbox.id
+            )
             INSERT INTO not_me_links (token_hash, user_id, expires_at)
-            SELECT $1, id, now() + make_interval(secs => $3)
-            FROM users WHERE id = $2 AND status = 'pending' FOR KEY SHARE
+            SELECT $1, id, now() + make_interval(secs => $3) FROM pending
             ON CONFLICT (token_hash) DO UPDATE SET expires_at = EXCLUDED.expires_at
             ",
             &link.0[..],
             user.0,
             not_me::LIFETIME.as_secs_f64(),
+            grant.0,
         );
         Ok(self.postgres.bounded(link.execute(self.postgres.pool())).await?.rows_affected() == 1)
     }

@@ -2,7 +2,8 @@
 //!
 //! - `sixty:code:{<user id>}` expires after `CODE_TTL`. Fields: `code` (with `CODE_STORAGE=plain`) or `mac`, and `grant`.
 //! - `sixty:tries:{<user id>}` expires after an hour. Fields: `grant`, the latest one; `misses`, the wrong guesses at its
-//!   code; and `withdrawn`, which is set if the mail with its code could not be sent.
+//!   code; `withdrawn`, which is set if the mail with its code could not be sent; and `spent`, which is set if Redis had
+//!   lost the wrong guesses.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -36,14 +37,24 @@ pub struct RedisCodes {
 
 /// Stores a code with a new lifetime, unless a later grant supersedes it, or wrong guesses or an activation have invalidated
 /// it.
+///
+/// If Redis has lost the wrong guesses of a code that was stored before, the code is spent. Otherwise each loss, for example
+/// a restart without persistence, would allow three more guesses at the same code.
 static PUT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        local grant, field, value, ttl, tries_ttl, max_misses =
-            tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+        local grant, field, value, ttl, tries_ttl, max_misses, first =
+            tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
         local latest = tonumber(redis.call('HGET', KEYS[2], 'grant') or -1)
         if latest > grant then return 'superseded' end
         if latest < grant then
+            redis.call('HDEL', KEYS[2], 'spent')
+            if first == '0' then
+                redis.call('HSET', KEYS[2], 'grant', grant, 'misses', max_misses, 'spent', 1)
+                redis.call('PEXPIRE', KEYS[2], tries_ttl)
+                redis.call('DEL', KEYS[1])
+                return 'spent'
+            end
             redis.call('HSET', KEYS[2], 'grant', grant, 'misses', 0)
         elseif tonumber(redis.call('HGET', KEYS[2], 'misses') or 0) >= max_misses then
             return 'invalidated'
@@ -68,6 +79,7 @@ static REDEEM: LazyLock<Script> = LazyLock::new(|| {
         local misses = tonumber(redis.call('HGET', KEYS[2], 'misses') or -1)
         if not live then
             if misses < 0 then return {'not mailed', 0} end
+            if redis.call('HEXISTS', KEYS[2], 'spent') == 1 then return {'expired', 0} end
             if misses >= max_misses then return {'destroyed', 0} end
             if redis.call('HEXISTS', KEYS[2], 'withdrawn') == 1 then return {'not mailed', 0} end
             return {'expired', 0}
@@ -132,7 +144,13 @@ impl RedisCodes {
 }
 
 impl Codes for RedisCodes {
-    async fn put(&self, user: UserId, grant: Grant, code: Option<&Code>) -> Result<PutOutcome, StoreError> {
+    async fn put(
+        &self,
+        user: UserId,
+        grant: Grant,
+        code: Option<&Code>,
+        first: bool,
+    ) -> Result<PutOutcome, StoreError> {
         let (field, value) = self.stored_code(user, code);
         let mut put = PUT.prepare_invoke();
         put.key(&self.keys(user)[..])
@@ -141,12 +159,14 @@ impl Codes for RedisCodes {
             .arg(value)
             .arg(self.ttl.as_millis() as u64)
             .arg(TRIES_TTL.as_millis() as u64)
-            .arg(MAX_WRONG_GUESSES);
+            .arg(MAX_WRONG_GUESSES)
+            .arg(u8::from(first));
         let result: String = self.redis.run(&put).await?;
         match result.as_str() {
             "live" => Ok(PutOutcome::Live),
             "superseded" => Ok(PutOutcome::Superseded),
             "invalidated" => Ok(PutOutcome::Invalidated),
+            "spent" => Ok(PutOutcome::Spent),
             _ => Err(unknown_result()),
         }
     }

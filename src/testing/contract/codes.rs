@@ -20,6 +20,7 @@ pub async fn codes(store: &impl CodesUnderTest) {
     fixture.wrong_guesses_stay_counted_after_expiry_and_discard_is_final().await;
     fixture.withdrawn_code_is_invalid_until_the_next_put().await;
     fixture.decoy_counts_guesses_and_never_matches().await;
+    fixture.code_is_spent_when_its_wrong_guesses_are_lost().await;
 }
 
 struct CodesFixture<'a, T> {
@@ -39,8 +40,13 @@ impl<'a, T: CodesUnderTest> CodesFixture<'a, T> {
         self.store.codes().redeem(user, code).await.expect("the store answers")
     }
 
+    /// Puts a code for the first time, or again while its wrong guesses are stored.
     async fn put(&self, user: UserId, grant: i64, code: Option<&Code>) -> PutOutcome {
-        self.store.codes().put(user, Grant(grant), code).await.expect("the store answers")
+        self.store.codes().put(user, Grant(grant), code, true).await.expect("the store answers")
+    }
+
+    async fn put_again(&self, user: UserId, grant: i64, code: Option<&Code>) -> PutOutcome {
+        self.store.codes().put(user, Grant(grant), code, false).await.expect("the store answers")
     }
 
     async fn user_without_a_code_gets_not_mailed(&self) {
@@ -124,5 +130,27 @@ impl<'a, T: CodesUnderTest> CodesFixture<'a, T> {
         }
         assert_eq!(self.redeem(user, &self.code).await, Redeemed::NoCode(NoCodeReason::Destroyed));
         assert_eq!(self.put(user, 1, None).await, PutOutcome::Invalidated);
+    }
+
+    async fn code_is_spent_when_its_wrong_guesses_are_lost(&self) {
+        let Self { code, wrong, .. } = self;
+        for code in [Some(code), None] {
+            let user = self.rng.user_id();
+            assert_eq!(self.put(user, 2, code).await, PutOutcome::Live);
+            assert_eq!(self.put_again(user, 2, code).await, PutOutcome::Live);
+            assert_eq!(self.redeem(user, wrong).await, Redeemed::WrongGuess { remaining: 2 });
+            self.store.lose_all().await;
+            assert_eq!(self.redeem(user, wrong).await, Redeemed::NoCode(NoCodeReason::NotMailed));
+            assert_eq!(self.put_again(user, 2, code).await, PutOutcome::Spent);
+            assert_eq!(self.redeem(user, wrong).await, Redeemed::NoCode(NoCodeReason::Expired));
+            assert_eq!(self.put_again(user, 2, code).await, PutOutcome::Invalidated);
+            assert_eq!(self.put(user, 2, code).await, PutOutcome::Invalidated);
+            assert_eq!(self.put(user, 1, code).await, PutOutcome::Superseded);
+            assert_eq!(self.put(user, 3, code).await, PutOutcome::Live);
+            assert_eq!(self.redeem(user, wrong).await, Redeemed::WrongGuess { remaining: 2 });
+            // A replica that became the primary may still have the guesses of an earlier grant.
+            assert_eq!(self.put_again(user, 4, code).await, PutOutcome::Spent);
+            assert_eq!(self.redeem(user, wrong).await, Redeemed::NoCode(NoCodeReason::Expired));
+        }
     }
 }

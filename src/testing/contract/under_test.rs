@@ -27,4 +27,6 @@ pub trait CodesUnderTest {
     fn codes(&self) -> &Self::Codes;
     /// Advances the store's time by shortening the lifetimes of all keys.
     fn advance(&self, by: Duration) -> impl Future<Output = ()>;
+    /// Loses all keys, as a Redis that restarts without persistence does.
+    fn lose_all(&self) -> impl Future<Output = ()>;
 }

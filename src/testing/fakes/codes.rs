@@ -32,6 +32,8 @@ struct GuessCounter {
     grant: Grant,
     wrong_guesses: u8,
     withdrawn: bool,
+    /// Whether the wrong guesses were lost.
+    spent: bool,
     expires_at: OffsetDateTime,
 }
 
@@ -41,6 +43,11 @@ const GUESS_COUNTER_TTL: Duration = Duration::from_secs(60 * 60);
 impl InMemoryCodes {
     pub fn new(clock: ManualClock, ttl: Duration) -> Self {
         Self { clock, ttl, keys: Mutex::default() }
+    }
+
+    /// Loses all keys, as a Redis that restarts without persistence does.
+    pub fn lose_all(&self) {
+        *lock(&self.keys) = Keys::default();
     }
 
     /// Locks the keys and removes the expired ones.
@@ -54,22 +61,32 @@ impl InMemoryCodes {
 }
 
 impl Codes for InMemoryCodes {
-    async fn put(&self, user: UserId, grant: Grant, code: Option<&Code>) -> Result<PutOutcome, StoreError> {
+    async fn put(
+        &self,
+        user: UserId,
+        grant: Grant,
+        code: Option<&Code>,
+        first: bool,
+    ) -> Result<PutOutcome, StoreError> {
         let mut keys = self.live_keys();
-        let mut wrong_guesses = 0;
-        if let Some(latest) = keys.guesses.get(&user) {
-            if latest.grant > grant {
-                return Ok(PutOutcome::Superseded);
+        let expires_at = self.clock.now() + GUESS_COUNTER_TTL;
+        let wrong_guesses = match keys.guesses.get(&user) {
+            Some(latest) if latest.grant > grant => return Ok(PutOutcome::Superseded),
+            Some(latest) if latest.grant == grant => latest.wrong_guesses,
+            _ if first => 0,
+            _ => {
+                let wrong_guesses = MAX_WRONG_GUESSES;
+                let spent = GuessCounter { grant, wrong_guesses, withdrawn: false, spent: true, expires_at };
+                keys.guesses.insert(user, spent);
+                keys.codes.remove(&user);
+                return Ok(PutOutcome::Spent);
             }
-            if latest.grant == grant {
-                wrong_guesses = latest.wrong_guesses;
-            }
-        }
+        };
         if wrong_guesses >= MAX_WRONG_GUESSES {
             return Ok(PutOutcome::Invalidated);
         }
-        let expires_at = self.clock.now() + GUESS_COUNTER_TTL;
-        keys.guesses.insert(user, GuessCounter { grant, wrong_guesses, withdrawn: false, expires_at });
+        let counter = GuessCounter { grant, wrong_guesses, withdrawn: false, spent: false, expires_at };
+        keys.guesses.insert(user, counter);
         keys.codes.insert(user, (code.cloned(), self.clock.now() + self.ttl));
         Ok(PutOutcome::Live)
     }
@@ -88,6 +105,7 @@ impl Codes for InMemoryCodes {
         let Some((live, _)) = keys.codes.get(&user) else {
             return Ok(Redeemed::NoCode(match keys.guesses.get(&user) {
                 None => NoCodeReason::NotMailed,
+                Some(counter) if counter.spent => NoCodeReason::Expired,
                 Some(counter) if counter.wrong_guesses >= MAX_WRONG_GUESSES => NoCodeReason::Destroyed,
                 Some(counter) if counter.withdrawn => NoCodeReason::NotMailed,
                 Some(_) => NoCodeReason::Expired,

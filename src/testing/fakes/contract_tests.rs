@@ -53,6 +53,10 @@ impl CodesUnderTest for FakeCodes {
     async fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
+
+    async fn lose_all(&self) {
+        self.codes.lose_all();
+    }
 }
 
 #[tokio::test]

@@ -29,6 +29,10 @@ impl ServiceUnderTest for InMemoryService {
         self.clock.advance(by);
     }
 
+    async fn lose_codes(&self) {
+        self.codes.lose_all();
+    }
+
     async fn queued_mails(&self) -> Vec<QueuedMail> {
         self.users.queued_mails()
     }

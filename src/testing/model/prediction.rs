@@ -9,7 +9,7 @@ use super::super::{LOCAL_CALLER, QueuedMail, wrong_code_for};
 use super::step::Step;
 use super::under_test::ServiceUnderTest;
 use crate::accounts::errors::{ActivateError, AuthenticateError, NoCodeReason, RegisterError, ResendError};
-use crate::accounts::ports::Codes as _;
+use crate::accounts::ports::{Codes as _, PutOutcome};
 use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES};
 use crate::domain::email::Email;
 use crate::domain::network::Network;
@@ -55,6 +55,10 @@ struct MailedCode {
     wrong_guesses: u8,
     put_at: OffsetDateTime,
     is_decoy: bool,
+    /// Whether Redis has lost the code and its wrong guesses since the latest put.
+    is_lost: bool,
+    /// Whether a put found that Redis had lost the wrong guesses.
+    is_spent: bool,
 }
 
 struct MailedLink {
@@ -91,6 +95,7 @@ pub async fn run<S: ServiceUnderTest>(service: &S, secret: &CodeSecret, domain: 
             Step::Delete { address, password } => model.delete(address, password).await,
             Step::ReportNotMe { address, latest } => model.report_not_me(address, latest).await,
             Step::Purge => model.purge().await,
+            Step::LoseCodes => model.lose_codes().await,
         }
     }
 }
@@ -174,16 +179,33 @@ impl<S: ServiceUnderTest> Model<'_, S> {
             assert_eq!(mails.len(), 1, "a pending row has one mail");
             let mail = *mails[0];
             let code = self.secret.code(&mail.nonce, mail.length);
-            let put = self.service.codes().put(pending.user.id, mail.grant, (!has_account).then_some(&code)).await;
-            put.expect("the store answers");
+            let same = pending.code.take().filter(|mailed| mailed.mail == mail);
+            let stored_code = (!has_account).then_some(&code);
+            let put = self.service.codes().put(pending.user.id, mail.grant, stored_code, same.is_none()).await;
+            let put = put.expect("the store answers");
             let token = self.secret.not_me(&mail.nonce);
             assert!(self.service.store_not_me_link(pending.user.id, token.hash()).await);
             address.links.push(MailedLink { token, user: pending.user.id, mailed_at: self.now });
-            let same = pending.code.take().filter(|mailed| mailed.mail == mail);
-            let wrong_guesses = same.as_ref().map_or(0, |mailed| mailed.wrong_guesses);
-            // A destroyed code is not put again.
-            let put_at = same.filter(|_| wrong_guesses >= MAX_WRONG_GUESSES).map_or(self.now, |mailed| mailed.put_at);
-            pending.code = Some(MailedCode { mail, wrong_guesses, put_at, is_decoy: has_account });
+            pending.code = Some(match same {
+                None => {
+                    assert_eq!(put, PutOutcome::Live);
+                    let (is_lost, is_spent) = (false, false);
+                    MailedCode { mail, wrong_guesses: 0, put_at: self.now, is_decoy: has_account, is_lost, is_spent }
+                }
+                Some(mailed) if mailed.is_lost => {
+                    assert_eq!(put, PutOutcome::Spent);
+                    MailedCode { put_at: self.now, is_lost: false, is_spent: true, ..mailed }
+                }
+                // A destroyed code is not put again.
+                Some(mailed) if mailed.is_spent || mailed.wrong_guesses >= MAX_WRONG_GUESSES => {
+                    assert_eq!(put, PutOutcome::Invalidated);
+                    mailed
+                }
+                Some(mailed) => {
+                    assert_eq!(put, PutOutcome::Live);
+                    MailedCode { put_at: self.now, is_decoy: has_account, ..mailed }
+                }
+            });
         }
     }
 
@@ -205,7 +227,9 @@ impl<S: ServiceUnderTest> Model<'_, S> {
         }
         let expected = match mailed {
             None => Err(NoCodeReason::NotMailed),
+            Some(mailed) if mailed.is_lost => Err(NoCodeReason::NotMailed),
             Some(mailed) if self.now >= mailed.put_at + GUESS_COUNTER_TTL => Err(NoCodeReason::NotMailed),
+            Some(mailed) if mailed.is_spent => Err(NoCodeReason::Expired),
             Some(mailed) if mailed.wrong_guesses >= MAX_WRONG_GUESSES => Err(NoCodeReason::Destroyed),
             Some(mailed) if self.now >= mailed.put_at + CODE_TTL => Err(NoCodeReason::Expired),
             Some(mailed) => Ok(mailed),
@@ -260,6 +284,15 @@ impl<S: ServiceUnderTest> Model<'_, S> {
             address.pending = None;
             let history = address.history.as_mut().expect("the address was registered");
             history.granted_at = history.granted_at.min(self.now - history.wait);
+        }
+    }
+
+    async fn lose_codes(&mut self) {
+        self.service.lose_codes().await;
+        for pending in self.addresses.iter_mut().filter_map(|address| address.pending.as_mut()) {
+            if let Some(mailed) = &mut pending.code {
+                mailed.is_lost = true;
+            }
         }
     }
 

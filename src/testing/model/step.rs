@@ -33,6 +33,8 @@ pub enum Step {
         latest: bool,
     },
     Purge,
+    /// Redis loses all codes and wrong guesses.
+    LoseCodes,
 }
 
 impl Step {
@@ -51,6 +53,7 @@ impl Step {
             24 => Self::Delete { address, password },
             25 => Self::ReportNotMe { address, latest: password == 0 },
             26 => Self::Purge,
+            27 if rest % 4 == 0 => Self::LoseCodes,
             // Most waits are short: a long wait expires all codes, and the following steps test little.
             _ => {
                 let (minute, hour, day) = (60, 60 * 60, 24 * 60 * 60);

@@ -17,6 +17,8 @@ pub trait ServiceUnderTest {
     fn codes(&self) -> &Self::Codes;
     /// Advances the time of both stores by making everything stored older.
     fn advance(&self, by: Duration) -> impl Future<Output = ()>;
+    /// Loses all codes and wrong guesses, as a Redis that restarts without persistence does.
+    fn lose_codes(&self) -> impl Future<Output = ()>;
     /// Returns the code mails that are not sent yet, oldest first.
     fn queued_mails(&self) -> impl Future<Output = Vec<QueuedMail>>;
     /// Stores a "this was not me" link of the user. Returns `false` if the user is not pending.

@@ -168,3 +168,39 @@ async fn a_failing_provider_gets_one_mail_at_a_time_until_it_accepts_one() {
         assert_eq!(log.matches(line).count(), 1, "{log}");
     }
 }
+
+/// A provider may refuse a spelling of an address for good. The mail to an account goes to the account's own spelling.
+#[tokio::test]
+async fn a_refused_spelling_does_not_reveal_an_account() {
+    const SPELLING: &str = "ADA@example.com";
+    let mut observations = vec![];
+    for has_account in [true, false] {
+        let env = Environment::new().await;
+        let (running, service) = env.serve(&[]).await;
+        if has_account {
+            service.register_active(ADA).await;
+            service.age_grants(Duration::from_secs(24 * 60 * 60)).await;
+        }
+        env.provider.set_behavior(Behavior::RefuseRecipient(SPELLING));
+        let mails = service.mails(ADA).await.len();
+        let answer = service.register(SPELLING, "another password").await;
+        assert_eq!(answer.status, 201);
+        let id = answer.body["id"].as_str().unwrap();
+        service.wait_for_empty_outbox().await;
+        assert_eq!(service.mails(ADA).await.len(), mails + usize::from(has_account));
+        if !has_account {
+            wait_for_log(&running, "a mail was given up").await;
+        }
+        let left: i64 = service.redis(&["PTTL", &service.redis_key("code", id)]).await;
+        assert!(left > 30_000, "{left}");
+        let mut answers = vec![];
+        for _ in 0..4 {
+            let answer = service.activate(SPELLING, "another password", "0000").await;
+            answers.push((answer.status.as_u16(), answer.body["detail"].clone()));
+        }
+        observations.push(answers);
+    }
+    let statuses: Vec<u16> = observations[0].iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [422, 422, 422, 410]);
+    assert_eq!(observations[0], observations[1]);
+}

@@ -25,6 +25,8 @@ pub enum Behavior {
     AcceptAfter(Duration),
     /// Answers with this status and perhaps `Retry-After` (seconds), and does not accept the mail.
     Refuse(u16, Option<u64>),
+    /// Answers 422 to a mail to exactly this address, and accepts other mails.
+    RefuseRecipient(&'static str),
     /// Answers 200 with a body that is not an acceptance.
     AnswerGarbage,
     /// Accepts the mail and closes the connection without a response.
@@ -168,6 +170,13 @@ async fn handle_send(
                 Some(after) => refusal.with_header("Retry-After", after).into_response(),
                 None => refusal,
             })
+        }
+        Behavior::RefuseRecipient(refused) => {
+            let mut request = request;
+            let mail = request.take_body().into_bytes().await?;
+            let is_refused = String::from_utf8_lossy(&mail).contains(&format!("\"{refused}\""));
+            request.set_body(mail);
+            if is_refused { Ok(StatusCode::UNPROCESSABLE_ENTITY.into_response()) } else { inbox.accept(request).await }
         }
         Behavior::AnswerGarbage => Ok("<html>Welcome to nginx!</html>".into_response()),
         Behavior::AcceptAndCut => {
