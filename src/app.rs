@@ -22,7 +22,7 @@ use self::connections::Connections;
 pub use self::error::AppError;
 use self::public_url::default_public_url;
 use self::shutdown::Shutdown;
-use crate::accounts::purge;
+use crate::accounts::{hash_costs, purge};
 use crate::config::Config;
 use crate::domain::policy::Policy;
 use crate::http::openapi::{Document, Operator};
@@ -111,8 +111,11 @@ impl App {
         let worker = components.worker(&config).run(shutdown.closing.clone(), shutdown.release_leases.clone());
         let purge = purge::run(Arc::clone(&components.users), config.pending_ttl, shutdown.closing.clone());
         let relay = components.relay(&config).run(shutdown.closing.clone());
-        let tasks = async move { tokio::join!(worker, purge, relay) };
-        let jobs = jobs::run(components.postgres, config.migrate, migrated, tasks, shutdown.closing.clone());
+        let load_costs = hash_costs::load(Arc::clone(&components.users), components.costs.clone());
+        let costs = hash_costs::run(components.users, components.costs, shutdown.closing.clone());
+        let tasks = async move { tokio::join!(worker, purge, relay, costs) };
+        let jobs =
+            jobs::run(components.postgres, config.migrate, migrated, load_costs, tasks, shutdown.closing.clone());
         // Boxed: the enclosing futures would otherwise contain it several times, too much for a thread's stack.
         let jobs = Box::pin(jobs);
 

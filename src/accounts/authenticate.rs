@@ -2,7 +2,7 @@
 
 use super::Accounts;
 use super::errors::AuthenticateError;
-use super::ports::{Codes, StoredUser, Users};
+use super::ports::{Codes, StoreError, StoredUser, Users};
 use crate::domain::email::Address;
 use crate::domain::network::Network;
 use crate::domain::password::Password;
@@ -13,7 +13,9 @@ impl<U: Users, C: Codes> Accounts<U, C> {
     /// Returns the row whose password matches, with its current hash.
     ///
     /// `None` stands for a user name that is not an address. It costs one hash evaluation, as a known or an unknown
-    /// address does, so response times reveal nothing.
+    /// address does, so response times reveal nothing. An unknown address has the cost that [`CostDraw`] draws for it.
+    ///
+    /// [`CostDraw`]: crate::passwords::CostDraw
     pub async fn authenticate(
         &self,
         address: Option<&Address>,
@@ -24,9 +26,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             Some(address) => self.users.find_by_address(address).await?,
             None => vec![],
         };
-        // All rows of an address share their hash parameters, so one evaluation is enough for all of them.
-        let params_without_rows = self.hasher.params(Salt([0; 16]));
-        let params = rows.first().map_or(params_without_rows, |row| row.hash.params);
+        let params = self.evaluation_params(address, &rows)?;
         let digest = self.hasher.evaluate(password.clone(), params, network).await?;
         let mut found: Option<StoredUser> = None;
         for row in rows {
@@ -47,6 +47,20 @@ impl<U: Users, C: Codes> Accounts<U, C> {
                 Ok(row)
             }
         }
+    }
+
+    /// Returns the parameters of the evaluation for an address with these rows.
+    pub(super) fn evaluation_params(
+        &self,
+        address: Option<&Address>,
+        rows: &[StoredUser],
+    ) -> Result<HashParams, StoreError> {
+        let params_without_rows = match address {
+            Some(address) => HashParams { salt: Salt([0; 16]), cost: self.drawn_cost(address)? },
+            None => self.hasher.params(Salt([0; 16])),
+        };
+        // All rows of an address share their hash parameters, so one evaluation is enough for all of them.
+        Ok(rows.first().map_or(params_without_rows, |row| row.hash.params))
     }
 
     /// Hashes the password again at the configured cost. If that fails, the old hash stays until the next login.

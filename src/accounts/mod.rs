@@ -5,6 +5,7 @@ pub mod authenticate;
 pub mod change_password;
 pub mod delete;
 pub mod errors;
+pub mod hash_costs;
 pub mod list;
 pub mod ports;
 pub mod purge;
@@ -19,12 +20,13 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::domain::email::Address;
 use crate::domain::network::Network;
 use crate::domain::user::UserId;
-use crate::passwords::Hasher;
+use crate::passwords::{CostDraw, HashCost, Hasher};
 use crate::rng::Rng;
 use crate::telemetry::trace::TraceContext;
-use ports::{Codes, Users};
+use ports::{Codes, StoreError, Users};
 
 /// What a registration reveals about an existing account of the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Accounts<U, C> {
     users: Arc<U>,
     codes: Arc<C>,
     hasher: Hasher,
+    /// The hash costs of addresses without a hash.
+    costs: CostDraw,
     rng: Rng,
     /// Wakes the mail worker of this process. The workers of other processes find queued mails by polling.
     mail_queued: Arc<Notify>,
@@ -60,11 +64,24 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         users: Arc<U>,
         codes: Arc<C>,
         hasher: Hasher,
+        costs: CostDraw,
         rng: Rng,
         mail_queued: Arc<Notify>,
         existing_account: ExistingAccount,
     ) -> Self {
-        Self { users, codes, hasher, rng, mail_queued, existing_account }
+        Self { users, codes, hasher, costs, rng, mail_queued, existing_account }
+    }
+
+    /// Returns the hash cost of an address that has no hash.
+    ///
+    /// # Errors
+    /// The costs of the accounts are not loaded. Callers ask also for addresses with a hash, so that the error reveals
+    /// nothing.
+    fn drawn_cost(&self, address: &Address) -> Result<HashCost, StoreError> {
+        self.costs.draw(address).ok_or_else(|| StoreError::Unavailable {
+            store: "PostgreSQL",
+            reason: "the hash costs of the accounts are not loaded yet".to_owned(),
+        })
     }
 
     /// Discards the code of a user who needs no code any more. A failure is harmless: the code expires, and until then it
@@ -82,6 +99,7 @@ impl<U, C> Clone for Accounts<U, C> {
             users: Arc::clone(&self.users),
             codes: Arc::clone(&self.codes),
             hasher: self.hasher.clone(),
+            costs: self.costs.clone(),
             rng: self.rng.clone(),
             mail_queued: Arc::clone(&self.mail_queued),
             existing_account: self.existing_account,

@@ -12,7 +12,7 @@ use crate::domain::code::{Code, Grant, Nonce};
 use crate::domain::email::{Address, Email};
 use crate::domain::not_me::NotMeHash;
 use crate::domain::user::{Role, Status, User, UserId};
-use crate::passwords::{HashParams, PasswordHash};
+use crate::passwords::{HashCost, HashParams, PasswordHash};
 use crate::telemetry::trace::TraceContext;
 
 /// A registration to be written: the pending user, its grant and its queued mail, in one transaction.
@@ -89,6 +89,9 @@ pub enum DeletedBy {
 pub trait Users: Send + Sync + 'static {
     /// Returns the hash parameters and the wait of an address.
     fn address_state(&self, address: &Address) -> impl Future<Output = Result<AddressState, StoreError>> + Send;
+
+    /// Counts the accounts by hash cost. A large store may count a sample.
+    fn hash_costs(&self) -> impl Future<Output = Result<Vec<(HashCost, u64)>, StoreError>> + Send;
 
     /// Grants the address a code mail, replaces its pending row and queues the mail, in one transaction. Accounts are
     /// neither read nor changed.

@@ -10,7 +10,7 @@ use super::{Accounts, Caller, ExistingAccount};
 use crate::domain::email::Email;
 use crate::domain::password::Password;
 use crate::domain::user::{Status, User};
-use crate::passwords::Salt;
+use crate::passwords::{HashParams, Salt};
 
 impl<U: Users, C: Codes> Accounts<U, C> {
     /// Writes the pending row of the address and queues its mail.
@@ -30,7 +30,8 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         if let Some(left) = state.wait {
             return Err(too_soon(left));
         }
-        let params = state.params.unwrap_or_else(|| self.hasher.params(Salt(self.rng.bytes())));
+        let new_params = HashParams { salt: Salt(self.rng.bytes()), cost: self.drawn_cost(email.address())? };
+        let params = state.params.unwrap_or(new_params);
         let hash = self.hasher.hash(password, params, caller.network).await?;
         let new = NewUser { id: self.rng.user_id(), email, hash: &hash, nonce: self.rng.nonce(), trace: caller.trace };
         let user = self.users.register(&new).await.map_err(|error| match error {

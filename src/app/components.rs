@@ -19,7 +19,7 @@ use crate::http::routes::ApiConfig;
 use crate::mail::circuit_breaker::CircuitBreaker;
 use crate::mail::provider::Provider;
 use crate::mail::worker::Worker;
-use crate::passwords::Hasher;
+use crate::passwords::{CostDraw, Hasher};
 use crate::rng::Rng;
 use crate::store::postgres::Postgres;
 use crate::store::postgres::outbox::Outbox;
@@ -38,6 +38,7 @@ pub(super) struct Components {
     redis: Redis,
     provider: Provider,
     codes: Arc<RedisCodes>,
+    pub costs: CostDraw,
     hasher: Hasher,
     outbox: Outbox,
     /// Notified when this process has queued a mail.
@@ -58,6 +59,7 @@ impl Components {
             users: Arc::new(PgUsers::new(postgres.clone(), config.pacing)),
             codes: Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl)),
             hasher: Hasher::start(config.hash_cost, config.hash_threads, config.hash_max_wait),
+            costs: CostDraw::new(config.code_secret.clone(), config.hash_cost),
             outbox: Outbox::new(postgres.clone(), config.mail_lease),
             health: health::store_checks(postgres.clone(), redis.clone(), migrated, stop),
             mail_queued: Arc::new(Notify::new()),
@@ -74,6 +76,7 @@ impl Components {
             Arc::clone(&self.users),
             Arc::clone(&self.codes),
             self.hasher.clone(),
+            self.costs.clone(),
             self.rng.clone(),
             Arc::clone(&self.mail_queued),
             config.existing_account,

@@ -1,4 +1,4 @@
-//! The background jobs: migrations first, then the mail worker, the purge and the event relay.
+//! The background jobs: first the migrations and the hash costs, then the mail worker, the purge and the event relay.
 
 use metrics::gauge;
 use tokio::sync::watch;
@@ -8,7 +8,8 @@ use tracing::warn;
 use super::error::AppError;
 use crate::store::postgres::{Migration, Postgres, State};
 
-/// Applies the migrations, or waits until another process has applied them. Then sets `migrated` and runs `tasks`.
+/// Applies the migrations, or waits until another process has applied them. Then runs `prepare`, sets `migrated` and runs
+/// `tasks`. The service is not ready before `migrated` is set.
 ///
 /// # Errors
 /// A migration fails, or the database contains an unexpected one.
@@ -16,6 +17,7 @@ pub(super) async fn run(
     postgres: Postgres,
     apply_migrations: bool,
     migrated: watch::Sender<bool>,
+    prepare: impl Future,
     tasks: impl Future,
     stop: CancellationToken,
 ) -> Result<(), AppError> {
@@ -27,6 +29,10 @@ pub(super) async fn run(
     };
     tokio::select! {
         migrations = migration => report_newer_migrations(&migrations?),
+        () = stop.cancelled() => return Ok(()),
+    }
+    tokio::select! {
+        _ = prepare => {}
         () = stop.cancelled() => return Ok(()),
     }
     migrated.send_replace(true);

@@ -174,6 +174,12 @@ impl CodeSecret {
         self.hmac(&[b"sixty mailbox:", mailbox.as_str().as_bytes()])
     }
 
+    /// Returns the position at which an address draws a hash cost: uniform over all numbers.
+    pub fn cost_position(&self, address: &Address) -> u64 {
+        let mac = self.hmac(&[b"sixty hash cost:", address.as_str().as_bytes()]);
+        u64::from_be_bytes(*mac.first_chunk().expect("a MAC is longer than a number"))
+    }
+
     fn hmac(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("HMAC takes keys of any length");
         for part in parts {

@@ -160,11 +160,13 @@ impl<C: Codes> Worker<C> {
 
     /// Sends a code. If the address has an account, its owner gets a notice instead, and Redis a decoy, which no code matches.
     async fn send_code(&self, claim: &Claim, trace: TraceContext) -> Outcome {
-        let recipient = Email::parse(claim.account_email.as_ref().unwrap_or(&claim.email));
+        let Ok(registered) = Email::parse(&claim.email) else {
+            return failed(invalid_recipient(), claim.unsent);
+        };
         let retry = |error: StoreError, unsent| Outcome::Retry { reason: error.to_string(), retry_after: None, unsent };
         // Before the code becomes live: a code that is not sent must behave like one that is not mailed yet.
         if !claim.charged {
-            let address = recipient.address();
+            let address = registered.address();
             let mailbox = self.secret.mailbox(&Mailbox::of(address));
             match self.outbox.charge(claim, &mailbox, self.mailbox_quota.for_address(address)).await {
                 Ok(Charge::Charged) => {}
@@ -176,6 +178,7 @@ impl<C: Codes> Worker<C> {
         let token = self.secret.not_me(&claim.nonce);
         let link = rendering::not_me_link(&self.public_url, &token);
         let code = claim.account_email.is_none().then(|| self.secret.code(&claim.nonce, claim.length));
+        let recipient = claim.account_email.as_ref().map_or(Ok(registered), |email| Email::parse(email));
         let mail = recipient.map(|recipient| match &code {
             Some(code) => RenderedMail::code(&recipient, code, self.code_ttl, &link),
             None => RenderedMail::existing_account(&recipient, &link),

@@ -144,9 +144,7 @@ impl Hasher {
         Ok(PasswordHash { params, digest })
     }
 
-    /// Computes the digest of a password, with at least as much work as the configured cost.
-    ///
-    /// Without the extra work, an address that is still hashed at a lower cost would answer faster than an unknown one.
+    /// Computes the digest of a password.
     pub async fn evaluate(
         &self,
         password: Password,
@@ -188,15 +186,10 @@ fn run_jobs(shared: &Shared, cost: HashCost) {
         let start = Instant::now();
         histogram!("sixty_hasher_wait_seconds").record(start - queued_at);
         // A panic would end this thread for good. The panic hook logs its message.
-        let digest = catch_unwind(AssertUnwindSafe(|| {
-            if let Some(extra) = params.cost.extra_cost_to_match(cost) {
-                compute(HashParams { cost: extra, ..params }, &password, &mut memory);
-            }
-            compute(params, &password, &mut memory)
-        }));
+        let digest = catch_unwind(AssertUnwindSafe(|| compute(params, &password, &mut memory)));
         let took = start.elapsed();
         histogram!("sixty_hasher_evaluation_seconds").record(took);
-        // An address whose cost is from before the configured one was lowered has needed more.
+        // An address with a higher cost, from before the configured one was lowered, has needed more.
         memory.truncate(kept_blocks);
         memory.shrink_to(kept_blocks);
         shared.state().job_finished(took);

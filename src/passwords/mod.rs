@@ -3,13 +3,16 @@
 //! - `params.rs`: the salt and the cost of a hash.
 //! - `phc.rs`: hashes and their PHC strings, the format in which PostgreSQL stores them.
 //! - `hasher.rs`: the threads that compute hashes.
+//! - `cost_draw.rs`: the costs of addresses without a hash.
 //! - `fair_queue.rs`: the queue of the threads, which serves client networks in turn.
 
+mod cost_draw;
 mod fair_queue;
 mod hasher;
 mod params;
 mod phc;
 
+pub use cost_draw::{CostDistribution, CostDraw};
 pub use hasher::{Hasher, Overloaded};
 pub use params::{HashCost, HashCostError, HashParams, Salt};
 pub use phc::{Digest, PasswordHash, PhcError};

@@ -16,7 +16,7 @@ use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
-use sixty::passwords::{HashCost, Hasher};
+use sixty::passwords::{CostDistribution, CostDraw, HashCost, Hasher};
 use sixty::rng::Rng;
 use sixty::store::postgres::outbox::{Charge, Outbox};
 use sixty::store::postgres::users::PgUsers;
@@ -291,8 +291,10 @@ fn real_stores_respond_to_any_sequence_as_the_model_predicts() {
         let codes = RealCodes::new(&[stack.redis_url()], CodeStorage::Hmac(secret.clone()));
         let hasher = Hasher::start(HashCost::new(8, 1, 1).unwrap(), 1, Duration::from_secs(10));
         let (rng, queued) = (Rng::from_system(), Arc::new(Notify::new()));
+        let costs = CostDraw::new(secret.clone(), HashCost::new(8, 1, 1).unwrap());
+        costs.set(CostDistribution::default());
         let (users_port, codes_port) = (Arc::clone(&users.users), Arc::clone(&codes.codes));
-        let accounts = Accounts::new(users_port, codes_port, hasher, rng, queued, ExistingAccount::Hide);
+        let accounts = Accounts::new(users_port, codes_port, hasher, costs, rng, queued, ExistingAccount::Hide);
         RealService { users, codes, accounts }
     });
     let config = ProptestConfig { cases: 24, ..ProptestConfig::default() };

@@ -1,6 +1,6 @@
 use crate::accounts::errors::AuthenticateError;
 use crate::accounts::ports::Users;
-use crate::domain::email::Address;
+use crate::domain::email::{Address, Email};
 use crate::passwords::HashCost;
 use crate::testing::fakes::InMemoryService;
 
@@ -58,7 +58,7 @@ async fn login_never_rehashes_a_pending_registration() {
 }
 
 fn address() -> Address {
-    crate::domain::email::Email::parse("ada@example.com").expect("a valid address").address().clone()
+    Email::parse("ada@example.com").expect("a valid address").address().clone()
 }
 
 #[tokio::test]
@@ -71,4 +71,33 @@ async fn only_the_right_password_reveals_that_an_account_is_disabled() {
     let wrong = service.authenticate("ada@example.com", "battery staple").await;
     assert!(matches!(right, Err(AuthenticateError::Disabled)));
     assert!(matches!(wrong, Err(AuthenticateError::WrongCredentials)));
+}
+
+/// The cost of an evaluation must not reveal which addresses have an account.
+#[tokio::test]
+async fn addresses_without_an_account_have_the_hash_costs_of_the_accounts() {
+    let mut service = InMemoryService::new();
+    let ada = service.register("ada@example.com", "correct horse").await.unwrap();
+    service.activate(&ada).await.unwrap();
+    let (low, high) = (HashCost::new(8, 1, 1).unwrap(), HashCost::new(16, 2, 1).unwrap());
+    let unknown = Email::parse("eve@example.com").unwrap();
+    let evaluation_cost =
+        |service: &InMemoryService| service.accounts.evaluation_params(Some(unknown.address()), &[]).unwrap().cost;
+    let cost_of_new_registration = async |service: &InMemoryService, email: &str| {
+        service.register(email, "battery staple").await.unwrap();
+        let email = Email::parse(email).unwrap();
+        service.users.address_state(email.address()).await.unwrap().params.unwrap().cost
+    };
+
+    service.set_hash_cost(high);
+    assert_eq!(evaluation_cost(&service), low);
+    assert_eq!(cost_of_new_registration(&service, "bob@example.com").await, low);
+
+    // The only account is rehashed, and the distribution is loaded again.
+    assert!(service.authenticate("ada@example.com", "correct horse").await.is_ok());
+    for configured in [high, low] {
+        service.set_hash_cost(configured);
+        assert_eq!(evaluation_cost(&service), high);
+    }
+    assert_eq!(cost_of_new_registration(&service, "cleo@example.com").await, high);
 }

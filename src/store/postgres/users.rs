@@ -5,6 +5,7 @@ mod active_admins;
 mod code_grants;
 mod create;
 mod delete;
+mod hash_costs;
 mod list;
 mod not_me;
 mod passwords;
@@ -28,7 +29,7 @@ use crate::domain::email::Address;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::Pacing;
 use crate::domain::user::{User, UserId};
-use crate::passwords::{HashParams, PasswordHash, Salt};
+use crate::passwords::{HashCost, HashParams, PasswordHash, Salt};
 use crate::telemetry::trace::TraceContext;
 pub use create::CreateError;
 
@@ -114,6 +115,10 @@ impl Users for PgUsers {
         let wait = Duration::try_from_secs_f64(row.left).ok().filter(|left| !left.is_zero());
         let cost = row.hash_cost.parse().map_err(broken)?;
         Ok(AddressState { params: Some(HashParams { salt: Salt(salt), cost }), wait })
+    }
+
+    async fn hash_costs(&self) -> Result<Vec<(HashCost, u64)>, StoreError> {
+        self.try_hash_costs().await
     }
 
     async fn register(&self, new: &NewUser<'_>) -> Result<User, RegisterError> {

@@ -45,5 +45,6 @@ pub async fn users(store: &impl UsersUnderTest) {
     not_me::link_deletes_its_registration_once_and_ends_the_wait(&fixture).await;
     not_me::link_does_not_give_a_short_code_back(&fixture).await;
     not_me::invalid_link_changes_nothing(&fixture).await;
+    passwords::accounts_are_counted_by_hash_cost(&fixture).await;
     purge::purge_deletes_pending_rows_without_a_recent_grant(&fixture).await;
 }

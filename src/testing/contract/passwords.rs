@@ -7,7 +7,7 @@ use super::under_test::UsersUnderTest;
 use crate::accounts::ports::Users as _;
 use crate::domain::network::Network;
 use crate::domain::password::Password;
-use crate::passwords::{HashCost, HashParams};
+use crate::passwords::{HashCost, HashParams, Salt};
 
 const STORE_ANSWERS: &str = "the store answers";
 
@@ -56,4 +56,22 @@ pub async fn password_change_needs_an_active_account_with_the_old_hash<T: UsersU
     assert_eq!(fixture.rows("change@example.com").await[0].hash.to_phc(), old.to_phc());
     fixture.store.disable(user.id).await;
     assert!(!change(&old, &new).await, "the account is disabled");
+}
+
+pub async fn accounts_are_counted_by_hash_cost<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    let costs = [HashCost::new(16, 3, 1), HashCost::new(24, 3, 1)].map(|cost| cost.expect("above the minimum cost"));
+    for (cost, count) in costs.into_iter().zip([2, 1]) {
+        for n in 0..count {
+            let (email, params) = (format!("cost{n}-{cost}@example.com"), HashParams { salt: Salt([n; 16]), cost });
+            let email = email.replace([',', '='], "-");
+            let user = fixture.register_with(&email, params).await.expect("the address is new");
+            fixture.activate(&user).await.expect("the user was pending");
+        }
+    }
+    let pending = HashParams { salt: Salt([9; 16]), cost: costs[1] };
+    fixture.register_with("pending-cost@example.com", pending).await.expect("the address is new");
+    let counts = fixture.store.users().hash_costs().await.expect(STORE_ANSWERS);
+    for (cost, count) in costs.into_iter().zip([2, 1]) {
+        assert!(counts.contains(&(cost, count)), "{counts:?}");
+    }
 }

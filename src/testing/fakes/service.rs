@@ -19,7 +19,7 @@ use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
 use crate::domain::policy::Policy;
 use crate::domain::user::{User, UserId};
-use crate::passwords::{HashCost, Hasher};
+use crate::passwords::{CostDistribution, CostDraw, HashCost, Hasher};
 use crate::rng::Rng;
 
 /// The use cases on in-memory fakes that share one clock.
@@ -61,8 +61,10 @@ impl InMemoryService {
         existing_account: ExistingAccount,
     ) -> Accounts<InMemoryUsers, InMemoryCodes> {
         let hasher = Hasher::start(cost, 1, Duration::from_secs(10));
+        let costs = CostDraw::new(CodeSecret::new(vec![60; 32]).expect("32 octets"), cost);
+        costs.set(CostDistribution::new(users.accounts_by_cost()));
         let (rng, queued) = (Rng::seeded(60), Arc::new(Notify::new()));
-        Accounts::new(Arc::clone(users), Arc::clone(codes), hasher, rng, queued, existing_account)
+        Accounts::new(Arc::clone(users), Arc::clone(codes), hasher, costs, rng, queued, existing_account)
     }
 
     /// Replaces the hasher by one of another cost, as a restart with other settings does.

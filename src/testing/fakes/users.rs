@@ -15,7 +15,7 @@ use crate::domain::email::Address;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::pacing::{History, Pacing};
 use crate::domain::user::{Role, Status, User, UserId};
-use crate::passwords::{HashParams, PasswordHash};
+use crate::passwords::{HashCost, HashParams, PasswordHash};
 use crate::telemetry::trace::TraceContext;
 
 /// Fake of `store/postgres/users`.
@@ -67,6 +67,15 @@ impl InMemoryUsers {
             tables.links.insert(link, (user, self.clock.now() + not_me::LIFETIME));
         }
         is_pending
+    }
+
+    /// Counts the accounts by hash cost.
+    pub fn accounts_by_cost(&self) -> Vec<(HashCost, u64)> {
+        let mut counts = HashMap::new();
+        for row in lock(&self.tables).users.iter().filter(|row| !row.is_pending()) {
+            *counts.entry(row.hash.params.cost).or_default() += 1;
+        }
+        counts.into_iter().collect()
     }
 
     /// Disables an account, as an operator does.
@@ -125,6 +134,10 @@ impl Users for InMemoryUsers {
         };
         let wait = self.pacing.grant(Some(history), self.clock.now()).err().map(|too_soon| too_soon.left);
         Ok(AddressState { params: Some(*params), wait })
+    }
+
+    async fn hash_costs(&self) -> Result<Vec<(HashCost, u64)>, StoreError> {
+        Ok(self.accounts_by_cost())
     }
 
     async fn register(&self, new: &NewUser<'_>) -> Result<User, RegisterError> {
