@@ -8,6 +8,8 @@
 //! one address, and an address can be registered only a few times a day. Chance alone misses the target about once in
 //! 2,000 comparisons. `p` is the probability that chance makes the difference. A small `p` within the target means a
 //! real difference that is too small to use.
+//!
+//! The comparisons are repeated after the cost of the password hashes was raised and lowered.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::report::Report;
-use crate::service::{Bench, PASSWORD, Service, read_body};
+use crate::service::{Bench, HASH_COST, PASSWORD, Service, read_body};
 use crate::statistics::{mann_whitney, median, millis};
 
 /// The number of addresses in each state. Each address gets one request of each comparison.
@@ -107,30 +109,111 @@ pub fn run(bench: &Bench, report: &mut Report) {
         prepare(&service, &db).await;
         let mut order = StdRng::seed_from_u64(60);
         for comparisons in STEPS {
-            measure(&service, comparisons, &mut order, report).await;
+            measure(&service, 0, comparisons, &mut order, report).await;
             wait_for_empty_outbox(&db).await;
             age_grants(&db).await;
         }
     });
+    drop(service);
+    run_with_changed_costs(bench, report);
 }
 
-fn address(state: AddressState, n: usize) -> String {
-    format!("{state:?}-{n}@example.com")
+/// The configured costs (m, t) of the rounds after the first: m raised, t raised too, both lowered below the first.
+const LATER_COSTS: [(u32, u32); 3] = [(32768, 2), (32768, 3), (12288, 1)];
+
+/// Two steps of each later round.
+const LATER_STEPS: [&[Comparison]; 2] = [
+    &[
+        Comparison {
+            operation: ViewAccount,
+            password: WRONG_PASSWORD,
+            states: ALL,
+            name: "view account, wrong password",
+        },
+        Comparison { operation: Activate, password: WRONG_PASSWORD, states: ALL, name: "activate, wrong password" },
+        Comparison { operation: Resend, password: WRONG_PASSWORD, states: ALL, name: "resend, wrong password" },
+        Comparison { operation: Activate, password: PASSWORD, states: WITH_REGISTRATION, name: "activate, wrong code" },
+        Comparison { operation: Resend, password: PASSWORD, states: WITH_REGISTRATION, name: "resend, too soon" },
+    ],
+    &[Comparison { operation: Register, password: PASSWORD, states: ALL, name: "register" }],
+];
+
+/// Changes the cost of the hashes in several rounds. In each round a third of the owners log in, which raises the cost of
+/// their hashes, before the addresses in the other states are registered.
+fn run_with_changed_costs(bench: &Bench, report: &mut Report) {
+    let database = bench.runtime.block_on(bench.create_database("secrecy_costs"));
+    let (mail_url, _) = bench.start_mail_provider();
+    let mut order = StdRng::seed_from_u64(61);
+    for (round, (m, t)) in [HASH_COST].into_iter().chain(LATER_COSTS).enumerate() {
+        let flags = ["--code-ttl=30m".to_owned(), "--code-wait=30m".to_owned()];
+        let costs = [format!("--argon2-memory-kib={m}"), format!("--argon2-passes={t}")];
+        let flags: Vec<&str> = flags.iter().chain(&costs).map(String::as_str).collect();
+        let serve = || bench.cores.on_any_core(|| bench.serve("secrecy_costs", &database, &mail_url, &flags));
+        let service = serve();
+        let db = bench.runtime.block_on(async {
+            service.wait_until_ready().await;
+            let db = PgPool::connect(&database).await.unwrap();
+            if round == 0 {
+                register(&service, 0, Active, OWNERS_PASSWORD).await;
+                register(&service, 0, Shadowed, OWNERS_PASSWORD).await;
+                wait_for_empty_outbox(&db).await;
+                sqlx::query("UPDATE users SET status = 'active', activated_at = now()").execute(&db).await.unwrap();
+            } else {
+                sqlx::query("DELETE FROM users WHERE status = 'pending'").execute(&db).await.unwrap();
+                for (state, n) in
+                    [Active, Shadowed].into_iter().flat_map(|state| (0..ADDRESSES).map(move |n| (state, n)))
+                {
+                    if n % 3 == round - 1 {
+                        let login = service.http.get(service.url_of("/v1/users/me"));
+                        let login = login.basic_auth(address(0, state, n), Some(OWNERS_PASSWORD));
+                        assert_eq!(read_body(login.send().await.unwrap()).await.status(), 200);
+                    }
+                }
+            }
+            db
+        });
+        drop(service);
+        if round == 0 {
+            continue;
+        }
+        // The restarted service reads the costs of the accounts again.
+        let service = serve();
+        println!("  after the cost was changed to m={m}, t={t}:");
+        bench.runtime.block_on(async {
+            service.wait_until_ready().await;
+            age_grants(&db).await;
+            register(&service, round, Pending, PASSWORD).await;
+            register(&service, round, Shadowed, PASSWORD).await;
+            wait_for_empty_outbox(&db).await;
+            for comparisons in LATER_STEPS {
+                measure(&service, round, comparisons, &mut order, report).await;
+                wait_for_empty_outbox(&db).await;
+                age_grants(&db).await;
+            }
+        });
+    }
+}
+
+/// Returns an address of this state. Accounts are the same in all rounds, other addresses are new in each.
+fn address(round: usize, state: AddressState, n: usize) -> String {
+    let round = if [Active, Shadowed].contains(&state) { 0 } else { round };
+    format!("{state:?}-{round}-{n}@example.com")
+}
+
+async fn register(service: &Service, round: usize, state: AddressState, password: &str) {
+    for n in 0..ADDRESSES {
+        assert_eq!(service.register(&address(round, state, n), password).await.status(), 201);
+    }
 }
 
 async fn prepare(service: &Service, db: &PgPool) {
-    let register = async |state, password: &str| {
-        for n in 0..ADDRESSES {
-            assert_eq!(service.register(&address(state, n), password).await.status(), 201);
-        }
-    };
-    register(Active, OWNERS_PASSWORD).await;
-    register(Shadowed, OWNERS_PASSWORD).await;
+    register(service, 0, Active, OWNERS_PASSWORD).await;
+    register(service, 0, Shadowed, OWNERS_PASSWORD).await;
     wait_for_empty_outbox(db).await;
     sqlx::query("UPDATE users SET status = 'active', activated_at = now()").execute(db).await.unwrap();
     age_grants(db).await;
-    register(Pending, PASSWORD).await;
-    register(Shadowed, PASSWORD).await;
+    register(service, 0, Pending, PASSWORD).await;
+    register(service, 0, Shadowed, PASSWORD).await;
     wait_for_empty_outbox(db).await;
 }
 
@@ -146,7 +229,7 @@ async fn age_grants(db: &PgPool) {
     sqlx::query("UPDATE addresses SET granted_at = granted_at - interval '4 hours'").execute(db).await.unwrap();
 }
 
-async fn measure(service: &Service, comparisons: &[Comparison], order: &mut StdRng, report: &mut Report) {
+async fn measure(service: &Service, round: usize, comparisons: &[Comparison], order: &mut StdRng, report: &mut Report) {
     let mut requests: Vec<(usize, usize, usize)> = Vec::new();
     for (q, comparison) in comparisons.iter().enumerate() {
         requests.extend((0..comparison.states.len()).flat_map(|s| (0..ADDRESSES).map(move |n| (q, s, n))));
@@ -156,7 +239,7 @@ async fn measure(service: &Service, comparisons: &[Comparison], order: &mut StdR
     let mut statuses: Vec<Vec<u16>> = comparisons.iter().map(|_| vec![]).collect();
     for (q, s, n) in requests {
         let comparison = &comparisons[q];
-        let request = request(service, comparison, &address(comparison.states[s], n));
+        let request = request(service, comparison, &address(round, comparison.states[s], n));
         let started = Instant::now();
         let answer = read_body(request.send().await.unwrap()).await;
         times[q][s].push(millis(started.elapsed()));

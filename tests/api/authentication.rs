@@ -111,6 +111,26 @@ async fn the_first_login_after_a_cost_increase_rehashes_the_password() {
     assert_eq!(hash().await, after, "a login at the lower cost must not rehash");
 }
 
+/// Otherwise the time of a response would reveal which addresses have an account.
+#[tokio::test]
+async fn registrations_have_the_hash_costs_of_the_accounts_after_a_cost_change() {
+    let service = Service::start().await;
+    service.register_active("ada@example.com").await;
+    let cost_of = async |email: &str| -> String {
+        let cost = "SELECT hash_cost FROM addresses WHERE address = $1";
+        sqlx::query_scalar(cost).bind(email).fetch_one(&service.db).await.unwrap()
+    };
+    let higher_cost = service.replica(&["--argon2-memory-kib=16", "--argon2-passes=2"]).await;
+    higher_cost.register_pending("bob@example.com").await;
+    assert_eq!(cost_of("bob@example.com").await, "m=8,t=1,p=1");
+
+    // The login rehashes the only account. A process reads the costs when it starts.
+    assert_eq!(higher_cost.me("ada@example.com", PASSWORD).await.status, 200);
+    let lower_cost = service.replica(&[]).await;
+    lower_cost.register_pending("cleo@example.com").await;
+    assert_eq!(cost_of("cleo@example.com").await, "m=16,t=2,p=1");
+}
+
 #[tokio::test]
 async fn a_disabled_account_gets_account_disabled_only_with_the_right_password() {
     let service = Service::start().await;

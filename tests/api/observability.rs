@@ -12,7 +12,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::process::{Running, sixty};
 use crate::support::{
-    CODE_SECRET, PASSWORD, Service, create_database, eventually, stack, start_mail_mock, unique_name, wrong_code,
+    CODE_SECRET, PASSWORD, Service, code_in, create_database, eventually, stack, start_mail_mock, unique_name,
+    wrong_code,
 };
 
 const ADA: &str = "ada@example.com";
@@ -228,6 +229,85 @@ async fn metrics_count_registrations_codes_guesses_mails_and_requests() {
         let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
         assert!([name, family].iter().any(|name| metrics.contains(&format!("# HELP {name} "))), "no HELP for {line}");
     }
+}
+
+/// Somebody who reads the metrics and the log must not learn which addresses have an account.
+#[tokio::test]
+async fn metrics_and_log_do_not_reveal_an_account() {
+    let process = ServeProcess::start(&["--log-level=debug,sqlx=warn"]).await;
+    let service = &process.service;
+    service.register_active(ADA).await;
+    service.wait_for_empty_outbox().await;
+    service.age_grants(Duration::from_secs(24 * 60 * 60)).await;
+    let events_relayed = async || {
+        let left = "SELECT count(*) FROM events";
+        let left: i64 = sqlx::query_scalar(left).fetch_one(&service.db).await.unwrap();
+        (left == 0).then_some(())
+    };
+    let mut changes = vec![];
+    for email in [ADA, "bob@example.com"] {
+        eventually("relayed events", events_relayed).await;
+        let (before, log) = (counters(&process.running.metrics().await), process.running.stderr().len());
+        let mails = service.mails(email).await.len();
+        assert_eq!(service.register(email, "another password").await.status, 201);
+        let text = service.wait_for_mail(email, mails + 1).await;
+        service.wait_for_empty_outbox().await;
+        let guess = code_in(&text).map_or_else(|| "0000".to_owned(), |code| wrong_code(&code));
+        assert_eq!(service.me(email, "nobody has this one").await.status, 401);
+        for status in [422, 422, 422, 410] {
+            assert_eq!(service.activate(email, "another password", &guess).await.status, status);
+        }
+        service.age_grants(Duration::from_secs(120)).await;
+        assert_eq!(service.resend(email, "another password").await.status, 202);
+        service.wait_for_mail(email, mails + 2).await;
+        service.wait_for_empty_outbox().await;
+        assert_eq!(service.delete(email, "another password").await.status, 204);
+        eventually("relayed events", events_relayed).await;
+        let after = counters(&process.running.metrics().await);
+        let counted: Vec<(String, f64)> = after
+            .into_iter()
+            .map(|(name, value)| {
+                let before = before.iter().find(|(other, _)| *other == name).map_or(0.0, |(_, before)| *before);
+                (name, value - before)
+            })
+            .filter(|(_, change)| *change != 0.0)
+            .collect();
+        changes.push((counted, log_lines(&process.running.stderr()[log..])));
+    }
+    assert!(changes[0].0.iter().any(|(name, change)| name == "sixty_codes_issued_total" && *change == 2.0));
+    assert_eq!(changes[0], changes[1]);
+}
+
+/// Returns the counters of Sixty and the numbers of observations in its histograms.
+fn counters(metrics: &str) -> Vec<(String, f64)> {
+    let lines = metrics.lines().filter(|line| line.starts_with("sixty_") && !line.contains("/readyz"));
+    let lines = lines.filter_map(|line| line.rsplit_once(' '));
+    let counters = lines.filter(|(name, _)| {
+        let family = name.split('{').next().unwrap_or_default();
+        family.ends_with("_total") || family.ends_with("_count")
+    });
+    let mut counters: Vec<(String, f64)> =
+        counters.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect();
+    // The recorder lists them in no fixed order.
+    counters.sort_by(|(name, _), (other, _)| name.cmp(other));
+    counters
+}
+
+/// Returns the level and the message of each line about a request or a mail, in alphabetical order, without numbers.
+fn log_lines(log: &str) -> Vec<String> {
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    // The connection pool of the HTTP client logs whether a connection could be reused.
+    let is_own = |event: &Value| event["target"].as_str().is_some_and(|target| target.starts_with("sixty"));
+    let events = events.filter(|event| event["span"]["name"].is_string() && is_own(event));
+    let mut lines: Vec<String> = events
+        .map(|event| {
+            let fields: Vec<_> = event.as_object().unwrap().keys().cloned().collect();
+            let message = event["message"].as_str().unwrap().replace(|c: char| c.is_ascii_digit(), "");
+            format!("{} {message} {fields:?}", event["level"])
+        })
+        .collect();
+    lines.sort();
+    lines
 }
 
 #[tokio::test]

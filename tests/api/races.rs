@@ -247,10 +247,11 @@ async fn registration_retries_after_a_row_appeared_while_it_waited() {
 async fn link_of_a_row_that_is_being_deleted_is_not_stored() {
     let store = Store::new().await;
     let (ada, _) = store.replaceable().await;
+    let grant = sqlx::query_scalar("SELECT id FROM outbox").fetch_one(&store.db).await.unwrap();
     let held = store.hold("DELETE FROM users").await;
     let link = {
         let store = Arc::clone(&store);
-        tokio::spawn(async move { store.outbox.link(ada.id, Grant(0), &NotMeHash([7; 32])).await.unwrap() })
+        tokio::spawn(async move { store.outbox.link(ada.id, Grant(grant), &NotMeHash([7; 32])).await.unwrap() })
     };
     store.until_blocked(1).await;
     held.commit().await.unwrap();

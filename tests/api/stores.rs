@@ -168,6 +168,29 @@ async fn simultaneous_charges_of_a_mailbox_stay_within_its_quota() {
     }
 }
 
+/// A worker spends a code that was put before and whose wrong guesses Redis has lost.
+#[tokio::test]
+async fn claim_is_armed_from_the_link_until_the_next_grant() {
+    let store = RealUsers::new().await;
+    let registration = sqlx::raw_sql(
+        "INSERT INTO addresses VALUES ('ada@example.com', decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1', now(), '0 s', '{}');
+         INSERT INTO users (id, address, email, password_hash) VALUES (gen_random_uuid(), 'ada@example.com', 'ada@example.com',
+            '$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8');
+         INSERT INTO outbox (user_id, kind, nonce, digits) SELECT id, 'code', decode(repeat('00', 16), 'hex'), 4 FROM users",
+    );
+    registration.execute(&store.db).await.unwrap();
+    let claim = async || store.outbox.claim(1).await.unwrap().pop().unwrap();
+    let first = claim().await;
+    assert!(!first.armed);
+    assert!(store.outbox.link(first.user, first.grant, &NotMeHash([7; 32])).await.unwrap());
+    assert!(store.outbox.retry(&first, Duration::ZERO, true).await.unwrap());
+    assert!(claim().await.armed);
+    store.users.resend(first.user, Nonce([1; 16]), None).await.unwrap();
+    // A late worker of the earlier grant does not arm the later grant.
+    assert!(store.outbox.link(first.user, first.grant, &NotMeHash([7; 32])).await.unwrap());
+    assert!(!claim().await.armed);
+}
+
 struct RealCodes {
     codes: Arc<RedisCodes>,
     redis: Redis,

@@ -108,7 +108,8 @@ pub struct PasswordArgs {
     pub password_min_length: u8,
     /// argon2id memory (m) in KiB
     ///
-    /// When m × t rises, the service renews an account's hash at the next login
+    /// When m × t rises, the service renews an account's hash at the next login. New addresses get the costs of existing
+    /// accounts, so a lower cost applies only while there are none
     #[arg(long, env, value_name = "KIB", default_value_t = 19456)]
     pub argon2_memory_kib: u32,
     /// argon2id passes (t)
