@@ -83,10 +83,23 @@ impl FromStr for TrustedProxies {
 
     fn from_str(list: &str) -> Result<Self, TrustedProxiesError> {
         let networks = list.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| {
-            let address = || item.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-            item.parse().or_else(|_| address()).map_err(|_| TrustedProxiesError)
+            let address = || item.parse::<IpAddr>().map(IpNet::from);
+            item.parse().or_else(|_| address()).map(canonical_network).map_err(|_| TrustedProxiesError)
         });
         Ok(Self(networks.collect::<Result<_, _>>()?))
+    }
+}
+
+/// Returns the IPv4 network of an IPv4-mapped one: peer addresses are canonical, so the mapped form would match no peer.
+fn canonical_network(network: IpNet) -> IpNet {
+    /// The prefix length of `::ffff:0:0/96`, which holds all IPv4-mapped addresses.
+    const MAPPED: u8 = 96;
+    let prefix = network.prefix_len().checked_sub(MAPPED);
+    match (network.addr().to_canonical(), network, prefix) {
+        (address @ IpAddr::V4(_), IpNet::V6(_), Some(prefix)) => {
+            IpNet::new(address, prefix).expect("an IPv6 prefix is at most 128")
+        }
+        _ => network,
     }
 }
 
@@ -242,6 +255,20 @@ mod tests {
         assert_eq!(both("198.51.100.7", "for=198.51.100.7"), "198.51.100.7/32");
         assert_eq!(both("198.51.100.7", "for=203.0.113.9"), "10.0.0.1/32");
         assert_eq!(both("203.0.113.9", "for=198.51.100.7"), "10.0.0.1/32");
+    }
+
+    #[test]
+    fn ipv4_mapped_networks_are_ipv4_networks() {
+        let trusted =
+            |list: &str, peer: &str| client(list, peer, &[("x-forwarded-for", "198.51.100.7")]) != format!("{peer}/32");
+        assert!(trusted("::ffff:127.0.0.0/104", "127.0.0.9"));
+        assert!(!trusted("::ffff:127.0.0.0/104", "128.0.0.1"));
+        assert!(trusted("::ffff:192.0.2.1/128", "192.0.2.1"));
+        assert!(trusted("::ffff:192.0.2.1", "192.0.2.1"));
+        assert!(!trusted("::ffff:192.0.2.1", "192.0.2.2"));
+        assert!(trusted("::ffff:0:0/96", "203.0.113.9"));
+        // A shorter prefix is a network of IPv6 addresses.
+        assert!(!trusted("::/95", "192.0.2.1"));
     }
 
     #[test]
