@@ -8,6 +8,7 @@ mod adversary;
 mod authentication;
 mod browser;
 mod commands;
+mod compose;
 mod connections;
 mod deletion;
 mod demo;
