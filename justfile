@@ -66,7 +66,7 @@ codes:
     set -euo pipefail
     {{from_dev}}
     trap 'exit 0' INT
-    ask() { redis-cli -u "$REDIS_URL" "$@"; }
+    ask() { redis-cli --no-auth-warning -u "$REDIS_URL" "$@"; }
     ask PING >/dev/null
     if [[ -t 1 ]]; then clear=$'\e[H\e[J'; else clear=; fi
     while keys=$(ask --scan --pattern "$REDIS_PREFIX:code:*" 2>&1) && [[ $keys != *refused* ]]; do
@@ -90,7 +90,7 @@ psql *args:
 
 # Open redis-cli on the Redis of `just dev`
 redis-cli *args:
-    @{{from_dev}}; exec redis-cli -u "$REDIS_URL" "$@"
+    @{{from_dev}}; exec redis-cli --no-auth-warning -u "$REDIS_URL" "$@"
 
 # Update docs/openapi.json, and list the changes that break clients of the committed version
 openapi:

@@ -76,7 +76,7 @@ say() { printf '\n%s\n' "$1"; }
 # Prints the remaining seconds of the current code. Prints nothing if there is no current code.
 key=
 seconds_left() {
-    [[ -z $key ]] || redis-cli -u "$REDIS_URL" TTL "$key"
+    [[ -z $key ]] || redis-cli --no-auth-warning -u "$REDIS_URL" TTL "$key"
 }
 
 # Sets `urgency` to the colour for the remaining seconds.
@@ -211,17 +211,17 @@ END
 
 act "What Redis stores"
 run <<'END'
-redis-cli -u $REDIS_URL --scan --pattern 'sixty:code:*'
+redis-cli --no-auth-warning -u $REDIS_URL --scan --pattern 'sixty:code:*'
 END
 run <<'END'
 ID=$(curl -s -u $ADA:$PASSWORD $API_URL/v1/users/me |
     grep -o '[0-9a-f-]\{36\}'); KEY="sixty:code:{$ID}"
 END
 run <<'END'
-redis-cli -u $REDIS_URL HGETALL $KEY
+redis-cli --no-auth-warning -u $REDIS_URL HGETALL $KEY
 END
 run <<'END'
-redis-cli -u $REDIS_URL -r 3 -i 1 TTL $KEY
+redis-cli --no-auth-warning -u $REDIS_URL -r 3 -i 1 TTL $KEY
 END
 
 act "A wrong code, the right one, and the right one again"
@@ -255,7 +255,7 @@ curl -s -u $ADA:$PASSWORD $API_URL/v1/users/me/activation \
 END
 key=
 run <<'END'
-redis-cli -u $REDIS_URL EXISTS $KEY
+redis-cli --no-auth-warning -u $REDIS_URL EXISTS $KEY
 END
 
 act "Bob is too slow"
@@ -282,7 +282,7 @@ ID=$(curl -s -u $BOB:$PASSWORD $API_URL/v1/users/me |
     grep -o '[0-9a-f-]\{36\}'); KEY="sixty:code:{$ID}"
 END
 count_down <<'END'
-redis-cli -u $REDIS_URL TTL $KEY
+redis-cli --no-auth-warning -u $REDIS_URL TTL $KEY
 END
 say "Redis expired the code by itself. Bob sends the right code, too late:"
 run <<'END'

@@ -21,7 +21,7 @@ async fn the_demo_shows_all_steps_on_a_running_dev() {
     for event in [
         "HTTP/1.1 201 Created",
         "Your Sixty code is ",
-        "$ redis-cli -u $REDIS_URL HGETALL $KEY\n",
+        "$ redis-cli --no-auth-warning -u $REDIS_URL HGETALL $KEY\n",
         "/problems/incorrect-code",
         r#""status":"active""#,
         "/problems/already-active",

@@ -233,10 +233,10 @@ impl Drop for PrivatePostgres {
 /// Starts a proxy to a server that forwards `octets_per_second` octets of requests per second. Returns the proxy's URL
 /// and a guard; dropping the guard ends the proxy.
 pub async fn throttled_proxy(url: &str, octets_per_second: usize) -> (String, DropGuard) {
-    let (scheme, address) = url.split_once("://").unwrap();
-    let address = address.split('/').next().unwrap().to_owned();
+    let authority = url.split_once("://").unwrap().1.split('/').next().unwrap();
+    let address = authority.rsplit('@').next().unwrap().to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy_url = format!("{scheme}://{}", listener.local_addr().unwrap());
+    let proxy_url = url.replace(&address, &listener.local_addr().unwrap().to_string());
     let stop = CancellationToken::new();
     let serve = async move {
         while let Ok((client, _)) = listener.accept().await {

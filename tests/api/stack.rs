@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -100,6 +101,35 @@ async fn both_servers_answer_and_a_temporary_stack_leaves_no_data() {
     stack.stop();
     let left: Vec<_> = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "guardian.log" || name == "sweep.lock"), "{left:?}");
+}
+
+#[tokio::test]
+async fn redis_is_closed_to_clients_without_its_password() {
+    let folder = Folder::new("stack-closed");
+    let stack = start(&folder, true);
+    assert_eq!(ping(&stack).await, "PONG");
+    let (credentials, address) = stack.redis_url().strip_prefix("redis://").unwrap().split_once('@').unwrap();
+    for credentials in ["", ":@", ":wrong@"] {
+        let client = redis::Client::open(format!("redis://{credentials}{address}")).unwrap();
+        let answer: redis::RedisResult<String> = async {
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            redis::cmd("PING").query_async(&mut connection).await
+        }
+        .await;
+        answer.unwrap_err();
+    }
+    // Other users cannot read the password from the arguments or from a file.
+    let password = credentials.trim_start_matches(':');
+    assert_eq!(password.len(), 32);
+    let arguments = fs::read_to_string(format!("/proc/{}/cmdline", stack.redis_pid())).unwrap();
+    assert!(arguments.contains("redis") && !arguments.contains(password), "{arguments}");
+    let client = redis::Client::open(stack.redis_url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let info: redis::InfoDict = redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap();
+    let config: String = info.get("config_file").unwrap();
+    assert!(fs::read_to_string(&config).unwrap().contains(password));
+    assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
+    stack.stop();
 }
 
 #[tokio::test]

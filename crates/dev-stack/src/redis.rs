@@ -1,4 +1,4 @@
-//! The private Redis: without persistence, on a free port at each start.
+//! The private Redis: without persistence, with a new password and on a free port at each start.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
 use super::error::StartError;
-use super::folder::Folder;
+use super::folder::{Folder, random_hex};
 use super::orphans;
 use super::server::{NotReady, Server, free_port};
 use super::server_command::ServerCommands;
@@ -32,19 +32,23 @@ pub(super) async fn start(
     let pid_file = folder.home().join("redis.pid");
     orphans::stop_redis(&pid_file).await;
     let data = folder.create_empty("redis").await?;
+    // Other users of the machine can connect to the port. Only a file hides the password from them: they see arguments.
+    let password = random_hex::<16>()?;
+    let config = data.join("redis.conf");
+    folder.write_private(&config, &format!("requirepass {password}\n"), folder.server_user())?;
     let deadline = Instant::now() + START_TIMEOUT;
     let mut ports_lost = 0;
     loop {
         let port = free_port()?;
         let mut command = commands.command(program);
-        command.current_dir(&data).args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+        command.current_dir(&data).arg(&config).args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
         command.args(["--save", "", "--appendonly", "no", "--dir"]).arg(&data);
         let log = folder.home().join("redis.log");
         let server = slot.insert(Server::start("Redis", &mut command, Signal::SIGTERM, &log)?);
         let pid = server.pid();
         folder.write_private(&pid_file, &format!("{pid} {port}\n"), None)?;
-        let url = format!("redis://127.0.0.1:{port}/0");
-        match server.until_ready(deadline, async || check(&url, pid).await).await {
+        let url = format!("redis://:{password}@127.0.0.1:{port}/0");
+        match server.until_ready(deadline, async || check(&url, port, pid).await).await {
             Ok(()) => return Ok(url),
             Err(NotReady::Ended(_)) if server.lost_its_port() && ports_lost < PORT_RETRIES => ports_lost += 1,
             Err(why) => return Err(server.failure(why)),
@@ -52,8 +56,8 @@ pub(super) async fn start(
     }
 }
 
-/// Checks that the Redis at `url` is the child process: another Redis may have taken the port in the meantime.
-async fn check(url: &str, pid: u32) -> Result<(), String> {
+/// Checks that the Redis at `url`, which has this port, is the child process: another Redis may have taken the port in the meantime.
+async fn check(url: &str, port: u16, pid: u32) -> Result<(), String> {
     let answer = async {
         let mut connection = Client::open(url)?.get_multiplexed_async_connection().await?;
         let _: String = ::redis::cmd("PING").query_async(&mut connection).await?;
@@ -62,7 +66,7 @@ async fn check(url: &str, pid: u32) -> Result<(), String> {
     };
     match answer.await {
         Ok(found) if found == Some(pid) => Ok(()),
-        Ok(_) => Err(format!("another Redis answers at {url}")),
+        Ok(_) => Err(format!("another Redis answers at port {port}")),
         Err(error) => Err(error.to_string()),
     }
 }
