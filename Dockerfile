@@ -15,9 +15,10 @@ COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY crates/dev-stack/Cargo.toml crates/dev-stack/
 COPY crates/mail-mock/Cargo.toml crates/mail-mock/
+COPY crates/mailbox-syntax/Cargo.toml crates/mailbox-syntax/
 # Empty programs replace ours while their dependencies are compiled.
-RUN mkdir -p src tests/api crates/dev-stack/src crates/mail-mock/src \
-    && touch src/lib.rs crates/dev-stack/src/lib.rs crates/mail-mock/src/lib.rs \
+RUN mkdir -p src tests/api crates/dev-stack/src crates/mail-mock/src crates/mailbox-syntax/src \
+    && touch src/lib.rs crates/dev-stack/src/lib.rs crates/mail-mock/src/lib.rs crates/mailbox-syntax/src/lib.rs \
     && echo 'fn main() {}' | tee src/main.rs crates/mail-mock/src/main.rs >tests/api/main.rs \
     && cargo fetch --locked
 
@@ -29,7 +30,7 @@ ARG SERVICE="--package sixty --no-default-features"
 ARG BUILD="cargo build --release --locked --offline"
 # Removes the compiled empty programs: cargo compares file times, and our files may be older.
 RUN $BUILD $SERVICE && $BUILD --package mail-mock \
-    && cargo clean --release --offline --package sixty --package mail-mock
+    && cargo clean --release --offline --package sixty --package mail-mock --package mailbox-syntax
 COPY build.rs askama.toml ./
 COPY .sqlx .sqlx
 COPY sql sql
@@ -71,7 +72,7 @@ RUN apt-get update \
         chromium chromium-driver curl postgresql postgresql-client redis-server redis-tools \
     && rm -rf /var/lib/apt/lists/*
 RUN cargo test --no-run --locked --offline \
-    && cargo clean --offline --package sixty --package mail-mock --package dev-stack
+    && cargo clean --offline --package sixty --package mail-mock --package mailbox-syntax --package dev-stack
 COPY . .
 RUN cargo test --no-run --locked --offline
 CMD ["cargo", "test", "--locked", "--offline", "--", "--include-ignored"]

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use dev_stack::{ENV_FILE, Stack, StackEvent, StackOptions};
 use futures_util::StreamExt as _;
-use mail_mock::cli::FaultArgs;
+use mail_mock::cli::{FaultArgs, HostArgs};
 use mail_mock::{MailMock, MailjetCredentials, MockOptions};
 use redis::RedisResult;
 use secrecy::SecretString;
@@ -52,6 +52,8 @@ pub struct DevArgs {
     #[arg(long, env, value_name = "FOLDER")]
     dev_folder: Option<PathBuf>,
     #[command(flatten)]
+    hosts: HostArgs,
+    #[command(flatten)]
     faults: FaultArgs,
     #[command(flatten)]
     service: ServiceArgs,
@@ -74,6 +76,7 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
         faults: args.faults.faults()?,
         mailjet: mailjet.map(|(key, secret)| MailjetCredentials { key, secret }),
         api_url: Some(format!("http://{}", api.addr)),
+        hosts: args.hosts.hosts(),
     };
     let mock = MailMock::new(mock, mail_mock::random_seed());
     let mut service = args.service;

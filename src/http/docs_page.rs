@@ -2,17 +2,17 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use poem::Response;
 use poem::http::header;
+use poem::{Request, Response};
 use poem_openapi::OpenApiService;
 use sha2::{Digest as _, Sha256};
 
 use super::response_headers::PAGE_POLICY;
+use super::static_document::StaticDocument;
 
 /// The rendered page and its content security policy.
 pub struct DocsPage {
-    html: Bytes,
+    html: StaticDocument,
     policy: String,
 }
 
@@ -40,14 +40,11 @@ impl DocsPage {
         }
         // Only the page's own inline scripts may run, and they may send requests to this service only.
         let policy = format!("{PAGE_POLICY}; script-src{}; connect-src 'self'; img-src data:", script_hashes(&html));
-        Self { html: html.into(), policy }
+        Self { html: StaticDocument::new("text/html; charset=utf-8", html), policy }
     }
 
-    pub fn response(&self) -> Response {
-        Response::builder()
-            .content_type("text/html; charset=utf-8")
-            .header(header::CONTENT_SECURITY_POLICY, &self.policy)
-            .body(self.html.clone())
+    pub fn response(&self, request: &Request) -> Response {
+        self.html.response(request, &[(header::CONTENT_SECURITY_POLICY, &self.policy)])
     }
 }
 
@@ -89,7 +86,8 @@ mod tests {
     #[test]
     fn the_page_embeds_the_given_document_and_no_other() {
         let document = r#"{ "openapi": "3.0.0", "info": { "title": "c4n4ry" } }"#;
-        let html = String::from_utf8(DocsPage::new(document).html.into()).unwrap();
+        let page = DocsPage::new(document);
+        let html = page.html.text();
         assert!(html.contains(&format!("let spec = {document};")));
         assert_eq!(html.matches("let spec =").count(), 1);
         assert!(html.contains("spec: spec,"), "Swagger UI shows the embedded document");

@@ -1,4 +1,4 @@
-//! The steps around every endpoint: request id, log line and metrics, CORS, error mapping, panic handling, body limit.
+//! The steps around every endpoint: request id, log line and metrics, message framing, CORS, error mapping, panic handling, body limit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::cors::CorsOrigins;
 use super::path::Path;
 use super::problem::{Problem, SCRIPT_CHALLENGE};
 use super::request_id::RequestIds;
-use super::{auth, body_limit, cors, error_mapping, request_log, response_headers};
+use super::{auth, body_limit, cors, error_mapping, framing, request_log, response_headers};
 use crate::rng::Rng;
 
 /// Wraps an endpoint in all steps. `paths` must list every path that the endpoint serves.
@@ -51,9 +51,12 @@ async fn handle<E: Endpoint<Output: IntoResponse>>(
     let is_api = request.uri().path().starts_with("/v1/");
     let allowed_origin = cors.allowed(&request).filter(|_| is_api);
     let is_from_script = auth::is_from_script(request.headers());
+    let framing = framing::check(&request);
+    let closes_connection = framing.is_err() || framing::closes_connection(request.headers());
     let span = info_span!("request", request_id, trace_id = trace.id(), method, route);
     let mut response = async {
         let response = match path {
+            _ if let Err(problem) = framing => problem.into_response(),
             Some(path) if allowed_origin.is_some() && cors::is_preflight(&request) => cors::preflight(path.allow()),
             Some(path) if request.method() == Method::OPTIONS => path.options(),
             _ => endpoint
@@ -69,6 +72,9 @@ async fn handle<E: Endpoint<Output: IntoResponse>>(
     let headers = response.headers_mut();
     if is_from_script && headers.contains_key(header::WWW_AUTHENTICATE) {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(SCRIPT_CHALLENGE));
+    }
+    if closes_connection {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response_headers::add(headers, &request_id, path, is_api);
     if is_api {
@@ -96,7 +102,7 @@ mod tests {
         let routes = Route::new().at("/", get(make_sync(panicking)));
         let paths = vec![Path::new("/", vec![Method::GET])];
         let endpoint = wrap(routes, paths, rng, body_timeout, CorsOrigins::default());
-        let response = endpoint.get_response(Request::default()).await;
+        let response = endpoint.get_response(Request::builder().header(header::HOST, "sixty").finish()).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.content_type(), Some(crate::http::problem::MEDIA_TYPE));
         assert!(response.header(REQUEST_ID).is_some());

@@ -80,7 +80,7 @@ impl ProblemType {
                 "malformed-request",
                 StatusCode::BAD_REQUEST,
                 "The request cannot be read",
-                "Send a complete body: JSON in UTF-8, without duplicate member names.",
+                "Send one Host header, and a complete body: JSON in UTF-8, without duplicate member names.",
             ),
             Self::Unauthenticated => (
                 "unauthenticated",

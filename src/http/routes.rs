@@ -15,6 +15,7 @@ use super::health::Health;
 use super::middleware;
 use super::openapi::{self, Document, Operator};
 use super::path::Path;
+use super::static_document::StaticDocument;
 use super::system_routes::{self, SystemState};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
@@ -44,8 +45,8 @@ pub fn api<U: Users, C: Codes>(
     let state = Arc::new(SystemState {
         accounts: accounts.clone(),
         health,
-        openapi_json: document.json().into(),
-        openapi_yaml: document.yaml().into(),
+        openapi_json: StaticDocument::new("application/json", document.json()),
+        openapi_yaml: StaticDocument::new("application/yaml", document.yaml()),
         docs: DocsPage::new(&document.with_relative_server().json()),
     });
     let mut routes = Routes::default();

@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, warn};
 
+use super::framing::TwoLengths;
+use super::request_heads::HeadReader;
+
 /// Limits on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
@@ -98,8 +101,17 @@ where
     let _ = stream.set_nodelay(true);
     let local = LocalAddr(stream.local_addr().map(Addr::SocketAddr).unwrap_or_else(|_| Addr::SocketAddr(peer)));
     let remote = RemoteAddr(Addr::SocketAddr(peer));
+    // hyper has no write timeout. A client that never reads would keep its connection and its response forever.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.stall_timeout));
+    // hyper may read a little more than its maximum.
+    let stream = HeadReader::new(Box::pin(stream), 2 * MAX_HEADER);
+    let heads = stream.heads();
     let service = service_fn(move |request| {
-        let request = Request::from((request, local.clone(), remote.clone(), Scheme::HTTP));
+        let mut request = Request::from((request, local.clone(), remote.clone(), Scheme::HTTP));
+        if heads.next_has_two_lengths() {
+            request.set_data(TwoLengths);
+        }
         let endpoint = Arc::clone(&endpoint);
         let task = requests.spawn(async move { endpoint.get_response(request).await }.in_current_span());
         async move {
@@ -107,8 +119,5 @@ where
             Ok::<_, Infallible>(hyper::Response::from(response))
         }
     });
-    // hyper has no write timeout. A client that never reads would keep its connection and its response forever.
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(limits.stall_timeout));
-    http.serve_connection(TokioIo::new(Box::pin(stream)), service)
+    http.serve_connection(TokioIo::new(stream), service)
 }

@@ -2,7 +2,6 @@
 //!
 //! [`table`] is their only list. The router, the `Allow` header, the metric labels and the OpenAPI document all read it.
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use poem::http::Method;
@@ -14,6 +13,7 @@ use super::health::Health;
 use super::path::Path;
 use super::problem::Problem;
 use super::problem_type::ProblemType;
+use super::static_document::{CACHE_CONTROL, StaticDocument};
 use super::{not_me_page, problem_page};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
@@ -22,8 +22,8 @@ use crate::accounts::ports::{Codes, Users};
 pub struct SystemState<U, C> {
     pub accounts: Accounts<U, C>,
     pub health: Health,
-    pub openapi_json: Bytes,
-    pub openapi_yaml: Bytes,
+    pub openapi_json: StaticDocument,
+    pub openapi_yaml: StaticDocument,
     pub docs: DocsPage,
 }
 
@@ -77,14 +77,14 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
                 declaration: declaration(
                     "getOpenapiJson",
                     "Read this document",
-                    json!({ "200": json_response(
-                    "The document in JSON.",
-                    json!({ "type": "object", "additionalProperties": true }),
-                    json!({ "openapi": "3.0.0" }),
-                ) }),
+                    static_responses(json_response(
+                        "The document in JSON.",
+                        json!({ "type": "object", "additionalProperties": true }),
+                        json!({ "openapi": "3.0.0" }),
+                    )),
                 ),
                 problems: &[],
-                handler: |_, state| ready(document("application/json", &state.openapi_json)).boxed(),
+                handler: |request, state| ready(state.openapi_json.response(request, &[])).boxed(),
             }],
         },
         SystemRoute {
@@ -95,13 +95,13 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
                 declaration: declaration(
                     "getOpenapiYaml",
                     "Read this document in YAML",
-                    json!({ "200": {
-                    "description": "The document in YAML.",
-                    "content": { "application/yaml": { "schema": {} } },
-                } }),
+                    static_responses(json!({
+                        "description": "The document in YAML.",
+                        "content": { "application/yaml": { "schema": {} } },
+                    })),
                 ),
                 problems: &[],
-                handler: |_, state| ready(document("application/yaml", &state.openapi_yaml)).boxed(),
+                handler: |request, state| ready(state.openapi_yaml.response(request, &[])).boxed(),
             }],
         },
         SystemRoute {
@@ -112,12 +112,10 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
                 declaration: declaration(
                     "getDocs",
                     "Try the operations in a browser",
-                    json!({
-                        "200": html_response("Swagger UI with this document."),
-                    }),
+                    static_responses(html_response("Swagger UI with this document.")),
                 ),
                 problems: &[],
-                handler: |_, state| ready(state.docs.response()).boxed(),
+                handler: |request, state| ready(state.docs.response(request)).boxed(),
             }],
         },
         SystemRoute {
@@ -183,8 +181,18 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
     ]
 }
 
-fn document(content_type: &str, text: &Bytes) -> Response {
-    Response::builder().content_type(content_type).body(text.clone())
+/// Declares the responses of a [`StaticDocument`]. `ok` is its response 200, without the headers.
+fn static_responses(mut ok: Value) -> Value {
+    let header = |description: &str, example: &str| json!({ "description": description, "required": true, "schema": { "type": "string" }, "example": example });
+    let headers = json!({
+        "ETag": header("The version of the document in this encoding, for If-None-Match.", "\"33a64df5\""),
+        "Cache-Control": header("How long a cache may use the document.", CACHE_CONTROL),
+        "Vary": header("The document is compressed for clients that accept gzip.", "accept-encoding"),
+    });
+    ok["headers"] = headers.clone();
+    let not_modified =
+        json!({ "description": "If-None-Match names this version of the document.", "headers": headers });
+    json!({ "200": ok, "304": not_modified })
 }
 
 /// The tag of all system routes.

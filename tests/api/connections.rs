@@ -118,6 +118,86 @@ async fn a_request_head_that_is_too_long_is_refused() {
     }
 }
 
+/// Sends one request and returns the whole answer. Panics if the server keeps the connection open.
+async fn answer_and_close(url: &str, request: &str) -> String {
+    let mut stream = connect(url).await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    read_until_closed(&mut stream).await
+}
+
+fn assert_malformed(answer: &str, request: &str) {
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{request:?}: {answer}");
+    assert!(answer.contains("/problems/malformed-request"), "{request:?}: {answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{request:?}: {answer}");
+}
+
+#[tokio::test]
+async fn a_request_with_an_ambiguous_length_is_refused() {
+    let service = Service::start().await;
+    let chunks = "2\r\n{}\r\n0\r\n\r\n";
+    let smuggled = "GET /livez HTTP/1.1\r\nHost: sixty\r\n\r\n";
+    for fields in [
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: ,chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+    ] {
+        let head = format!("POST /v1/users HTTP/1.1\r\nHost: sixty\r\nContent-Type: application/json\r\n{fields}\r\n");
+        let request = format!("{head}{chunks}{smuggled}");
+        assert_malformed(&answer_and_close(&service.url, &request).await, &request);
+        // The same, not as the first request of the connection.
+        let first = "POST /v1/users HTTP/1.1\r\nHost: sixty\r\nContent-Length: 2\r\n\r\n{}";
+        let answer = answer_and_close(&service.url, &format!("{first}{request}")).await;
+        let (second, count) = (answer.rfind("HTTP/1.1 ").unwrap(), answer.matches("HTTP/1.1 ").count());
+        assert!(answer.starts_with("HTTP/1.1 415 ") && count == 2, "{fields:?}: {answer}");
+        assert_malformed(&answer[second..], &request);
+    }
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_read_and_then_the_connection_closes() {
+    let service = Service::start().await;
+    let head = "POST /v1/users HTTP/1.1\r\nHost: sixty\r\nContent-Type: application/json\r\n";
+    for encoding in ["chunked", "Chunked "] {
+        let request =
+            format!("{head}Transfer-Encoding: {encoding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\nGET /livez HTTP/1.1\r\n\r\n");
+        let answer = answer_and_close(&service.url, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 422 ") && answer.contains("connection: close"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_exactly_one_valid_host_is_refused() {
+    let service = Service::start().await;
+    for fields in [
+        "",
+        "Host: sixty\r\nHost: sixty\r\n",
+        "Host: sixty\r\nHost: other\r\n",
+        "Host: \r\n",
+        "Host: sixty, other\r\n",
+        "Host: ada@sixty\r\n",
+        "Host: sixty/path\r\n",
+        "Host: sixty:port\r\n",
+    ] {
+        for target in ["/livez", "/nowhere", "http://sixty/livez"] {
+            let request = format!("GET {target} HTTP/1.1\r\n{fields}\r\n");
+            assert_malformed(&answer_and_close(&service.url, &request).await, &request);
+        }
+    }
+    let two = "GET /livez HTTP/1.0\r\nHost: sixty\r\nHost: sixty\r\n\r\n";
+    assert!(answer_and_close(&service.url, two).await.contains(" 400 "));
+    // HTTP/1.0 does not require the header.
+    assert!(answer_and_close(&service.url, "GET /livez HTTP/1.0\r\n\r\n").await.contains(" 200 "));
+    for host in ["127.0.0.1:8000", "[::1]", "sixty.example"] {
+        let request = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert!(answer_and_close(&service.url, &request).await.starts_with("HTTP/1.1 200 "), "{host}");
+    }
+}
+
 #[tokio::test]
 async fn a_connection_above_the_limit_waits_until_another_closes() {
     let service = Service::start_with(&["--max-connections=2"]).await;

@@ -17,9 +17,29 @@ pub struct MailMockArgs {
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8025")]
     pub mail_mock_addr: SocketAddr,
     #[command(flatten)]
+    pub hosts: HostArgs,
+    #[command(flatten)]
     pub faults: FaultArgs,
     #[command(flatten)]
     pub mailjet: MailjetArgs,
+}
+
+/// Names under which clients may reach the mock.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Mock mail provider")]
+pub struct HostArgs {
+    /// Host names of the mock besides localhost
+    ///
+    /// Separated by commas. The mock refuses requests for other names, so that no web page can reach it by DNS rebinding. It accepts all IP addresses
+    #[arg(long, env, value_name = "HOSTS", default_value = "", hide_default_value = true)]
+    mail_mock_hosts: String,
+}
+
+impl HostArgs {
+    /// Returns the host names.
+    pub fn hosts(&self) -> Vec<String> {
+        self.mail_mock_hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect()
+    }
 }
 
 /// Faults at the start. `PUT /api/faults` replaces them while the mock runs.
@@ -100,7 +120,12 @@ pub async fn run(
     on_listening: impl FnOnce(SocketAddr),
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let options = MockOptions { faults: args.faults.faults()?, mailjet: args.mailjet.credentials(), api_url: None };
+    let options = MockOptions {
+        faults: args.faults.faults()?,
+        mailjet: args.mailjet.credentials(),
+        api_url: None,
+        hosts: args.hosts.hosts(),
+    };
     let addr = args.mail_mock_addr;
     let listener = TcpListener::bind(addr).await.map_err(|source| StartError::Listen { addr, source })?;
     on_listening(listener.local_addr().unwrap_or(addr));

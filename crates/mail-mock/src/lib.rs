@@ -1,8 +1,9 @@
 //! A mock mail provider: it stores mails instead of delivering them, shows them on an inbox page, and fails on request.
 //!
-//! It implements the send APIs of Mailpit and of Mailjet (v3.1), so it can replace either one in development and tests. It
-//! depends on no other crate of this workspace; the service uses it over HTTP only.
+//! It implements the send APIs of Mailpit and of Mailjet (v3.1), so it can replace either one in development and tests. Of
+//! this workspace it shares only the syntax of addresses with the service, which uses the mock over HTTP.
 
+mod access;
 pub mod cli;
 mod content;
 mod fault_injection;

@@ -25,6 +25,8 @@ pub struct MockOptions {
     pub mailjet: Option<MailjetCredentials>,
     /// URL of the API whose mails the mock receives. An empty inbox page shows a command that registers a user there.
     pub api_url: Option<String>,
+    /// Host names under which clients may reach the mock, besides `localhost` and all IP addresses.
+    pub hosts: Vec<String>,
 }
 
 /// Credentials of a Mailjet account.
@@ -45,6 +47,7 @@ pub struct MailMock {
 struct Shared {
     mailjet: Option<MailjetCredentials>,
     api_url: Option<String>,
+    hosts: Vec<String>,
     /// Random id of this instance. Inbox pages notice by it that the mock has restarted.
     instance: Uuid,
     /// Number of changes to what the inbox page shows.
@@ -67,11 +70,12 @@ impl MailMock {
     /// This function does not check the faults; see [`Faults::check`]. Invalid rates are treated as 0 or 1.
     #[must_use]
     pub fn new(options: MockOptions, seed: u64) -> MailMock {
-        let MockOptions { faults, mailjet, api_url } = options;
+        let MockOptions { faults, mailjet, api_url, hosts } = options;
         let mut rng = StdRng::seed_from_u64(seed);
         let instance = random_id(&mut rng);
         let state = State { inbox: Inbox::default(), faults, fault_counts: FaultCounts::default(), rng };
-        let shared = Shared { mailjet, api_url, instance, changes: watch::Sender::new(0), state: Mutex::new(state) };
+        let shared =
+            Shared { mailjet, api_url, hosts, instance, changes: watch::Sender::new(0), state: Mutex::new(state) };
         MailMock { shared: Arc::new(shared) }
     }
 
@@ -100,6 +104,10 @@ impl MailMock {
 
     pub(super) fn mailjet(&self) -> Option<&MailjetCredentials> {
         self.shared.mailjet.as_ref()
+    }
+
+    pub(super) fn hosts(&self) -> &[String] {
+        &self.shared.hosts
     }
 
     pub(super) fn api_url(&self) -> Option<&str> {

@@ -2,10 +2,10 @@
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderValue, StatusCode, header};
-use poem::{EndpointExt, IntoEndpoint, Response, Route, RouteMethod, get, handler, post};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route, RouteMethod, get, handler, post};
 
 use super::mock::MailMock;
-use super::{fault_injection, long_poll, mailjet, mailpit, page, wire};
+use super::{access, fault_injection, long_poll, mailjet, mailpit, page, wire};
 
 impl MailMock {
     /// Returns all routes. Every error response is JSON, `{"Error": …}`, including those for a wrong path or method.
@@ -26,7 +26,20 @@ impl MailMock {
             .at("/api/v1/search", methods("GET, HEAD", get(mailpit::search)))
             .at("/api/v1/message/:id", methods("GET, HEAD", get(mailpit::show)))
             .at("/v3.1/send", methods("POST", post(mailjet::send)));
-        route.data(self.clone()).catch_all_error(json_error).boxed()
+        let mock = self.clone();
+        route
+            .around(move |endpoint, request| {
+                let mock = mock.clone();
+                async move {
+                    match access::refusal(&request, mock.hosts()) {
+                        None => endpoint.call(request).await,
+                        Some(refusal) => Ok(refusal),
+                    }
+                }
+            })
+            .data(self.clone())
+            .catch_all_error(json_error)
+            .boxed()
     }
 }
 

@@ -32,8 +32,10 @@ pub(super) async fn call(
     headers: &[(&str, &str)],
     body: impl Into<Body>,
 ) -> Response {
+    let defaults = [("Host", "localhost"), ("Content-Type", "application/json")];
+    let missing = defaults.iter().filter(|(name, _)| headers.iter().all(|(other, _)| other != name));
     let mut request = Request::builder().method(method).uri(path.parse().unwrap());
-    for (name, value) in headers {
+    for (name, value) in headers.iter().chain(missing) {
         request = request.header(*name, *value);
     }
     mock.endpoint().get_response(request.body(body)).await
@@ -295,6 +297,58 @@ async fn bodies_over_one_mebibyte_are_refused() {
 }
 
 #[tokio::test]
+async fn bodies_other_than_json_are_refused() {
+    let mock = mock();
+    let mail = mail_to("a@example.org").to_string();
+    let routes = [(Method::POST, "/api/v1/send"), (Method::POST, "/v3.1/send"), (Method::PUT, "/api/faults")];
+    for (method, path) in routes {
+        for content_type in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+            "",
+            "text/plain; application/json",
+            "application/jsonp",
+        ] {
+            let headers = [("Content-Type", content_type), ("Authorization", "Basic azpz")];
+            let (status, answer) = value(call(&mock, method.clone(), path, &headers, mail.clone()).await).await;
+            assert!(status == 415 && answer["Error"].is_string(), "{path} {content_type:?} {status} {answer}");
+        }
+    }
+    assert_eq!(read(&mock, "/api/v1/messages").await.1["total"], 0);
+    for content_type in ["application/json; charset=utf-8", "Application/JSON"] {
+        let sent = call(&mock, Method::POST, "/api/v1/send", &[("Content-Type", content_type)], mail.clone()).await;
+        assert_eq!(sent.status(), StatusCode::OK, "{content_type}");
+    }
+}
+
+#[tokio::test]
+async fn requests_for_unknown_host_names_are_refused() {
+    let mock = MailMock::new(MockOptions { hosts: vec!["mail-mock".into()], ..MockOptions::default() }, 1);
+    let list = async |host: &str| call(&mock, Method::GET, "/api/v1/messages", &[("Host", host)], ()).await;
+    for host in ["localhost", "LOCALHOST:8025", "127.0.0.1", "192.0.2.7:8025", "[::1]:8025", "mail-mock:8025"] {
+        assert_eq!(list(host).await.status(), StatusCode::OK, "{host}");
+    }
+    for host in [
+        "",
+        "rebound.example",
+        "localhost.rebound.example:8025",
+        "127.0.0.1.rebound.example",
+        "mail-mock.example",
+        "1.2.3",
+    ] {
+        let (status, answer) = value(list(host).await).await;
+        assert!(status == 403 && answer["Error"].is_string(), "{host} {status} {answer}");
+    }
+    for path in ["/", "/inbox.js", "/nowhere", "/api/inbox"] {
+        let refused = call(&mock, Method::GET, path, &[("Host", "rebound.example")], ()).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{path}");
+    }
+    let twice = [("Host", "localhost"), ("Host", "localhost")];
+    assert_eq!(call(&mock, Method::GET, "/", &twice, ()).await.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
 async fn errors_404_and_405_are_json() {
     let mock = mock();
     for path in ["/nowhere", "/api/v1/message/x", "/api/v1/message/latest", "/view/x.html", "/view/x"] {
@@ -338,7 +392,7 @@ async fn serve(mock: &MailMock) -> std::net::SocketAddr {
 fn post_bytes(path: &str, body: &str) -> String {
     let authorization = BASE64_STANDARD.encode("key:secret");
     format!(
-        "POST {path} HTTP/1.1\r\nHost: mock\r\nIdempotency-Key: k\r\nAuthorization: Basic {authorization}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nIdempotency-Key: k\r\nAuthorization: Basic {authorization}\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     )

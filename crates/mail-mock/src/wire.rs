@@ -87,8 +87,7 @@ pub(super) struct RequestMailbox {
 
 impl RequestMailbox {
     pub fn has_valid_email(&self) -> bool {
-        let options = email_address::Options::default().without_display_text();
-        email_address::EmailAddress::parse_with_options(&self.email, options).is_ok()
+        mailbox_syntax::CanonicalAddress::parse(&self.email).is_ok()
     }
 }
 

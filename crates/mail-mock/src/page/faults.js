@@ -64,7 +64,12 @@ async function setFault(name, change) {
   const state = form(name).querySelector(".state");
   try {
     const body = JSON.stringify({ ...current, ...change });
-    const response = await fetch("api/faults", { method: "PUT", body, signal: AbortSignal.timeout(5000) });
+    const response = await fetch("api/faults", {
+      method: "PUT",
+      headers: { "Content-Type": "application/json" },
+      body,
+      signal: AbortSignal.timeout(5000),
+    });
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.Error);
     showFaults(answer, { failed: 0, delayed: 0, dropped: 0 });
