@@ -27,6 +27,17 @@ run_tests() {
     printf '%s\n' "${failed[@]}" >"$needed_second_try"
 }
 
+# Checks the rules of deny.toml. The advisories need a database from the internet; the rest of the rules does not.
+check_dependencies() {
+    cargo deny --locked check bans licenses sources || return 1
+    if cargo deny --locked fetch db 2>"$folder/advisories.log"; then
+        cargo deny --locked check advisories
+    else
+        cat "$folder/advisories.log" >&2
+        echo "NOT CHECKED: vulnerable, yanked and unmaintained crates. The advisory database cannot be fetched." >&2
+    fi
+}
+
 check_openapi_document() {
     "$sixty" openapi >"$folder/openapi.json" || return 1
     diff -u docs/openapi.json "$folder/openapi.json" && return
