@@ -11,6 +11,7 @@ use super::errors::{DeleteError, NoCodeReason, RegisterError, ResendError, Updat
 use crate::domain::code::{Code, Grant, Nonce};
 use crate::domain::email::{Address, Email};
 use crate::domain::not_me::NotMeHash;
+use crate::domain::ticket::TicketHash;
 use crate::domain::user::{Role, Status, User, UserId};
 use crate::passwords::{HashCost, HashParams, PasswordHash};
 use crate::telemetry::trace::TraceContext;
@@ -23,6 +24,8 @@ pub struct NewUser<'a> {
     pub hash: &'a PasswordHash,
     /// The nonce from which the code of the queued mail is derived.
     pub nonce: Nonce,
+    /// The ticket that the request presents. If it is the address's valid ticket, it passes the wait and is used up.
+    pub ticket: Option<TicketHash>,
     /// The trace of the request. The queued mail continues it.
     pub trace: Option<TraceContext>,
 }
@@ -32,7 +35,7 @@ pub struct NewUser<'a> {
 pub struct AddressState {
     /// The salt and cost that all rows of the address share; `None` for an address that was never registered.
     pub params: Option<HashParams>,
-    /// Time left until the next code mail is allowed; `None` if it is allowed now.
+    /// Time left until the next code mail is allowed; `None` if it is allowed now, or with the presented ticket.
     pub wait: Option<Duration>,
 }
 
@@ -87,17 +90,23 @@ pub enum DeletedBy {
 
 /// The store of users, addresses and queued mails: PostgreSQL. The store's own clock decides about time.
 pub trait Users: Send + Sync + 'static {
-    /// Returns the hash parameters and the wait of an address.
-    fn address_state(&self, address: &Address) -> impl Future<Output = Result<AddressState, StoreError>> + Send;
+    /// Returns the hash parameters and the wait of an address. A valid ticket of the address passes the wait; this call does
+    /// not use it up.
+    fn address_state(
+        &self,
+        address: &Address,
+        ticket: Option<&TicketHash>,
+    ) -> impl Future<Output = Result<AddressState, StoreError>> + Send;
 
     /// Counts the accounts by hash cost. A large store may count a sample.
     fn hash_costs(&self) -> impl Future<Output = Result<Vec<(HashCost, u64)>, StoreError>> + Send;
 
     /// Grants the address a code mail, replaces its pending row and queues the mail, in one transaction. Accounts are
-    /// neither read nor changed.
+    /// neither read nor changed. A valid ticket of the address is used up, whether or not the wait is over; an invalid one is
+    /// ignored.
     ///
     /// # Errors
-    /// [`RegisterError::TooSoon`] inside the wait. Also if the hash was not made with the parameters of the address:
+    /// [`RegisterError::TooSoon`] inside the wait, without a valid ticket. Also if the hash was not made with the parameters of the address:
     /// then another request registered the address at the same time.
     fn register(&self, new: &NewUser<'_>) -> impl Future<Output = Result<User, RegisterError>> + Send;
 
@@ -164,11 +173,15 @@ pub trait Users: Send + Sync + 'static {
     /// account. The grants of the address stay.
     fn delete(&self, id: UserId, by: DeletedBy) -> impl Future<Output = Result<(), DeleteError>> + Send;
 
-    /// Deletes the pending registration of a "this was not me" link that has not expired, and ends the wait of its
-    /// address, in one transaction. The next wait is still doubled, and the short code still counts.
+    /// Deletes the pending registration of a "this was not me" link that has not expired, and gives its address this ticket,
+    /// in one transaction. The ticket replaces an earlier one. The wait of the address does not change.
     ///
     /// Returns `None` if nothing was changed.
-    fn report_not_me(&self, link: &NotMeHash) -> impl Future<Output = Result<Option<UserId>, StoreError>> + Send;
+    fn report_not_me(
+        &self,
+        link: &NotMeHash,
+        ticket: &TicketHash,
+    ) -> impl Future<Output = Result<Option<UserId>, StoreError>> + Send;
 
     /// Deletes pending rows whose address was granted no code mail for `pending_ttl`, expired links, and counts of mailboxes
     /// that no quota needs. The grants of the addresses stay. Returns the number of deleted pending rows.

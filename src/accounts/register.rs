@@ -9,6 +9,7 @@ use super::ports::{Codes, NewUser, Users};
 use super::{Accounts, Caller, ExistingAccount};
 use crate::domain::email::Email;
 use crate::domain::password::Password;
+use crate::domain::ticket::{RegistrationTicket, TicketHash};
 use crate::domain::user::{Status, User};
 use crate::passwords::{HashParams, Salt};
 
@@ -17,7 +18,16 @@ impl<U: Users, C: Codes> Accounts<U, C> {
     ///
     /// With [`ExistingAccount::Hide`] this does not check whether the address has an account, so the response cannot
     /// reveal it. The mail worker checks later.
-    pub async fn register(&self, email: &Email, password: Password, caller: Caller) -> Result<User, RegisterError> {
+    ///
+    /// A valid ticket of the address passes the wait once. An invalid one is ignored.
+    pub async fn register(
+        &self,
+        email: &Email,
+        password: Password,
+        ticket: Option<&RegistrationTicket>,
+        caller: Caller,
+    ) -> Result<User, RegisterError> {
+        let ticket: Option<TicketHash> = ticket.map(RegistrationTicket::hash);
         // Not atomic with the insert below. An account that is activated in between stays hidden; its owner gets a mail.
         if self.existing_account == ExistingAccount::Reveal {
             let rows = self.users.find_by_address(email.address()).await?;
@@ -25,7 +35,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
                 return Err(RegisterError::Taken);
             }
         }
-        let state = self.users.address_state(email.address()).await?;
+        let state = self.users.address_state(email.address(), ticket.as_ref()).await?;
         // Saves the cost of a hash. The transaction below checks the wait again.
         if let Some(left) = state.wait {
             return Err(too_soon(left));
@@ -33,7 +43,8 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         let new_params = HashParams { salt: Salt(self.rng.bytes()), cost: self.drawn_cost(email.address())? };
         let params = state.params.unwrap_or(new_params);
         let hash = self.hasher.hash(password, params, caller.network).await?;
-        let new = NewUser { id: self.rng.user_id(), email, hash: &hash, nonce: self.rng.nonce(), trace: caller.trace };
+        let (id, nonce) = (self.rng.user_id(), self.rng.nonce());
+        let new = NewUser { id, email, hash: &hash, nonce, ticket, trace: caller.trace };
         let user = self.users.register(&new).await.map_err(|error| match error {
             RegisterError::TooSoon { left } => too_soon(left),
             other => other,

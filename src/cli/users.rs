@@ -233,7 +233,7 @@ async fn create(users: &PgUsers, email: &str, role: &str, passwords: &PasswordAr
     let role: Role = role.parse().expect("clap accepts the names of a role only");
     let rng = Rng::from_system();
     let password = read_new_password(passwords, &email).await?;
-    let address_state = users.address_state(email.address()).await.map_err(failed)?;
+    let address_state = users.address_state(email.address(), None).await.map_err(failed)?;
     let new_params = HashParams { salt: Salt(rng.bytes()), cost: passwords.hash_cost()? };
     let hash = hash(password, address_state.params.unwrap_or(new_params)).await?;
     users.create(rng.user_id(), &email, &hash, role).await.map_err(|error| match error {

@@ -4,10 +4,12 @@
 
 pub mod code;
 pub mod email;
+mod letters;
 pub mod mailbox;
 pub mod network;
 pub mod not_me;
 pub mod pacing;
 pub mod password;
 pub mod policy;
+pub mod ticket;
 pub mod user;

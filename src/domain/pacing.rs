@@ -61,17 +61,23 @@ pub struct TooSoon {
 impl Pacing {
     /// Grants a code mail if the wait is over. Returns the new history and the length of the code.
     pub fn grant(&self, before: Option<&History>, now: OffsetDateTime) -> Result<(History, CodeLength), TooSoon> {
-        let Some(before) = before else {
-            return Ok(self.granted(self.first_wait, vec![], now));
-        };
-        let due = before.granted_at + before.wait;
-        if now < due {
-            return Err(TooSoon { left: (due - now).unsigned_abs() });
+        let due = before.map(|before| before.granted_at + before.wait);
+        match due {
+            Some(due) if now < due => Err(TooSoon { left: (due - now).unsigned_abs() }),
+            _ => Ok(self.grant_by_ticket(before, now)),
         }
+    }
+
+    /// Grants a code mail whether or not the wait is over: for a registration ticket. Otherwise like [`Pacing::grant`]: the
+    /// wait doubles, and the short codes are counted.
+    pub fn grant_by_ticket(&self, before: Option<&History>, now: OffsetDateTime) -> (History, CodeLength) {
+        let Some(before) = before else {
+            return self.granted(self.first_wait, vec![], now);
+        };
         let quiet = now >= before.granted_at + self.quiet;
         let wait = if quiet { self.first_wait } else { (before.wait * 2).min(self.longest_wait) };
         let recent = before.short_granted_at.iter().copied().filter(|&at| at > now - YEAR).collect();
-        Ok(self.granted(wait, recent, now))
+        self.granted(wait, recent, now)
     }
 
     fn granted(&self, wait: Duration, mut short: Vec<OffsetDateTime>, now: OffsetDateTime) -> (History, CodeLength) {
@@ -147,6 +153,17 @@ mod tests {
         let last = history.unwrap();
         let (after, _) = pacing.grant(Some(&last), last.granted_at + pacing.quiet).unwrap();
         assert_eq!(after.wait, pacing.first_wait);
+    }
+
+    #[test]
+    fn ticket_passes_the_wait_and_the_next_wait_doubles() {
+        let pacing = Pacing { short_codes: 2, ..Pacing::default() };
+        let (first, _) = pacing.grant(None, START).unwrap();
+        let now = START + Duration::from_secs(1);
+        let (second, length) = pacing.grant_by_ticket(Some(&first), now);
+        assert_eq!((second.granted_at, second.wait, length), (now, Duration::from_secs(120), CodeLength::FOUR));
+        let (_, length) = pacing.grant_by_ticket(Some(&second), now);
+        assert_eq!(length, CodeLength::TEN, "a ticket must not give a short code back");
     }
 
     #[test]

@@ -35,9 +35,9 @@ impl FromStr for CorsOrigins {
 }
 
 /// The request headers that a page may set, besides the CORS-safelisted ones.
-const REQUEST_HEADERS: &str = "Authorization, Content-Type, X-Request-Id";
+const REQUEST_HEADERS: &str = "Authorization, Content-Type, Registration-Ticket, X-Request-Id";
 /// The response headers that a page may read, besides the CORS-safelisted ones.
-const RESPONSE_HEADERS: &str = "Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id";
+const RESPONSE_HEADERS: &str = "Location, RateLimit, RateLimit-Policy, Registration-Ticket, Retry-After, X-Request-Id";
 
 impl CorsOrigins {
     /// Returns the `Origin` of a request if it is allowed.

@@ -20,6 +20,7 @@ pub mod payload;
 pub mod problem;
 pub mod problem_page;
 pub mod problem_type;
+pub mod registration_ticket;
 pub mod request_heads;
 pub mod request_id;
 pub mod request_log;

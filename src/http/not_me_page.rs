@@ -6,9 +6,11 @@ use poem::web::Html;
 use poem::{IntoResponse, Request, Response};
 
 use super::problem::Problem;
+use super::registration_ticket;
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::domain::not_me::NotMeToken;
+use crate::domain::ticket::RegistrationTicket;
 
 #[derive(Template)]
 #[template(path = "not_me.html")]
@@ -16,23 +18,29 @@ struct NotMePage {
     title: &'static str,
     text: &'static [&'static str],
     button: bool,
+    /// The letters of a registration ticket.
+    ticket: Option<String>,
 }
 
 const CONFIRM: NotMePage = NotMePage {
     title: "Was it not you?",
     text: &[
         "Somebody registered at Sixty with your address. If that was you, close this page: nothing has happened.",
-        "If it was not you, the button deletes that registration. Its code is worthless then, and you can register with \
-         your address at once. An account that you have already stays as it is.",
+        "If it was not you, the button deletes that registration. Its code is worthless then, and you get a ticket with \
+         which you can register your address at once. An account that you have already stays as it is.",
     ],
     button: true,
+    ticket: None,
 };
 
-const DELETED: NotMePage = NotMePage {
-    title: "The registration is deleted",
-    text: &["Its code is worthless. If you want an account, you can register with your address now."],
-    button: false,
-};
+fn deleted_page(ticket: &RegistrationTicket) -> NotMePage {
+    NotMePage {
+        title: "The registration is deleted",
+        text: &["Its code is worthless. If you do not want an account, you need do nothing else."],
+        button: false,
+        ticket: Some(ticket.letters()),
+    }
+}
 
 /// The same page for every reason: it must not reveal whether a registration exists.
 const LINK_EXPIRED: NotMePage = NotMePage {
@@ -42,18 +50,21 @@ const LINK_EXPIRED: NotMePage = NotMePage {
         "If you got another mail after the one with this link, use the link in that one.",
     ],
     button: false,
+    ticket: None,
 };
 
 const LINK_INCOMPLETE: NotMePage = NotMePage {
     title: "This link is not complete",
     text: &["Open the link in the mail again, or copy the whole of it, up to the last letter."],
     button: false,
+    ticket: None,
 };
 
 const TRY_AGAIN: NotMePage = NotMePage {
     title: "That could not be done just now",
     text: &["The registration may still be there. Wait for a moment, and press the button again."],
     button: true,
+    ticket: None,
 };
 
 impl NotMePage {
@@ -78,14 +89,18 @@ pub fn get(request: &Request) -> Response {
     }
 }
 
-/// `POST /not-me/{token}`: the user pressed the button. Deletes the pending registration.
+/// `POST /not-me/{token}`: the user pressed the button. Deletes the pending registration, and responds with a ticket for the
+/// owner of the address: in the page for people, in a header for programs.
 pub async fn post<U: Users, C: Codes>(request: &Request, accounts: &Accounts<U, C>) -> Response {
     let Some(token) = token(request) else {
         return LINK_INCOMPLETE.with_status(StatusCode::NOT_FOUND);
     };
     match accounts.report_not_me(&token).await {
-        Ok(true) => DELETED.with_status(StatusCode::OK),
-        Ok(false) => LINK_EXPIRED.with_status(StatusCode::GONE),
+        Ok(Some(ticket)) => {
+            let page = deleted_page(&ticket).with_status(StatusCode::OK);
+            page.with_header(registration_ticket::NAME, ticket.letters()).into_response()
+        }
+        Ok(None) => LINK_EXPIRED.with_status(StatusCode::GONE),
         Err(error) => {
             let problem = Problem::from(error).into_response();
             let mut response = TRY_AGAIN.with_status(problem.status());

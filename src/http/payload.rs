@@ -61,6 +61,22 @@ impl<T: RequestSchema> JsonBody<T> {
     /// # Errors
     /// A problem that names every invalid member.
     pub fn parse(self, policy: &Policy) -> Result<T::Parsed, Problem> {
+        self.parse_members(policy).map_err(Problem::invalid)
+    }
+
+    /// Parses the members of a request with a parsed header.
+    ///
+    /// # Errors
+    /// A problem that names the header, if it is invalid, and every invalid member.
+    pub fn parse_with<H>(self, header: Result<H, FieldError>, policy: &Policy) -> Result<(H, T::Parsed), Problem> {
+        match (header, self.parse_members(policy)) {
+            (Ok(header), Ok(body)) => Ok((header, body)),
+            (Ok(_), Err(errors)) => Err(Problem::invalid(errors)),
+            (Err(error), body) => Err(Problem::invalid_header([vec![error], body.err().unwrap_or_default()].concat())),
+        }
+    }
+
+    fn parse_members(self, policy: &Policy) -> Result<T::Parsed, Vec<FieldError>> {
         let mut fields = self.fields;
         let parsed = T::parse(&mut fields, policy);
         let unknown: Vec<String> = fields.members.keys().take(MAX_ERRORS).cloned().collect();
@@ -69,7 +85,7 @@ impl<T: RequestSchema> JsonBody<T> {
         }
         match parsed {
             Some(parsed) if fields.errors.is_empty() => Ok(parsed),
-            _ => Err(Problem::invalid(fields.errors)),
+            _ => Err(fields.errors),
         }
     }
 }

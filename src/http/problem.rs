@@ -32,7 +32,7 @@ pub struct FieldError {
 pub enum FieldLocation {
     /// A JSON pointer (RFC 6901) into the request body.
     Pointer(String),
-    /// The name of a query parameter.
+    /// The name of a query parameter or of a header.
     Parameter(&'static str),
 }
 
@@ -68,6 +68,11 @@ impl Problem {
 
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         Self { errors, ..Self::new(ProblemType::InvalidField, "Some fields of the body are invalid.") }
+    }
+
+    /// A header is invalid, and perhaps fields of the body too.
+    pub fn invalid_header(errors: Vec<FieldError>) -> Self {
+        Self { errors, ..Self::new(ProblemType::InvalidField, "Some headers or fields of the body are invalid.") }
     }
 
     pub fn invalid_parameters(errors: Vec<FieldError>) -> Self {

@@ -14,7 +14,7 @@ use super::path::Path;
 use super::problem::Problem;
 use super::problem_type::ProblemType;
 use super::static_document::{CACHE_CONTROL, StaticDocument};
-use super::{not_me_page, problem_page};
+use super::{not_me_page, problem_page, registration_ticket};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 
@@ -238,6 +238,14 @@ fn show_not_me_declaration() -> Value {
 }
 
 fn report_not_me_declaration() -> Value {
+    let mut deleted = html_response("The registration is deleted. The page shows the ticket of the response header.");
+    deleted["headers"] = json!({ registration_ticket::NAME: {
+        "description": "A ticket for the owner of the address. `registerUser` accepts it in the request header of the same \
+                        name: it passes the wait of the address once, within 15 minutes.",
+        "required": true,
+        "schema": { "type": "string", "pattern": "^[a-p]{32}$" },
+        "example": registration_ticket::EXAMPLE,
+    } });
     let failed = html_response("The registration could not be deleted. Try again.");
     let mut unavailable = failed.clone();
     unavailable["headers"] = json!({ "Retry-After": {
@@ -248,7 +256,7 @@ fn report_not_me_declaration() -> Value {
         "disownRegistration",
         "Delete a registration that somebody else started",
         json!({
-            "200": html_response("The registration is deleted."),
+            "200": deleted,
             "404": html_response("The link is not complete."),
             "410": html_response("The link is no longer valid."),
             "500": failed,

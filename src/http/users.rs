@@ -8,6 +8,7 @@ use super::client::Client;
 use super::client_limits::ClientLimits;
 use super::payload::{JsonBody, JsonReply};
 use super::problem::{Problem, whole_seconds};
+use super::registration_ticket::TicketHeader;
 use super::user_schemas::{
     ActivateUser, ActivateUserResponse, ChangePassword, ChangePasswordResponse, CodeQueued, DeleteUserResponse,
     GetUserResponse, RegisterUser, RegisterUserResponse, ResendCodeResponse,
@@ -59,7 +60,8 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// response is the same, and a mail informs the owner. (The service can be configured to return `email-taken` instead.)
     ///
     /// A later registration of the same address replaces a pending one, but only after the wait between two codes. During
-    /// the wait the response is `too-many-codes`, and nothing changes.
+    /// the wait the response is `too-many-codes`, and nothing changes. Only a registration ticket passes the wait: the owner of
+    /// the address gets one by the link “This was not me” in a mail.
     ///
     /// If the response was lost, do not repeat the request at once. The registration exists and its mail is queued:
     /// activate with the code, or wait and register again.
@@ -68,11 +70,15 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         &self,
         client: Client,
         trace: Data<&TraceContext>,
+        /// The ticket from the page of a “This was not me” link, or from its response header of the same name. It passes the
+        /// wait of its address once, within 15 minutes. A used, expired or unknown ticket is ignored.
+        #[oai(name = "Registration-Ticket")]
+        ticket: TicketHeader,
         body: JsonBody<RegisterUser>,
     ) -> poem::Result<RegisterUserResponse> {
-        let (email, password) = body.parse(&self.policy)?;
+        let (ticket, (email, password)) = body.parse_with(ticket.parse(), &self.policy)?;
         let caller = Caller { network: client.network, trace: Some(*trace.0) };
-        let registered = self.accounts.register(&email, password, caller);
+        let registered = self.accounts.register(&email, password, ticket.as_ref(), caller);
         let user = self.limits.limit_mail_request(&client, email.address(), registered).await?;
         Ok(RegisterUserResponse::Created(JsonReply(user.into()), "/v1/users/me".to_owned()))
     }

@@ -6,7 +6,7 @@ use reqwest::{Method, Response};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{self, Answer, PASSWORD, Service};
+use crate::support::{self, Answer, PASSWORD, Service, concurrently};
 
 const ADA: &str = "ada@example.com";
 
@@ -32,6 +32,24 @@ async fn press_button(service: &Service, link: &str) -> (u16, String) {
     read_page(request_link(service, Method::POST, link).await).await
 }
 
+/// Sends the form of the page, which must delete the registration. Returns the ticket in the header, which the page shows too.
+async fn press_button_for_ticket(service: &Service, link: &str) -> String {
+    let response = request_link(service, Method::POST, link).await;
+    let ticket = response.headers()["registration-ticket"].to_str().unwrap().to_owned();
+    assert!(ticket.len() == 32 && ticket.bytes().all(|byte| (b'a'..=b'p').contains(&byte)), "{ticket}");
+    assert_eq!(response.status(), 200);
+    let text = response.text().await.unwrap();
+    assert!(text.contains(&format!("<code>{ticket}</code>")) && text.contains("Registration-Ticket"), "{text}");
+    ticket
+}
+
+impl Service {
+    async fn register_by_ticket(&self, email: &str, password: &str, ticket: &str) -> Answer {
+        let body = json!({ "email": email, "password": password });
+        Answer::of(self.request(Method::POST, "/v1/users").header("Registration-Ticket", ticket).json(&body)).await
+    }
+}
+
 /// The page after a press that deleted the registration.
 fn deletion_page() -> (u16, String) {
     (200, "The registration is deleted".to_owned())
@@ -49,7 +67,7 @@ async fn count_short_code_grants(service: &Service) -> i32 {
 }
 
 #[tokio::test]
-async fn the_button_deletes_the_registration_and_the_owner_can_register_at_once() {
+async fn the_button_deletes_the_registration_and_its_ticket_lets_the_owner_register_at_once() {
     let service = Service::start().await;
     let strangers_id = service.register_pending(ADA).await;
     let code = service.wait_for_code(ADA, 1).await;
@@ -66,14 +84,15 @@ async fn the_button_deletes_the_registration_and_the_owner_can_register_at_once(
     assert_eq!(service.me(ADA, PASSWORD).await.body["id"], strangers_id.as_str());
     assert_eq!(service.register(ADA, "the owner's password").await.outcome(), (429, "too-many-codes"));
 
-    assert_eq!(press_button(&service, &link).await, deletion_page());
+    let ticket = press_button_for_ticket(&service, &link).await;
     assert_eq!(service.me(ADA, PASSWORD).await.status, 401);
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 401);
     let has_code: bool = service.redis(&["EXISTS", &service.redis_key("code", &strangers_id)]).await;
     assert!(!has_code);
 
-    // The owner registers without a wait. The next wait still doubles, and the deleted short code still counts.
-    assert_eq!(service.register(ADA, "the owner's password").await.status, 201);
+    // The wait stays for everybody but the owner. The next wait still doubles, and the deleted short code still counts.
+    assert_eq!(service.register(ADA, "the owner's password").await.outcome(), (429, "too-many-codes"));
+    assert_eq!(service.register_by_ticket(ADA, "the owner's password", &ticket).await.status, 201);
     let wait = service.register(ADA, "the owner's password").await.body["retry_after"].as_u64().unwrap();
     assert!((110..=120).contains(&wait), "{wait}");
     assert_eq!(count_short_code_grants(&service).await, 2);
@@ -224,4 +243,183 @@ async fn without_postgresql_the_page_is_served_and_the_button_answers_503() {
     let answer = http.post(&link).send().await.unwrap();
     assert_eq!(answer.headers()["retry-after"], "1");
     assert_eq!(read_page(answer).await, (503, "That could not be done just now".to_owned()));
+}
+
+#[tokio::test]
+async fn a_ticket_works_once_for_its_address_and_for_15_minutes() {
+    let service = Service::start().await;
+    service.register_pending("eve@example.com").await;
+    service.register_pending(ADA).await;
+    let link = service.wait_for_not_me_link(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
+    let ticket = press_button_for_ticket(&service, &link).await;
+    // A ticket of another address and an unknown ticket are like no ticket.
+    let refused = (429, "too-many-codes");
+    assert_eq!(service.register_by_ticket("eve@example.com", "another password", &ticket).await.outcome(), refused);
+    assert_eq!(service.register_by_ticket(ADA, PASSWORD, &"a".repeat(32)).await.outcome(), refused);
+    assert_eq!(service.register_by_ticket("bob@example.com", PASSWORD, &ticket).await.status, 201);
+    // The canonical form of the address counts.
+    assert_eq!(service.register_by_ticket("ADA@Example.com", PASSWORD, &ticket).await.status, 201);
+    assert_eq!(service.register_by_ticket(ADA, PASSWORD, &ticket).await.outcome(), refused);
+
+    let link = service.wait_for_not_me_link(ADA, 2).await;
+    let ticket = press_button_for_ticket(&service, &link).await;
+    let longer_than_a_ticket = "UPDATE addresses SET wait = interval '1 hour'";
+    sqlx::query(longer_than_a_ticket).execute(&service.db).await.unwrap();
+    service.age_grants(Duration::from_secs(15 * 60)).await;
+    assert_eq!(service.register_by_ticket(ADA, PASSWORD, &ticket).await.outcome(), refused);
+}
+
+#[tokio::test]
+async fn a_malformed_ticket_is_named_together_with_every_invalid_field() {
+    let service = Service::start().await;
+    for malformed in ["", "a", &"q".repeat(32), &"A".repeat(32), &"a".repeat(33)] {
+        let answer = service.register_by_ticket(ADA, PASSWORD, malformed).await;
+        assert_eq!(answer.outcome(), (422, "invalid-field"));
+        assert_eq!(answer.body["errors"][0]["parameter"], "Registration-Ticket", "{answer:?}");
+    }
+    let answer = service.register_by_ticket("no address", "short", "a").await;
+    assert_eq!(answer.outcome(), (422, "invalid-field"));
+    let errors = answer.body["errors"].as_array().unwrap();
+    let named: Vec<_> = errors.iter().map(|error| error["pointer"].as_str().unwrap_or("the ticket")).collect();
+    assert_eq!(named, ["the ticket", "/email", "/password"]);
+    let ticket = "a".repeat(32);
+    let twice = service.request(Method::POST, "/v1/users").header("Registration-Ticket", &ticket);
+    let twice = twice.header("Registration-Ticket", &ticket).json(&json!({ "email": ADA, "password": PASSWORD }));
+    assert_eq!(Answer::of(twice).await.outcome(), (422, "invalid-field"));
+    let registered: i64 = sqlx::query_scalar("SELECT count(*) FROM addresses").fetch_one(&service.db).await.unwrap();
+    assert_eq!(registered, 0);
+}
+
+#[tokio::test]
+async fn one_of_eight_concurrent_uses_of_a_ticket_registers() {
+    let service = Service::start().await;
+    let replica = service.replica(&[]).await;
+    service.register_pending(ADA).await;
+    let link = service.wait_for_not_me_link(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
+    let ticket = press_button_for_ticket(&service, &link).await;
+    let answers = concurrently(8, |n| {
+        let process = if n % 2 == 0 { &service } else { &replica };
+        let body = json!({ "email": ADA, "password": PASSWORD });
+        let request = process.request(Method::POST, "/v1/users").header("Registration-Ticket", &ticket);
+        Answer::of(request.json(&body))
+    })
+    .await;
+    let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 429, 429, 429, 429, 429, 429, 429]);
+}
+
+#[tokio::test]
+async fn the_stored_ticket_hash_is_not_the_ticket() {
+    let service = Service::start().await;
+    service.register_pending(ADA).await;
+    let link = service.wait_for_not_me_link(ADA, 1).await;
+    let ticket = press_button_for_ticket(&service, &link).await;
+    let rows: String = sqlx::query_scalar("SELECT a::text FROM addresses AS a").fetch_one(&service.db).await.unwrap();
+    let ticket_hex: String =
+        ticket.bytes().map(|letter| char::from_digit(u32::from(letter - b'a'), 16).unwrap()).collect();
+    assert!(!rows.contains(&ticket) && !rows.contains(&ticket_hex), "{rows}");
+}
+
+/// Twelve networks register the address as soon as they can: all the time, and in the moment of each press.
+async fn strangers_race(service: &Service) -> usize {
+    let answers = concurrently(12, |n| {
+        let body = json!({ "email": ADA, "password": format!("stranger's password {n}") });
+        let request = service.request(Method::POST, "/v1/users").json(&body);
+        Answer::of(request.header("X-Forwarded-For", format!("192.0.2.{n}")))
+    })
+    .await;
+    answers.iter().filter(|answer| answer.status == 201).count()
+}
+
+/// The strangers' networks obey no limit but the wait of the address, so that the test shows the wait alone.
+#[tokio::test]
+async fn strangers_in_twelve_networks_get_no_more_codes_than_the_pacing_allows_and_the_owner_gets_in() {
+    let flags = ["--client-limits=true", "--trusted-proxies=127.0.0.1", "--client-codes-per-hour=10000"];
+    let slow_redis = ["--redis-timeout=20s", "--mail-lease=2m"];
+    let service = Service::start_with(&[&flags[..], &slow_redis].concat()).await;
+    let day = Duration::from_secs(24 * 60 * 60);
+    let (mut elapsed, mut codes) = (Duration::ZERO, 0);
+    while elapsed < day {
+        assert_eq!(strangers_race(&service).await, 1, "after {codes} codes");
+        codes += 1;
+        let link = service.wait_for_not_me_link(ADA, codes).await;
+        service.wait_for_empty_outbox().await;
+        press_button_for_ticket(&service, &link).await;
+        assert_eq!(strangers_race(&service).await, 0, "the press must not end the wait for strangers");
+        let wait = "SELECT extract(epoch FROM wait)::float8 FROM addresses";
+        let wait: f64 = sqlx::query_scalar(wait).fetch_one(&service.db).await.unwrap();
+        let wait = Duration::from_secs_f64(wait);
+        service.age_grants(wait).await;
+        elapsed += wait;
+    }
+    assert_eq!(codes, 13, "the first day of pacing grants 13 codes");
+
+    // The owner presses and registers with the ticket, while all strangers race.
+    assert_eq!(strangers_race(&service).await, 1);
+    let link = service.wait_for_not_me_link(ADA, codes + 1).await;
+    service.wait_for_empty_outbox().await;
+    let ticket = press_button_for_ticket(&service, &link).await;
+    let (registered, strangers) =
+        tokio::join!(service.register_by_ticket(ADA, "the owner's password", &ticket), strangers_race(&service));
+    assert_eq!((registered.status.as_u16(), strangers), (201, 0));
+    let code = service.wait_for_code(ADA, codes + 2).await;
+    assert_eq!(strangers_race(&service).await, 0);
+    assert_eq!(service.activate(ADA, "the owner's password", &code).await.status, 200);
+}
+
+/// The wait ends between the press and the owner's registration, and a stranger is faster.
+#[tokio::test]
+async fn a_ticket_replaces_the_registration_of_a_faster_stranger() {
+    let service = Service::start().await;
+    service.register_pending(ADA).await;
+    let link = service.wait_for_not_me_link(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
+    let ticket = press_button_for_ticket(&service, &link).await;
+    service.age_grants(Duration::from_secs(60)).await;
+    service.register_pending(ADA).await;
+    assert_eq!(service.register_by_ticket(ADA, "the owner's password", &ticket).await.status, 201);
+    assert_eq!(service.me(ADA, PASSWORD).await.status, 401);
+    let code = service.wait_for_code(ADA, 3).await;
+    assert_eq!(service.activate(ADA, "the owner's password", &code).await.status, 200);
+}
+
+/// A stranger who uses up the quota of the mailbox must not keep the owner out.
+#[tokio::test]
+async fn the_code_of_a_registration_with_a_ticket_is_sent_although_the_mailbox_is_over_its_quota() {
+    let service = Service::start_with(&["--mailbox-codes-per-hour=1"]).await;
+    service.register_pending(ADA).await;
+    let link = service.wait_for_not_me_link(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
+    let ticket = press_button_for_ticket(&service, &link).await;
+    assert_eq!(service.register_by_ticket(ADA, "the owner's password", &ticket).await.status, 201);
+    let code = service.wait_for_code(ADA, 2).await;
+    service.wait_for_empty_outbox().await;
+    // An unknown ticket does not lift the quota, nor does a resend.
+    service.age_grants(Duration::from_secs(120)).await;
+    assert_eq!(service.resend(ADA, "the owner's password").await.status, 202);
+    service.wait_for_empty_outbox().await;
+    service.age_grants(Duration::from_secs(240)).await;
+    assert_eq!(service.register_by_ticket(ADA, PASSWORD, &"a".repeat(32)).await.status, 201);
+    service.wait_for_empty_outbox().await;
+    assert_eq!(service.mails(ADA).await.len(), 2);
+    assert_ne!(service.activate(ADA, "the owner's password", &code).await.status, 200);
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_send_the_ticket() {
+    let service = Service::start_with(&["--cors-origins=https://app.example"]).await;
+    let preflight = service
+        .request(Method::OPTIONS, "/v1/users")
+        .header("Origin", "https://app.example")
+        .header("Access-Control-Request-Method", "POST")
+        .header("Access-Control-Request-Headers", "content-type,registration-ticket");
+    let answer = Answer::of(preflight).await;
+    assert!(answer.header("access-control-allow-headers").contains("Registration-Ticket"));
+    let body = json!({ "email": ADA, "password": PASSWORD });
+    let registration = service.request(Method::POST, "/v1/users").header("Origin", "https://app.example").json(&body);
+    let answer = Answer::of(registration).await;
+    assert!(answer.header("access-control-expose-headers").contains("Registration-Ticket"));
 }

@@ -318,7 +318,7 @@ async fn listed_cors_origins_may_call_the_api_and_read_its_responses() {
     };
     let allowed = Answer::of(preflight("/v1/users/me/activation", "https://app.example.com")).await;
     assert_eq!(allowed.status, 204);
-    let exposed = "Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id";
+    let exposed = "Location, RateLimit, RateLimit-Policy, Registration-Ticket, Retry-After, X-Request-Id";
     let for_listed_origins = [
         ("vary", "Origin"),
         ("access-control-allow-origin", "https://app.example.com"),
@@ -330,7 +330,7 @@ async fn listed_cors_origins_may_call_the_api_and_read_its_responses() {
     assert_eq!(
         preflight_only,
         [
-            ("access-control-allow-headers", "Authorization, Content-Type, X-Request-Id"),
+            ("access-control-allow-headers", "Authorization, Content-Type, Registration-Ticket, X-Request-Id"),
             ("access-control-allow-methods", "OPTIONS, POST"),
             ("access-control-max-age", "3600"),
         ]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sixty::accounts::errors::DeleteError;
+use sixty::accounts::errors::{DeleteError, RegisterError};
 use sixty::accounts::ports::{AccountChange, DeletedBy, NewUser, Users as _};
 use sixty::domain::code::Grant;
 use sixty::domain::email::Email;
@@ -11,6 +11,7 @@ use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
 use sixty::domain::password::Password;
+use sixty::domain::ticket::TicketHash;
 use sixty::domain::user::{Role, Status, User, UserId};
 use sixty::passwords::{HashCost, Hasher, Salt};
 use sixty::rng::Rng;
@@ -24,6 +25,8 @@ use uuid::Uuid;
 use crate::support;
 
 const ADA: &str = "ada@example.com";
+const TICKET: TicketHash = TicketHash([60; 32]);
+const OTHER_TICKET: TicketHash = TicketHash([61; 32]);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 struct Store {
@@ -50,12 +53,17 @@ impl Store {
     }
 
     async fn register(&self) -> User {
+        self.try_register(None).await.unwrap()
+    }
+
+    async fn try_register(&self, ticket: Option<TicketHash>) -> Result<User, RegisterError> {
         let email = Email::parse(ADA).unwrap();
-        let params = self.users.address_state(email.address()).await.unwrap().params;
+        let params = self.users.address_state(email.address(), None).await.unwrap().params;
         let params = params.unwrap_or_else(|| self.hasher.params(Salt(self.rng.bytes())));
         let hash = self.hasher.hash(Password::present("correct horse").unwrap(), params, Network::LOCAL).await.unwrap();
-        let new = NewUser { id: self.rng.user_id(), email: &email, hash: &hash, nonce: self.rng.nonce(), trace: None };
-        self.users.register(&new).await.unwrap()
+        let (id, nonce) = (self.rng.user_id(), self.rng.nonce());
+        let new = NewUser { id, email: &email, hash: &hash, nonce, ticket, trace: None };
+        self.users.register(&new).await
     }
 
     /// Registers the address and lets its wait pass. Returns the user and its stored "this was not me" link.
@@ -119,7 +127,7 @@ impl Store {
     }
 
     async fn wait(&self) -> Option<Duration> {
-        self.users.address_state(Email::parse(ADA).unwrap().address()).await.unwrap().wait
+        self.users.address_state(Email::parse(ADA).unwrap().address(), None).await.unwrap().wait
     }
 }
 
@@ -174,7 +182,7 @@ async fn link_does_not_delete_a_row_that_was_just_activated() {
     sqlx::query("UPDATE addresses SET granted_at = now()").execute(&store.db).await.unwrap();
     let held = store.hold(THE_USER).await;
     let activate = move |store: Arc<Store>| async move { store.users.activate(ada.id, None).await.unwrap() };
-    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link).await.unwrap() };
+    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &TICKET).await.unwrap() };
     let (active, deleted) = store.in_order(held, activate, report).await;
     assert_eq!((active.unwrap().id, deleted), (ada.id, None));
     assert_eq!(store.rows().await, [(ada.id, Status::Active)]);
@@ -186,7 +194,7 @@ async fn row_that_its_link_just_deleted_is_not_activated() {
     let store = Store::new().await;
     let (ada, link) = store.replaceable().await;
     let held = store.hold(THE_USER).await;
-    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link).await.unwrap() };
+    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &TICKET).await.unwrap() };
     let activate = move |store: Arc<Store>| async move { store.users.activate(ada.id, None).await.unwrap() };
     let (deleted, active) = store.in_order(held, report, activate).await;
     assert_eq!((deleted, active), (Some(ada.id), None));
@@ -199,7 +207,7 @@ async fn link_of_a_row_that_was_just_replaced_changes_nothing() {
     let (_, link) = store.replaceable().await;
     let held = store.hold(THE_ADDRESS).await;
     let register = |store: Arc<Store>| async move { store.register().await };
-    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link).await.unwrap() };
+    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &TICKET).await.unwrap() };
     let (later, deleted) = store.in_order(held, register, report).await;
     assert_eq!(deleted, None);
     assert_eq!(store.rows().await, [(later.id, Status::Pending)]);
@@ -211,12 +219,90 @@ async fn registration_waits_for_a_link_that_deletes_the_old_row() {
     let store = Store::new().await;
     let (ada, link) = store.replaceable().await;
     let held = store.hold(THE_ADDRESS).await;
-    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link).await.unwrap() };
+    let report = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &TICKET).await.unwrap() };
     let register = |store: Arc<Store>| async move { store.register().await };
     let (deleted, later) = store.in_order(held, report, register).await;
     assert_eq!(deleted, Some(ada.id));
     assert_eq!(store.rows().await, [(later.id, Status::Pending)]);
     assert_eq!(store.queued_users().await, [later.id]);
+}
+
+/// A new registration whose link was used: only a valid ticket passes the wait.
+async fn reported() -> Arc<Store> {
+    let store = Store::new().await;
+    let (user, link) = (store.register().await, NotMeHash(store.rng.bytes()));
+    assert!(store.outbox.link(user.id, &link).await.unwrap());
+    assert_eq!(store.users.report_not_me(&link, &TICKET).await.unwrap(), Some(user.id));
+    store
+}
+
+fn assert_too_soon(result: Result<User, RegisterError>) {
+    assert!(matches!(result, Err(RegisterError::TooSoon { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn one_of_two_simultaneous_uses_of_a_ticket_registers() {
+    let store = reported().await;
+    let held = store.hold(THE_ADDRESS).await;
+    let use_ticket = |store: Arc<Store>| async move { store.try_register(Some(TICKET)).await };
+    let (first, second) = store.in_order(held, use_ticket, use_ticket).await;
+    assert_eq!(store.rows().await, [(first.unwrap().id, Status::Pending)]);
+    assert_too_soon(second);
+}
+
+#[tokio::test]
+async fn ticket_replaces_a_registration_that_came_in_meanwhile() {
+    let store = reported().await;
+    support::age_grants(&store.db, Duration::from_secs(60)).await;
+    let held = store.hold(THE_ADDRESS).await;
+    let stranger = |store: Arc<Store>| async move { store.try_register(None).await };
+    let owner = |store: Arc<Store>| async move { store.try_register(Some(TICKET)).await };
+    let (stranger, owner) = store.in_order(held, stranger, owner).await;
+    let (stranger, owner) = (stranger.unwrap(), owner.unwrap());
+    assert_ne!(stranger.id, owner.id);
+    assert_eq!(store.rows().await, [(owner.id, Status::Pending)]);
+    assert_eq!(store.queued_users().await, [owner.id]);
+}
+
+#[tokio::test]
+async fn registration_does_not_replace_one_that_a_ticket_just_made() {
+    let store = reported().await;
+    support::age_grants(&store.db, Duration::from_secs(60)).await;
+    let held = store.hold(THE_ADDRESS).await;
+    let owner = |store: Arc<Store>| async move { store.try_register(Some(TICKET)).await };
+    let stranger = |store: Arc<Store>| async move { store.try_register(None).await };
+    let (owner, stranger) = store.in_order(held, owner, stranger).await;
+    assert_too_soon(stranger);
+    assert_eq!(store.rows().await, [(owner.unwrap().id, Status::Pending)]);
+}
+
+#[tokio::test]
+async fn second_of_two_simultaneous_presses_does_not_replace_the_ticket_of_the_first() {
+    let store = Store::new().await;
+    let (user, link) = (store.register().await, NotMeHash(store.rng.bytes()));
+    assert!(store.outbox.link(user.id, &link).await.unwrap());
+    let held = store.hold(THE_ADDRESS).await;
+    let first = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &TICKET).await.unwrap() };
+    let second = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &OTHER_TICKET).await.unwrap() };
+    assert_eq!(store.in_order(held, first, second).await, (Some(user.id), None));
+    assert_too_soon(store.try_register(Some(OTHER_TICKET)).await);
+    store.try_register(Some(TICKET)).await.unwrap();
+}
+
+#[tokio::test]
+async fn press_after_a_use_of_an_earlier_ticket_deletes_nothing() {
+    let store = Store::new().await;
+    let (user, link) = (store.register().await, NotMeHash(store.rng.bytes()));
+    assert!(store.outbox.link(user.id, &link).await.unwrap());
+    let issue = sqlx::query("UPDATE addresses SET ticket_hash = $1, ticket_expires_at = now() + interval '1 min'");
+    issue.bind(&TICKET.0[..]).execute(&store.db).await.unwrap();
+    let held = store.hold(THE_ADDRESS).await;
+    let owner = |store: Arc<Store>| async move { store.try_register(Some(TICKET)).await };
+    let press = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &OTHER_TICKET).await.unwrap() };
+    let (owner, pressed) = store.in_order(held, owner, press).await;
+    assert_eq!(pressed, None);
+    assert_eq!(store.rows().await, [(owner.unwrap().id, Status::Pending)]);
+    assert_too_soon(store.try_register(Some(OTHER_TICKET)).await);
 }
 
 #[tokio::test]

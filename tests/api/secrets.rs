@@ -62,6 +62,8 @@ fn canary_requests(http: &Client, api: &str, email: &str, password: &str) -> Vec
             let names =
                 ["cookie", "user-agent", "referer", "traceparent", "tracestate", "idempotency-key", "if-none-match"];
             requests.push(names.iter().fold(request(), |request, name| request.header(*name, CANARY)));
+            let registration = json!({ "email": email, "password": password });
+            requests.push(request().header("registration-ticket", CANARY).json(&registration));
         }
     }
     for path in ["", "problems/", "docs/", "openapi.json?q=", "v1/users/", "readyz?q="] {
@@ -181,6 +183,23 @@ async fn no_log_line_metric_or_error_repeats_submitted_values() {
             assert_eq!(http.get(link).send().await.unwrap().status(), 200);
             assert_eq!(http.post(link).send().await.unwrap().status(), 410);
             secrets.push(link.rsplit_once('/').unwrap().1.to_owned());
+
+            // A registration ticket, from its issue to its use.
+            let strangers = format!("stranger-{email}");
+            let registration = || {
+                let body = json!({ "email": strangers, "password": password });
+                http.post(format!("{api}/v1/users")).json(&body)
+            };
+            assert_eq!(Answer::of(registration()).await.status, 201);
+            let mail = mock.wait_for_mail(&strangers, 1).await;
+            let press = http.post(mail.lines().last().unwrap()).send().await.unwrap();
+            let ticket = press.headers()["registration-ticket"].to_str().unwrap().to_owned();
+            for status in [201, 429] {
+                let answer = Answer::of(registration().header("Registration-Ticket", &ticket)).await;
+                assert_eq!(answer.status, status);
+                assert!(!format!("{answer:?}").contains(&ticket));
+            }
+            secrets.push(ticket);
             secrets.extend([code, hash.rsplit_once('$').unwrap().1.to_owned(), SECRET.to_owned()]);
         } else if !has_database {
             assert!(statuses.contains(&503), "{statuses:?}");

@@ -7,6 +7,7 @@ use crate::domain::email;
 use crate::http::admin;
 use crate::http::problem::{CHALLENGE, MEDIA_TYPE, Problem};
 use crate::http::problem_type::ProblemType;
+use crate::http::registration_ticket;
 
 const CHALLENGE_DESCRIPTION: &str = "HTTP Basic authentication in UTF-8 (RFC 7617). For a web page's script the scheme is xBasic, which browsers ignore.";
 /// Problem types of every operation with a request body.
@@ -184,6 +185,9 @@ fn parameter_schema(name: &str) -> (Value, Value) {
                 "type": "integer", "format": "int32", "minimum": 1, "maximum": maximum, "default": default,
             });
             (schema, json!(50))
+        }
+        registration_ticket::NAME => {
+            (json!({ "type": "string", "pattern": "^[a-p]{32}$" }), json!(registration_ticket::EXAMPLE))
         }
         "cursor" => (json!({ "type": "string" }), json!(schemas::CURSOR)),
         other => unreachable!("no schema for the parameter {other}; add one here"),

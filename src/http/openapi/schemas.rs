@@ -115,11 +115,11 @@ fn field_error() -> Value {
     json!({
         "type": "object",
         "title": "FieldError",
-        "description": "An invalid field: a member of the body (pointer) or a query parameter (parameter).",
+        "description": "An invalid field: a member of the body (pointer) or a parameter of the query or the header (parameter).",
         "required": ["detail"],
         "properties": {
             "pointer": { "type": "string", "description": "A JSON pointer (RFC 6901) into the request body." },
-            "parameter": { "type": "string", "description": "The name of the query parameter." },
+            "parameter": { "type": "string", "description": "The name of the query parameter or of the header." },
             "detail": { "type": "string", "description": "What the field must be." },
         },
     })

@@ -28,6 +28,7 @@ use crate::domain::code::Nonce;
 use crate::domain::email::Address;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::Pacing;
+use crate::domain::ticket::TicketHash;
 use crate::domain::user::{User, UserId};
 use crate::passwords::{HashCost, HashParams, PasswordHash, Salt};
 use crate::telemetry::trace::TraceContext;
@@ -93,16 +94,18 @@ impl PgUsers {
 }
 
 impl Users for PgUsers {
-    async fn address_state(&self, address: &Address) -> Result<AddressState, StoreError> {
+    async fn address_state(&self, address: &Address, ticket: Option<&TicketHash>) -> Result<AddressState, StoreError> {
         let row = self
             .postgres
             .bounded(
                 sqlx::query!(
                     r#"
-                    SELECT salt, hash_cost, extract(epoch FROM granted_at + wait - now())::float8 AS "left!"
+                    SELECT salt, hash_cost, extract(epoch FROM granted_at + wait - now())::float8 AS "left!",
+                        coalesce(ticket_hash = $2 AND ticket_expires_at > now(), false) AS "has_ticket!"
                     FROM addresses WHERE address = $1
                     "#,
-                    address.as_str()
+                    address.as_str(),
+                    ticket.map(|ticket| &ticket.0[..])
                 )
                 .fetch_optional(self.pool()),
             )
@@ -112,7 +115,7 @@ impl Users for PgUsers {
         };
         let salt = row.salt.try_into().map_err(|_| broken("a salt must have 16 octets"))?;
         // `left` is negative once the wait is over.
-        let wait = Duration::try_from_secs_f64(row.left).ok().filter(|left| !left.is_zero());
+        let wait = Duration::try_from_secs_f64(row.left).ok().filter(|left| !left.is_zero() && !row.has_ticket);
         let cost = row.hash_cost.parse().map_err(broken)?;
         Ok(AddressState { params: Some(HashParams { salt: Salt(salt), cost }), wait })
     }
@@ -212,8 +215,8 @@ impl Users for PgUsers {
         self.postgres.within_timeout(self.try_delete(id, by)).await
     }
 
-    async fn report_not_me(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {
-        self.postgres.bounded(self.try_report_not_me(link)).await
+    async fn report_not_me(&self, link: &NotMeHash, ticket: &TicketHash) -> Result<Option<UserId>, StoreError> {
+        self.postgres.bounded(self.try_report_not_me(link, ticket)).await
     }
 
     async fn purge(&self, pending_ttl: Duration) -> Result<u64, StoreError> {

@@ -10,6 +10,7 @@ use crate::domain::email::Email;
 use crate::domain::network::Network;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::password::Password;
+use crate::domain::ticket::TicketHash;
 use crate::domain::user::{User, UserId};
 use crate::passwords::{HashParams, Hasher, PasswordHash, Salt};
 use crate::rng::Rng;
@@ -32,9 +33,19 @@ impl<T: UsersUnderTest> Fixture<'_, T> {
 
     /// Registers an address with a hash of these parameters.
     pub async fn register_with(&self, email: &str, params: HashParams) -> Result<User, RegisterError> {
+        self.register_with_ticket(email, params, None).await
+    }
+
+    /// Registers an address with a hash of these parameters, and with a ticket.
+    pub async fn register_with_ticket(
+        &self,
+        email: &str,
+        params: HashParams,
+        ticket: Option<TicketHash>,
+    ) -> Result<User, RegisterError> {
         let (email, hash) = (Email::parse(email).expect("a valid address"), self.hash(params).await);
         let (id, nonce) = (self.rng.user_id(), self.rng.nonce());
-        let new = NewUser { id, email: &email, hash: &hash, nonce, trace: None };
+        let new = NewUser { id, email: &email, hash: &hash, nonce, ticket, trace: None };
         self.store.users().register(&new).await
     }
 
@@ -43,6 +54,12 @@ impl<T: UsersUnderTest> Fixture<'_, T> {
         let state = self.address_state(email).await;
         let params = state.params.unwrap_or_else(|| self.hasher.params(Salt(self.rng.bytes())));
         self.register_with(email, params).await
+    }
+
+    /// Registers an address with the parameters of its address state, and with a ticket.
+    pub async fn try_register_by_ticket(&self, email: &str, ticket: TicketHash) -> Result<User, RegisterError> {
+        let params = self.address_state(email).await.params.expect("the address was registered");
+        self.register_with_ticket(email, params, Some(ticket)).await
     }
 
     /// Registers an address that is not inside its wait.
@@ -57,8 +74,13 @@ impl<T: UsersUnderTest> Fixture<'_, T> {
     }
 
     pub async fn address_state(&self, email: &str) -> AddressState {
+        self.state_with_ticket(email, None).await
+    }
+
+    /// Returns the state of an address for a request that presents a ticket.
+    pub async fn state_with_ticket(&self, email: &str, ticket: Option<&TicketHash>) -> AddressState {
         let email = Email::parse(email).expect("a valid address");
-        self.store.users().address_state(email.address()).await.expect(STORE_ANSWERS)
+        self.store.users().address_state(email.address(), ticket).await.expect(STORE_ANSWERS)
     }
 
     pub async fn rows(&self, email: &str) -> Vec<StoredUser> {
@@ -98,7 +120,13 @@ impl<T: UsersUnderTest> Fixture<'_, T> {
     }
 
     pub async fn report_not_me(&self, link: NotMeHash) -> Option<UserId> {
-        self.store.users().report_not_me(&link).await.expect(STORE_ANSWERS)
+        self.report_for_ticket(link).await.0
+    }
+
+    /// Reports "this was not me". Returns the deleted user and the hash of the ticket, which is valid if a user was deleted.
+    pub async fn report_for_ticket(&self, link: NotMeHash) -> (Option<UserId>, TicketHash) {
+        let ticket = TicketHash(self.rng.bytes());
+        (self.store.users().report_not_me(&link, &ticket).await.expect(STORE_ANSWERS), ticket)
     }
 
     pub async fn mails_of(&self, user: &User) -> Vec<QueuedMail> {

@@ -18,6 +18,7 @@ use crate::domain::not_me::NotMeToken;
 use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
 use crate::domain::policy::Policy;
+use crate::domain::ticket::RegistrationTicket;
 use crate::domain::user::{User, UserId};
 use crate::passwords::{CostDistribution, CostDraw, HashCost, Hasher};
 use crate::rng::Rng;
@@ -75,7 +76,19 @@ impl InMemoryService {
     pub async fn register(&self, email: &str, password: &str) -> Result<User, RegisterError> {
         let email = Email::parse(email).expect("a valid address");
         let password = Policy::default().password(password, Some(&email)).expect("a valid password");
-        self.accounts.register(&email, password, LOCAL_CALLER).await
+        self.accounts.register(&email, password, None, LOCAL_CALLER).await
+    }
+
+    /// Registers an address with a registration ticket.
+    pub async fn register_by_ticket(
+        &self,
+        email: &str,
+        password: &str,
+        ticket: &RegistrationTicket,
+    ) -> Result<User, RegisterError> {
+        let email = Email::parse(email).expect("a valid address");
+        let password = Policy::default().password(password, Some(&email)).expect("a valid password");
+        self.accounts.register(&email, password, Some(ticket), LOCAL_CALLER).await
     }
 
     pub async fn authenticate(&self, name: &str, password: &str) -> Result<User, AuthenticateError> {

@@ -14,6 +14,7 @@ use crate::domain::code::{CodeLength, Grant, Nonce};
 use crate::domain::email::Address;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::pacing::{History, Pacing};
+use crate::domain::ticket::{self, TicketHash};
 use crate::domain::user::{Role, Status, User, UserId};
 use crate::passwords::{HashCost, HashParams, PasswordHash};
 use crate::telemetry::trace::TraceContext;
@@ -32,6 +33,8 @@ struct Tables {
     outbox: Vec<QueuedMail>,
     /// The user of each "this was not me" link, and when the link expires.
     links: HashMap<NotMeHash, (UserId, OffsetDateTime)>,
+    /// The ticket of each address, and when it expires.
+    tickets: HashMap<Address, (TicketHash, OffsetDateTime)>,
     latest_grant: i64,
 }
 
@@ -113,6 +116,11 @@ impl Tables {
         before - self.users.len()
     }
 
+    /// Whether this is the address's ticket and has not expired.
+    fn is_valid_ticket(&self, address: &Address, ticket: Option<&TicketHash>, now: OffsetDateTime) -> bool {
+        self.tickets.get(address).is_some_and(|(valid, expires_at)| Some(valid) == ticket && *expires_at > now)
+    }
+
     fn is_last_admin(&self, id: UserId) -> bool {
         let mut admins =
             self.users.iter().filter(|row| row.user.role == Role::Admin && row.user.status == Status::Active);
@@ -127,12 +135,14 @@ impl Tables {
 }
 
 impl Users for InMemoryUsers {
-    async fn address_state(&self, address: &Address) -> Result<AddressState, StoreError> {
+    async fn address_state(&self, address: &Address, ticket: Option<&TicketHash>) -> Result<AddressState, StoreError> {
         let tables = lock(&self.tables);
         let Some((params, history)) = tables.addresses.get(address) else {
             return Ok(AddressState { params: None, wait: None });
         };
-        let wait = self.pacing.grant(Some(history), self.clock.now()).err().map(|too_soon| too_soon.left);
+        let now = self.clock.now();
+        let has_ticket = tables.is_valid_ticket(address, ticket, now);
+        let wait = self.pacing.grant(Some(history), now).err().filter(|_| !has_ticket).map(|too_soon| too_soon.left);
         Ok(AddressState { params: Some(*params), wait })
     }
 
@@ -146,12 +156,18 @@ impl Users for InMemoryUsers {
         let address = new.email.address().clone();
         let before = tables.addresses.get(&address);
         let (params, history) = before.map_or((new.hash.params, None), |(params, history)| (*params, Some(history)));
-        let (history, length) = match self.pacing.grant(history, now) {
+        let has_ticket = tables.is_valid_ticket(&address, new.ticket.as_ref(), now);
+        let granted =
+            if has_ticket { Ok(self.pacing.grant_by_ticket(history, now)) } else { self.pacing.grant(history, now) };
+        let (history, length) = match granted {
             Ok(granted) if params == new.hash.params => granted,
             Ok((history, _)) => return Err(RegisterError::TooSoon { left: history.wait }),
             Err(too_soon) => return Err(RegisterError::TooSoon { left: too_soon.left }),
         };
         tables.addresses.insert(address.clone(), (params, history));
+        if has_ticket {
+            tables.tickets.remove(&address);
+        }
         tables.delete(|row| row.address == address && row.is_pending());
         let user = User {
             id: new.id,
@@ -285,7 +301,7 @@ impl Users for InMemoryUsers {
         Ok(())
     }
 
-    async fn report_not_me(&self, link: &NotMeHash) -> Result<Option<UserId>, StoreError> {
+    async fn report_not_me(&self, link: &NotMeHash, ticket: &TicketHash) -> Result<Option<UserId>, StoreError> {
         let mut tables = lock(&self.tables);
         let now = self.clock.now();
         let Some(&(id, _)) = tables.links.get(link).filter(|(_, expires_at)| *expires_at > now) else {
@@ -294,9 +310,7 @@ impl Users for InMemoryUsers {
         let Some(address) = tables.pending(id).map(|row| row.address.clone()) else {
             return Ok(None);
         };
-        if let Some((_, history)) = tables.addresses.get_mut(&address) {
-            history.granted_at = history.granted_at.min(now - history.wait);
-        }
+        tables.tickets.insert(address, (*ticket, now + ticket::LIFETIME));
         tables.delete(|row| row.user.id == id);
         Ok(Some(id))
     }

@@ -17,6 +17,7 @@ use crate::domain::not_me::{self, NotMeToken};
 use crate::domain::pacing::{History, Pacing};
 use crate::domain::password::Password;
 use crate::domain::policy::Policy;
+use crate::domain::ticket::{self, RegistrationTicket};
 use crate::domain::user::{Status, User, UserId};
 
 const PASSWORDS: [&str; 2] = ["correct horse", "battery staple"];
@@ -39,6 +40,14 @@ struct Address {
     history: Option<History>,
     /// The links of all mails to the address, oldest first.
     links: Vec<MailedLink>,
+    /// The latest ticket.
+    ticket: Option<IssuedTicket>,
+}
+
+struct IssuedTicket {
+    ticket: RegistrationTicket,
+    issued_at: OffsetDateTime,
+    used: bool,
 }
 
 struct Pending {
@@ -84,7 +93,12 @@ pub async fn run<S: ServiceUnderTest>(service: &S, secret: &CodeSecret, domain: 
     };
     for step in steps {
         match *step {
-            Step::Register { address, password } => model.register(address, password).await,
+            Step::Register { address, password } => model.register(address, password, None).await,
+            Step::RegisterByTicket { address, password, own } => {
+                let issued_for = if own { address } else { 1 - address };
+                let ticket = model.addresses[issued_for].ticket.as_ref().map(|issued| issued.ticket.clone());
+                model.register(address, password, ticket).await;
+            }
             Step::Resend { address, password } => model.resend(address, password).await,
             Step::Guess { address, password, right } => model.guess(address, password, right).await,
             Step::SendMails => model.send_mails().await,
@@ -112,12 +126,23 @@ struct Model<'a, S> {
 }
 
 impl<S: ServiceUnderTest> Model<'_, S> {
-    async fn register(&mut self, index: usize, password: usize) {
+    async fn register(&mut self, index: usize, password: usize, ticket: Option<RegistrationTicket>) {
         let email = &self.emails[index];
         let chosen = Policy::default().password(PASSWORDS[password], Some(email)).expect("a valid password");
-        let response = self.service.accounts().register(email, chosen, LOCAL_CALLER).await;
+        let response = self.service.accounts().register(email, chosen, ticket.as_ref(), LOCAL_CALLER).await;
         let address = &mut self.addresses[index];
-        match (self.pacing.grant(address.history.as_ref(), self.now), response) {
+        let history = address.history.as_ref();
+        let valid = address.ticket.as_mut().filter(|issued| {
+            !issued.used && self.now < issued.issued_at + ticket::LIFETIME && Some(&issued.ticket) == ticket.as_ref()
+        });
+        let expected = match valid {
+            Some(issued) => {
+                issued.used = true;
+                Ok(self.pacing.grant_by_ticket(history, self.now))
+            }
+            None => self.pacing.grant(history, self.now),
+        };
+        match (expected, response) {
             (Ok((history, _)), Ok(user)) => {
                 assert_eq!(user.status, Status::Pending);
                 address.history = Some(history);
@@ -279,11 +304,11 @@ impl<S: ServiceUnderTest> Model<'_, S> {
         let same_link = address.links.iter().filter(|other| other.token == link.token);
         let mailed_at = same_link.map(|link| link.mailed_at).max().unwrap_or(link.mailed_at);
         let works = is_pending && self.now < mailed_at + not_me::LIFETIME;
-        assert_eq!(self.service.accounts().report_not_me(&link.token).await.expect("the store answers"), works);
-        if works {
+        let ticket = self.service.accounts().report_not_me(&link.token).await.expect("the store answers");
+        assert_eq!(ticket.is_some(), works);
+        if let Some(ticket) = ticket {
             address.pending = None;
-            let history = address.history.as_mut().expect("the address was registered");
-            history.granted_at = history.granted_at.min(self.now - history.wait);
+            address.ticket = Some(IssuedTicket { ticket, issued_at: self.now, used: false });
         }
     }
 

@@ -9,6 +9,13 @@ pub enum Step {
         address: usize,
         password: usize,
     },
+    /// A registration with the latest ticket that a "this was not me" report returned for either address.
+    RegisterByTicket {
+        address: usize,
+        password: usize,
+        /// Whether the ticket was issued for this address.
+        own: bool,
+    },
     Resend {
         address: usize,
         password: usize,
@@ -54,6 +61,7 @@ impl Step {
             25 => Self::ReportNotMe { address, latest: password == 0 },
             26 => Self::Purge,
             27 if rest % 4 == 0 => Self::LoseCodes,
+            28 => Self::RegisterByTicket { address, password: 0, own: password == 0 },
             // Most waits are short: a long wait expires all codes, and the following steps test little.
             _ => {
                 let (minute, hour, day) = (60, 60 * 60, 24 * 60 * 60);

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use super::{Service, eventually, stack};
 
 impl Service {
-    /// Moves the grants of code mails, the counts of mailboxes and the "not me" links into the past, so that waits and expiries end.
+    /// Moves the grants of code mails, the tickets, the counts of mailboxes and the "not me" links into the past, so that waits and expiries end.
     pub async fn age_grants(&self, by: Duration) {
         age_grants(&self.db, by).await;
     }
@@ -47,10 +47,11 @@ impl Service {
     }
 }
 
-/// Moves the grants of code mails, the counts of mailboxes and the "not me" links of a database into the past.
+/// Moves the grants of code mails, the tickets, the counts of mailboxes and the "not me" links of a database into the past.
 pub async fn age_grants(db: &PgPool, by: Duration) {
     sqlx::query(
         "UPDATE addresses SET granted_at = granted_at - make_interval(secs => $1),
+         ticket_expires_at = ticket_expires_at - make_interval(secs => $1),
          short_granted_at = ARRAY(SELECT at - make_interval(secs => $1) FROM unnest(short_granted_at) AS at)",
     )
     .bind(by.as_secs_f64())

@@ -10,16 +10,19 @@ use crate::accounts::errors::{RegisterError, ResendError};
 use crate::accounts::ports::NewUser;
 use crate::domain::code::{CodeLength, Nonce};
 use crate::domain::pacing::YEAR;
+use crate::domain::ticket::TicketHash;
 use crate::domain::user::{User, UserId};
 use crate::passwords::{HashParams, PasswordHash};
 use crate::telemetry::trace::TraceContext;
 
-/// A statement that grants the address a code mail if its wait is over, and continues with `$rest`. `$rest` reads the CTE
-/// `granted`, which is empty if the wait is not over.
+/// A statement that grants the address a code mail if its wait is over or the ticket is valid, and continues with `$rest`.
+/// `$rest` reads the CTE `granted`, which is empty if nothing was granted.
 ///
-/// This is the rule of `domain/pacing.rs` as one atomic upsert, by PostgreSQL's clock.
+/// This is the rule of `domain/pacing.rs` as one atomic upsert, by PostgreSQL's clock. The upsert locks the row of the
+/// address before it checks the ticket, so of two simultaneous uses of a ticket one is refused. A used ticket leaves its time
+/// of use, by which `granted` tells that this statement used it.
 macro_rules! grant {
-    ($pacing:expr, $address:expr, $params:expr, $row:ty, $rest:literal $(, $more:expr)* $(,)?) => {
+    ($pacing:expr, $address:expr, $params:expr, $ticket:expr, $row:ty, $rest:literal $(, $more:expr)* $(,)?) => {
         sqlx::query_as!(
             $row,
             r#"
@@ -37,9 +40,15 @@ macro_rules! grant {
                         FROM (SELECT ARRAY(
                             SELECT at FROM unnest(a.short_granted_at) AS at WHERE at > now() - make_interval(secs => $8)
                         )) AS year (recent)
-                    )
-                WHERE now() >= a.granted_at + a.wait AND a.salt = $2 AND a.hash_cost = $3
-                RETURNING a.address, wait, CASE WHEN now() = ANY (short_granted_at) THEN $9 ELSE 10::smallint END AS digits
+                    ),
+                    ticket_hash = CASE WHEN a.ticket_hash = $10 AND a.ticket_expires_at > now() THEN NULL
+                        ELSE a.ticket_hash END,
+                    ticket_expires_at = CASE WHEN a.ticket_hash = $10 AND a.ticket_expires_at > now() THEN now()
+                        ELSE a.ticket_expires_at END
+                WHERE (now() >= a.granted_at + a.wait OR (a.ticket_hash = $10 AND a.ticket_expires_at > now()))
+                    AND a.salt = $2 AND a.hash_cost = $3
+                RETURNING a.address, wait, CASE WHEN now() = ANY (short_granted_at) THEN $9 ELSE 10::smallint END AS digits,
+                    a.ticket_hash IS NULL AND coalesce(a.ticket_expires_at = now(), false) AS by_ticket
             )
             "# + $rest,
             $address,
@@ -51,6 +60,7 @@ macro_rules! grant {
             i32::from($pacing.short_codes),
             YEAR.as_secs_f64(),
             $pacing.short_length.digits() as i16,
+            $ticket as Option<&[u8]>,
             $($more),*
         )
     };
@@ -79,6 +89,7 @@ impl PgUsers {
             self.pacing,
             address,
             params,
+            None,
             Granted,
             r#"SELECT extract(epoch FROM wait)::float8 AS "wait!", digits AS "digits!" FROM granted"#,
         )
@@ -132,11 +143,15 @@ impl PgUsers {
     /// PostgreSQL may execute independent CTEs in any order. So the INSERT reads the result of the DELETE to run after it.
     /// Deleting the old row deletes its queued mail too (ON DELETE CASCADE). A row that was just activated is no longer
     /// pending and stays.
+    ///
+    /// The mail of a registration with a ticket is not counted in its mailbox. The holder of the ticket reads the mailbox, and
+    /// a stranger who used up the quota must not keep the owner out.
     async fn register_once(&self, new: &NewUser<'_>) -> Result<Option<UserRow>, sqlx::Error> {
         grant!(
             self.pacing,
             new.email.address().as_str(),
             new.hash.params,
+            new.ticket.as_ref().map(|TicketHash(hash)| &hash[..]),
             UserRow,
             r#"
             , replaced AS (
@@ -144,11 +159,11 @@ impl PgUsers {
                 RETURNING users.id, status, role
             ), registered AS (
                 INSERT INTO users (id, address, email, password_hash)
-                SELECT $10, address, $11, $12 FROM granted WHERE (SELECT count(*) FROM replaced) >= 0
+                SELECT $11, address, $12, $13 FROM granted WHERE (SELECT count(*) FROM replaced) >= 0
                 RETURNING *
             ), queued AS (
-                INSERT INTO outbox (user_id, kind, nonce, digits, traceparent)
-                SELECT id, 'code', $13, digits, $14 FROM registered, granted
+                INSERT INTO outbox (user_id, kind, nonce, digits, traceparent, charged)
+                SELECT id, 'code', $14, digits, $15, by_ticket FROM registered, granted
             ), told AS (
                 INSERT INTO events (type, user_id, email, status, role)
                 SELECT 'user.deleted', id, NULL, status, role FROM replaced

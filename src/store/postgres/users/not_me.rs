@@ -1,11 +1,16 @@
-//! "This was not me": deletes the pending registration of a mailed link.
+//! "This was not me": deletes the pending registration of a mailed link, and stores a ticket for its owner.
 
 use super::PgUsers;
 use crate::domain::not_me::NotMeHash;
+use crate::domain::ticket::{self, TicketHash};
 use crate::domain::user::UserId;
 
 impl PgUsers {
-    pub(super) async fn try_report_not_me(&self, link: &NotMeHash) -> Result<Option<UserId>, sqlx::Error> {
+    pub(super) async fn try_report_not_me(
+        &self,
+        link: &NotMeHash,
+        ticket: &TicketHash,
+    ) -> Result<Option<UserId>, sqlx::Error> {
         let mut transaction = self.pool().begin().await?;
         let pending = sqlx::query!(
             "
@@ -19,16 +24,20 @@ impl PgUsers {
         let Some(registration) = pending else {
             return Ok(None);
         };
-        // Lock order: address, then user, as in a registration. Moving `granted_at` back ends the wait. The length of the
-        // wait stays, so the next wait is still doubled.
+        // Lock order: address, then user, as in a registration.
         sqlx::query!(
-            "UPDATE addresses SET granted_at = least(granted_at, now() - wait) WHERE address = $1",
-            registration.address
+            "
+            UPDATE addresses SET ticket_hash = $2, ticket_expires_at = now() + make_interval(secs => $3)
+            WHERE address = $1
+            ",
+            registration.address,
+            &ticket.0[..],
+            ticket::LIFETIME.as_secs_f64(),
         )
         .execute(&mut *transaction)
         .await?;
-        // The links are deleted with the row, so of two simultaneous uses only one deletes a row. A row that was just
-        // activated stays.
+        // The links are deleted with the row, so of two simultaneous uses only one deletes a row, and the rollback below
+        // keeps its ticket. A row that was just activated stays.
         let deleted = sqlx::query!(
             "
             WITH deleted AS (

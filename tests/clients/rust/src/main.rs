@@ -72,7 +72,7 @@ fn pointers(problem: &Problem) -> Vec<&str> {
 }
 
 async fn register(email: &str, password: &str) -> Result<sixty_client::models::User, Error<RegisterUserError>> {
-    register_user(&anonymous(), RegisterUser::new(email.to_owned(), password.to_owned())).await
+    register_user(&anonymous(), RegisterUser::new(email.to_owned(), password.to_owned()), None).await
 }
 
 async fn activate(email: &str, code: &str) -> Result<sixty_client::models::User, Error<ActivateUserError>> {
