@@ -5,12 +5,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use ipnet::IpNet;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem::{Addr, Endpoint, FromRequest, IntoResponse, Request, RequestBody, Response};
 use thiserror::Error;
+use tracing::warn;
 
 use crate::domain::network::Network;
 use crate::store::redis::limits::QuotaState;
@@ -114,30 +115,38 @@ impl TrustedProxies {
         if !self.trusts(peer) {
             return Network::of(peer);
         }
-        let client_in = |field: &HeaderName, parse: fn(&str) -> Vec<Option<IpAddr>>| {
-            let lines = headers.get_all(field).iter();
-            let hops: Vec<_> = lines.flat_map(|line| line.to_str().map_or_else(|_| vec![None], parse)).collect();
-            self.first_untrusted(peer, &hops)
+        let client_in = |field: &HeaderName, parse: fn(&[u8]) -> Vec<Option<IpAddr>>| {
+            let lines = headers.get_all(field).iter().rev();
+            self.first_untrusted(peer, lines.flat_map(|line| parse(line.as_bytes())))
         };
         let found =
             [client_in(&X_FORWARDED_FOR, parse_x_forwarded_for), client_in(&header::FORWARDED, parse_forwarded)];
         Network::of(match found {
             // A proxy writes one of the headers. The other may be forged by the client, and it is unknown which.
-            [Some(one), Some(other)] if one != other => peer,
+            [Some(one), Some(other)] if one != other => {
+                static LOGGED: Once = Once::new();
+                LOGGED.call_once(|| {
+                    warn!(
+                        "a trusted proxy sent X-Forwarded-For and Forwarded with different clients; such requests count for \
+                         the proxy's network; let the proxy delete the header that it does not write"
+                    );
+                });
+                peer
+            }
             [one, other] => one.or(other).unwrap_or(peer),
         })
     }
 
     /// Returns the rightmost address that is not a trusted proxy, or the leftmost address if all are trusted. `None` if
-    /// there are no addresses.
-    fn first_untrusted(&self, peer: IpAddr, hops: &[Option<IpAddr>]) -> Option<IpAddr> {
+    /// there are no addresses. `hops` begins with the rightmost element.
+    fn first_untrusted(&self, peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>) -> Option<IpAddr> {
         let mut last = None;
-        for hop in hops.iter().rev() {
+        for hop in hops {
             let Some(address) = hop else {
                 return Some(last.unwrap_or(peer));
             };
-            last = Some(*address);
-            if !self.trusts(*address) {
+            last = Some(address);
+            if !self.trusts(address) {
                 break;
             }
         }
@@ -151,43 +160,60 @@ impl TrustedProxies {
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Parses one line of `X-Forwarded-For`. An item that is not an address gives `None`.
-fn parse_x_forwarded_for(line: &str) -> Vec<Option<IpAddr>> {
-    line.split(',').map(|item| parse_address(item.trim())).collect()
+/// Parses one line of `X-Forwarded-For`, from the right. An element that is not an address gives `None`.
+fn parse_x_forwarded_for(line: &[u8]) -> Vec<Option<IpAddr>> {
+    line.rsplit(|octet| *octet == b',').map(parse_address).collect()
 }
 
-/// Parses one line of `Forwarded`: the parameter `for` of every element. An element without one address gives `None`.
-fn parse_forwarded(line: &str) -> Vec<Option<IpAddr>> {
-    let parse_element = |element: &str| {
-        let mut nodes = split_unquoted(element, ';').into_iter().filter_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
+/// Parses one line of `Forwarded`, from the right: the parameter `for` of every element. An element without one address
+/// gives `None`.
+fn parse_forwarded(line: &[u8]) -> Vec<Option<IpAddr>> {
+    let parse_element = |element: &[u8]| {
+        let (pairs, Quotes::Balanced) = split_from_right(element, b';') else {
+            return None;
+        };
+        let mut nodes = pairs.into_iter().filter(|_| element.is_ascii()).filter_map(|pair| {
+            let at = pair.iter().position(|octet| *octet == b'=')?;
+            let (name, value) = (&pair[..at], &pair[at + 1..]);
+            name.trim_ascii().eq_ignore_ascii_case(b"for").then(|| value.trim_ascii())
         });
         let (Some(node), None) = (nodes.next(), nodes.next()) else {
             return None;
         };
-        parse_address(node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node))
+        parse_address(node.strip_prefix(b"\"").and_then(|node| node.strip_suffix(b"\"")).unwrap_or(node))
     };
-    split_unquoted(line, ',').into_iter().map(parse_element).collect()
+    split_from_right(line, b',').0.into_iter().map(parse_element).collect()
 }
 
-/// Splits at separators outside of quoted strings (RFC 9110, section 5.6.4).
-fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.split(|c: char| {
-        let literal = std::mem::take(&mut escaped);
-        match c {
-            '"' if !literal => quoted = !quoted,
-            '\\' if quoted && !literal => escaped = true,
-            _ => {}
+/// Whether every quoted string of a text begins and ends.
+enum Quotes {
+    Balanced,
+    Unbalanced,
+}
+
+/// Splits at separators outside of quoted strings (RFC 9110, section 5.6.4). The first part is the rightmost.
+///
+/// It reads from the right, because a proxy appends its element to what the client sent: a quote that the client opens and
+/// does not close must not hide the proxy's element.
+fn split_from_right(text: &[u8], separator: u8) -> (Vec<&[u8]>, Quotes) {
+    let (mut parts, mut end, mut quoted) = (vec![], text.len(), false);
+    for (at, octet) in text.iter().enumerate().rev() {
+        if *octet == b'"' {
+            // Inside of a quoted string, an odd number of backslashes escapes the quote.
+            let backslashes = text[..at].iter().rev().take_while(|octet| **octet == b'\\').count();
+            quoted = quoted && backslashes % 2 == 1 || !quoted;
+        } else if *octet == separator && !quoted {
+            parts.push(&text[at + 1..end]);
+            end = at;
         }
-        c == separator && !quoted
-    })
-    .collect()
+    }
+    parts.push(&text[..end]);
+    (parts, if quoted { Quotes::Unbalanced } else { Quotes::Balanced })
 }
 
 /// Parses an address with or without a port. IPv6 addresses may have brackets.
-fn parse_address(text: &str) -> Option<IpAddr> {
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip()));
     address.ok().map(|address| address.to_canonical())
@@ -249,6 +275,43 @@ mod tests {
         }
     }
 
+    fn client_of_octets(name: &'static str, value: &[u8]) -> String {
+        let trusted: TrustedProxies = "10.0.0.0/8".parse().unwrap();
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())]);
+        trusted.client_network("10.0.0.1".parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn an_invalid_element_spoils_only_itself_and_the_elements_to_its_left() {
+        for forged in
+            [&b"caf\xe9"[..], "caf\u{e9}".as_bytes(), b"\xff\xfe", b"\"", b"\"a", b"a\\\"", b"1.2.3.4\"", b"\\"]
+        {
+            let shown = String::from_utf8_lossy(forged);
+            let line = |last: &str| [b"203.0.113.9, ", forged, b", ", last.as_bytes()].concat();
+            let header = "x-forwarded-for";
+            assert_eq!(client_of_octets(header, &line("198.51.100.7")), "198.51.100.7/32", "{shown}");
+            assert_eq!(client_of_octets(header, &line("198.51.100.7, 10.0.0.2")), "198.51.100.7/32", "{shown}");
+            assert_eq!(client_of_octets(header, &line("10.0.0.2")), "10.0.0.2/32", "{shown}");
+
+            for parameter in ["for=", "host=", "for=1.2.3.4;host=", "by=x;for=", "for=\"a,b\";host="] {
+                let line =
+                    |last: &str| [b"for=203.0.113.9, ", parameter.as_bytes(), forged, b", ", last.as_bytes()].concat();
+                let follow = |last: &str| client_of_octets("forwarded", &line(last));
+                assert_eq!(follow("for=198.51.100.7"), "198.51.100.7/32", "{parameter}{shown}");
+                assert_eq!(follow("for=198.51.100.7, for=10.0.0.2"), "198.51.100.7/32", "{parameter}{shown}");
+                assert_eq!(
+                    follow("for=\"[2001:db8::1]:4711\";host=\"a\\\",b\""),
+                    "2001:db8::/64",
+                    "{parameter}{shown}"
+                );
+            }
+        }
+        // The element itself gives no address, even if one of its parameters does.
+        for spoiled in [&b"for=198.51.100.7;host=\"a"[..], b"a\";for=198.51.100.7", b"for=198.51.100.7;host=caf\xe9"] {
+            assert_eq!(client_of_octets("forwarded", spoiled), "10.0.0.1/32", "{}", String::from_utf8_lossy(spoiled));
+        }
+    }
+
     #[test]
     fn contradicting_headers_give_the_network_of_the_proxy() {
         let both = |one, other| client("10.0.0.1", "10.0.0.1", &[("x-forwarded-for", one), ("forwarded", other)]);
@@ -288,6 +351,25 @@ mod tests {
             prop_assert_eq!(in_one_line, format!("{own}/32"));
             let in_two_lines = client("127.0.0.1", "127.0.0.1", &[("x-forwarded-for", &forged), ("x-forwarded-for", &own)]);
             prop_assert_eq!(in_two_lines, format!("{own}/32"));
+        }
+
+        #[test]
+        fn no_forged_octet_hides_the_element_that_the_proxy_appends(
+            forged in proptest::collection::vec(prop_oneof![Just(b'"'), Just(b'\\'), Just(b','), 0x20..=0x7e_u8, 0x80..=0xff_u8], 0..40),
+            v4: u32,
+            v6: u128,
+        ) {
+            let v4 = std::net::Ipv4Addr::from_bits(v4 | 0x8000_0000).to_string();
+            let v6 = std::net::Ipv6Addr::from_bits(v6 | 1 << 127);
+            let line = |added: &str| [&forged[..], b", ", added.as_bytes()].concat();
+            let network_of = |address: IpAddr| Network::of(address).to_string();
+            let v4_network = format!("{v4}/32");
+            prop_assert_eq!(&client_of_octets("x-forwarded-for", &line(&v4)), &v4_network);
+            prop_assert_eq!(&client_of_octets("forwarded", &line(&format!("for={v4}"))), &v4_network);
+            prop_assert_eq!(&client_of_octets("forwarded", &line(&format!("for=\"{v4}:80\";proto=http"))), &v4_network);
+            let v6_network = network_of(v6.into());
+            prop_assert_eq!(&client_of_octets("x-forwarded-for", &line(&v6.to_string())), &v6_network);
+            prop_assert_eq!(&client_of_octets("forwarded", &line(&format!("for=\"[{v6}]:80\""))), &v6_network);
         }
 
         #[test]
