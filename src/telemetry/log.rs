@@ -49,7 +49,9 @@ pub fn start(filter: &LogFilter, format: LogFormat) {
     let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
     match format {
-        LogFormat::Pretty => builder.event_format(PrettyLine).fmt_fields(debug_fn(write_field).delimited(" ")).init(),
+        LogFormat::Pretty => {
+            builder.event_format(PrettyLine { terminal: color }).fmt_fields(debug_fn(write_field).delimited(" ")).init()
+        }
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
     }
 }
@@ -59,9 +61,12 @@ fn write_field(fields: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     write!(fields, "{field}={value:?}")
 }
 
-/// Formats an event as one line: the time of day (UTC), the level unless it is INFO, the message, the fields, and the ids
+/// Formats an event as one line: the time (UTC), the level unless it is INFO, the message, the fields, and the ids
 /// of the request.
-struct PrettyLine;
+struct PrettyLine {
+    /// Whether a person watches the log. The time of day is then enough; in a file, a line needs its date.
+    terminal: bool,
+}
 
 impl<S, N> FormatEvent<S, N> for PrettyLine
 where
@@ -78,7 +83,7 @@ where
             Level::WARN => "\x1b[33m",
             _ => "",
         };
-        write!(line, "{dim}{}{reset} ", time_of_day())?;
+        write!(line, "{dim}{}{reset} ", self.time())?;
         if *event.metadata().level() != Level::INFO {
             write!(line, "{color}{}{reset} ", event.metadata().level())?;
         }
@@ -123,10 +128,18 @@ impl Visit for EventText {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a log line shows this machine's time; no rule depends on it")]
-fn time_of_day() -> String {
-    let now = time::OffsetDateTime::now_utc();
-    format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second())
+impl PrettyLine {
+    /// Returns the current time: of the day for a terminal, otherwise RFC 3339 with milliseconds.
+    #[expect(clippy::disallowed_methods, reason = "a log line shows this machine's time; no rule depends on it")]
+    fn time(&self) -> String {
+        let now = time::OffsetDateTime::now_utc();
+        let (hour, minute, second) = (now.hour(), now.minute(), now.second());
+        if self.terminal {
+            return format!("{hour:02}:{minute:02}:{second:02}");
+        }
+        let (year, month, day, millis) = (now.year(), u8::from(now.month()), now.day(), now.millisecond());
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +169,7 @@ mod tests {
             let subscriber = tracing_subscriber::fmt()
                 .with_ansi(color)
                 .with_writer(move || writer.clone())
-                .event_format(PrettyLine)
+                .event_format(PrettyLine { terminal: color })
                 .fmt_fields(debug_fn(write_field).delimited(" "))
                 .finish();
             tracing::subscriber::with_default(subscriber, || {
@@ -167,6 +180,9 @@ mod tests {
             assert!(line.contains("POST /v1/users 201"), "{line:?}");
             assert!(line.contains("request_id=\"abc-1\"  trace_id=\"0af7\""), "{line:?}");
             assert_eq!(line.contains('\x1b'), color, "{line:?}");
+            let shape: String = line.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+            let time = if color { "\x1b[0m00:00:00\x1b[0m POST" } else { "0000-00-00T00:00:00.000Z POST" };
+            assert!(shape.starts_with(time), "{line:?}");
         }
     }
 }
