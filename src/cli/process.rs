@@ -1,8 +1,11 @@
 //! The async runtime, standard output and the stop signals of the process.
 
 use std::io::{self, Write as _};
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::error::CliError;
 
@@ -27,7 +30,11 @@ pub(super) fn print(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// Returns a token that SIGINT (Ctrl-C), SIGTERM or SIGHUP cancels.
+/// A signal this soon after the first is the same request: some programs, such as `timeout`, send their signal twice.
+const REPEATED_SIGNAL: Duration = Duration::from_millis(10);
+
+/// Returns a token that SIGINT (Ctrl-C), SIGTERM or SIGHUP cancels. The second of these signals ends the process at once,
+/// with the exit status of a process that the signal killed.
 pub(super) fn on_signal() -> Result<CancellationToken, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let stop = CancellationToken::new();
@@ -36,8 +43,15 @@ pub(super) fn on_signal() -> Result<CancellationToken, CliError> {
             signal(kind).map_err(|error| CliError::Failed(format!("cannot listen for signals: {error}")))?;
         let stop = stop.clone();
         tokio::spawn(async move {
-            signal.recv().await;
-            stop.cancel();
+            while signal.recv().await.is_some() {
+                if stop.is_cancelled() {
+                    warn!("a second stop signal: ending at once; open requests and mails are not finished");
+                    std::process::exit(128 + kind.as_raw_value());
+                }
+                stop.cancel();
+                tokio::time::sleep(REPEATED_SIGNAL).await;
+                let _ = signal.recv().now_or_never();
+            }
         });
     }
     Ok(stop)

@@ -52,8 +52,13 @@ async fn serve(args: MailMockArgs) -> Result<(), String> {
         let mut signal = signal(kind).map_err(|error| format!("cannot listen for signals: {error}"))?;
         let stop = stop.clone();
         tokio::spawn(async move {
-            signal.recv().await;
-            stop.cancel();
+            while signal.recv().await.is_some() {
+                // The second signal ends the process at once, with the exit status of a killed process.
+                if stop.is_cancelled() {
+                    std::process::exit(128 + kind.as_raw_value());
+                }
+                stop.cancel();
+            }
         });
     }
     let on_listening = |addr| println!("The mock mail provider listens on http://{addr}");
