@@ -3,7 +3,7 @@
 use metrics::gauge;
 
 use super::health::CHECK_TIMEOUT;
-use crate::http::health::Health;
+use crate::http::health::{self, Health};
 use crate::passwords::Hasher;
 use crate::store::postgres::Postgres;
 use crate::store::postgres::events::EventQueue;
@@ -24,11 +24,11 @@ impl Gauges {
     pub async fn update(&self) {
         let backlog = tokio::time::timeout(CHECK_TIMEOUT, self.outbox.backlog());
         let lag = tokio::time::timeout(CHECK_TIMEOUT, EventQueue::lag(&self.postgres));
-        let (missing, backlog, lag) = tokio::join!(self.health.run_checks(), backlog, lag);
-        for (name, missing) in &missing {
-            gauge!("sixty_store_up", "store" => *name).set(f64::from(u8::from(missing.is_none())));
+        let (checks, backlog, lag) = tokio::join!(self.health.run_checks(), backlog, lag);
+        for check in &checks {
+            gauge!("sixty_store_up", "store" => check.name).set(f64::from(u8::from(check.failure.is_none())));
         }
-        let ready = !self.health.is_stopping() && missing.iter().all(|(_, missing)| missing.is_none());
+        let ready = !self.health.is_stopping() && health::is_ready(&checks);
         gauge!("sixty_ready").set(f64::from(u8::from(ready)));
 
         // NaN instead of the last value, which would look current.

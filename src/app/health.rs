@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::health::Health;
+use crate::http::health::{Check, Health};
 use crate::store::postgres::Postgres;
 use crate::store::redis::Redis;
 
@@ -14,7 +14,7 @@ use crate::store::redis::Redis;
 pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running check. The error is the reason why the store is not ready.
-type Check = BoxFuture<'static, Result<(), String>>;
+type RunningCheck = BoxFuture<'static, Result<(), String>>;
 
 /// Returns the checks behind `/readyz`. `migrated` becomes true when all migrations are applied.
 pub(super) fn store_checks(
@@ -23,9 +23,14 @@ pub(super) fn store_checks(
     migrated: watch::Receiver<bool>,
     stop: CancellationToken,
 ) -> Health {
-    let check_postgres = move || -> Check { Box::pin(check_postgres(postgres.clone(), *migrated.borrow())) };
-    let check_redis = move || -> Check { Box::pin(check_redis(redis.clone())) };
-    Health::new(vec![("postgresql", Box::new(check_postgres)), ("redis", Box::new(check_redis))], stop)
+    let check_postgres = move || -> RunningCheck { Box::pin(check_postgres(postgres.clone(), *migrated.borrow())) };
+    let check_redis = move || -> RunningCheck { Box::pin(check_redis(redis.clone())) };
+    let checks = vec![
+        Check { name: "postgresql", required: true, run: Box::new(check_postgres) },
+        // Registration and login need no Redis, so the process must keep its place behind a load balancer.
+        Check { name: "redis", required: false, run: Box::new(check_redis) },
+    ];
+    Health::new(checks, stop)
 }
 
 async fn check_postgres(postgres: Postgres, migrated: bool) -> Result<(), String> {

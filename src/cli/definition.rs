@@ -45,7 +45,7 @@ pub(super) enum Subcommands {
     Users(users::UsersArgs),
     /// Print the OpenAPI document
     Openapi(openapi::OpenapiArgs),
-    /// Exit with status 0 if a running service is ready
+    /// Exit with status 0 if a running service answers
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS)]

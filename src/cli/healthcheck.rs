@@ -1,4 +1,4 @@
-//! `sixty healthcheck`: a readiness probe for containers without curl.
+//! `sixty healthcheck`: a liveness probe for containers without curl.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct HealthcheckArgs {
     /// The same as for `serve`. If it is unspecified, such as 0.0.0.0, the request goes to the loopback address
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8000")]
     api_addr: SocketAddr,
-    /// Request this URL instead of the API's /readyz
+    /// Request this URL instead of the API's /livez
     #[arg(long, value_name = "URL")]
     url: Option<Url>,
 }
@@ -25,12 +25,12 @@ pub struct HealthcheckArgs {
 pub async fn run(args: HealthcheckArgs) -> Result<(), CliError> {
     let url = match args.url {
         Some(url) => url.to_string(),
-        None => format!("http://{}/readyz", reachable(args.api_addr)),
+        None => format!("http://{}/livez", reachable(args.api_addr)),
     };
     let failed = |error: reqwest::Error| {
         // The outermost error describes the request, the innermost the cause.
         let cause = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
-        CliError::Failed(format!("not ready: {}", cause.unwrap_or(&error)))
+        CliError::Failed(format!("not healthy: {}", cause.unwrap_or(&error)))
     };
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(4)).build().map_err(failed)?;
     let response = client.get(url).send().await.map_err(failed)?;
@@ -39,7 +39,7 @@ pub async fn run(args: HealthcheckArgs) -> Result<(), CliError> {
     if status.is_success() {
         print(&format!("{}\n", body.trim_end()))
     } else {
-        Err(CliError::Failed(format!("not ready: {status}: {}", body.trim_end())))
+        Err(CliError::Failed(format!("not healthy: {status}: {}", body.trim_end())))
     }
 }
 

@@ -1,10 +1,12 @@
-//! Health probes. `/livez`: the process responds. `/readyz`: its dependencies respond too, and it is not stopping.
+//! Health probes. `/livez`: the process responds. `/readyz`: the dependencies that it requires respond too, and it is not
+//! stopping.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
-use poem::{IntoResponse, Response};
+use poem::{IntoResponse, Request, Response};
+use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -12,13 +14,29 @@ use tracing::{info, warn};
 use super::problem::Problem;
 use crate::backoff::Backoff;
 
-/// A health check. The error says why it failed, for logs and for `/readyz`.
-type Check = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// Runs a health check. The error says why it failed, for logs and for `/readyz`.
+type RunCheck = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// The health check of a dependency.
+pub struct Check {
+    pub name: &'static str,
+    /// Whether the service is not ready while the check fails. Otherwise the service is ready but degraded.
+    pub required: bool,
+    pub run: RunCheck,
+}
+
+/// The result of a health check.
+pub struct CheckResult {
+    pub name: &'static str,
+    pub required: bool,
+    /// Why the check failed. `None` if the dependency responds.
+    pub failure: Option<String>,
+}
 
 /// The health checks of the dependencies, and whether the service is stopping. Cheap to clone.
 #[derive(Clone)]
 pub struct Health {
-    checks: Arc<Vec<(&'static str, Check)>>,
+    checks: Arc<Vec<Check>>,
     stopping: CancellationToken,
 }
 
@@ -28,10 +46,10 @@ const CHECK_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration:
 const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
 impl Health {
-    /// Creates health checks with their names. `stopping` is cancelled when the service must stop.
+    /// Creates health checks. `stopping` is cancelled when the service must stop.
     ///
     /// The mail provider needs no check: registration works without it, because mails wait in the outbox.
-    pub fn new(checks: Vec<(&'static str, Check)>, stopping: CancellationToken) -> Self {
+    pub fn new(checks: Vec<Check>, stopping: CancellationToken) -> Self {
         Self { checks: Arc::new(checks), stopping }
     }
 
@@ -39,21 +57,47 @@ impl Health {
         self.stopping.is_cancelled()
     }
 
-    /// Runs all checks. Returns the name of each, with the reason if it failed.
-    pub async fn run_checks(&self) -> Vec<(&'static str, Option<String>)> {
-        join_all(self.checks.iter().map(async |(name, check)| (*name, check().await.err()))).await
+    /// Runs all checks.
+    pub async fn run_checks(&self) -> Vec<CheckResult> {
+        let run = async |check: &Check| {
+            let failure = (check.run)().await.err();
+            CheckResult { name: check.name, required: check.required, failure }
+        };
+        join_all(self.checks.iter().map(run)).await
     }
 
     /// The response to `/readyz`: 200, or 503 with the names of all failed checks.
-    pub async fn ready(&self) -> Response {
+    ///
+    /// A failed check that is not required makes the response 200 with its name in `degraded`. The query parameter
+    /// `require` lists checks that this request requires.
+    pub async fn ready(&self, request: &Request) -> Response {
+        let unavailable = |detail: String| Problem::unavailable(detail, Duration::from_secs(1)).into_response();
         if self.is_stopping() {
-            return Problem::unavailable("The service is stopping.", Duration::from_secs(1)).into_response();
+            return unavailable("The service is stopping.".to_owned());
         }
-        match failures(&self.run_checks().await) {
-            None => Response::builder().content_type("application/json").body("{\"status\":\"ready\"}\n"),
-            Some(failures) => {
-                Problem::unavailable(format!("Not ready: {failures}"), Duration::from_secs(1)).into_response()
+        let query = request.uri().query().unwrap_or_default();
+        let parameters = url::form_urlencoded::parse(query.as_bytes());
+        let required = parameters.filter(|(name, _)| name == "require").map(|(_, names)| names.into_owned());
+        let required = required.collect::<Vec<_>>().join(",");
+        let required: Vec<&str> = required.split(',').filter(|name| !name.is_empty()).collect();
+        // A misspelled name must not pass for a strict check.
+        if required.iter().any(|name| !self.checks.iter().any(|check| check.name == *name)) {
+            let known: Vec<_> = self.checks.iter().map(|check| check.name).collect();
+            return unavailable(format!("The parameter require must be one of: {}.", known.join(", ")));
+        }
+        let mut results = self.run_checks().await;
+        for result in &mut results {
+            result.required |= required.contains(&result.name);
+        }
+        if is_ready(&results) {
+            let degraded: Vec<_> = results.iter().filter(|result| result.failure.is_some()).collect();
+            let mut body = json!({ "status": "ready" });
+            if !degraded.is_empty() {
+                body["degraded"] = degraded.iter().map(|result| result.name).collect();
             }
+            Response::builder().content_type("application/json").body(format!("{body}\n"))
+        } else {
+            unavailable(format!("Not ready: {}", failures(&results).unwrap_or_default()))
         }
     }
 
@@ -62,13 +106,22 @@ impl Health {
         Response::builder().content_type("application/json").body("{\"status\":\"live\"}\n")
     }
 
-    /// Runs the checks until all pass or the service stops. Logs the failed checks whenever they change.
+    /// Runs the checks until all pass or the service stops. Logs when the service becomes ready, and the failed checks
+    /// whenever they change.
     pub async fn log_until_ready(self) {
         let (start, mut logged, mut backoff) = (Instant::now(), String::new(), CHECK_BACKOFF);
-        while let Some(failures) = failures(&self.run_checks().await) {
-            if failures != logged && start.elapsed() > QUIET_PERIOD {
-                warn!("not ready, waiting for {failures}");
-                logged = failures;
+        let mut was_ready = false;
+        loop {
+            let results = self.run_checks().await;
+            let Some(failures) = failures(&results) else { break };
+            let ready = is_ready(&results);
+            if (ready, &failures) != (was_ready, &logged) && start.elapsed() > QUIET_PERIOD {
+                if ready {
+                    warn!("ready without {failures}; what needs it is refused until it answers");
+                } else {
+                    warn!("not ready, waiting for {failures}");
+                }
+                (was_ready, logged) = (ready, failures);
             }
             tokio::select! {
                 () = self.stopping.cancelled() => return,
@@ -79,9 +132,14 @@ impl Health {
     }
 }
 
+/// Whether all required checks passed.
+pub fn is_ready(results: &[CheckResult]) -> bool {
+    results.iter().all(|result| result.failure.is_none() || !result.required)
+}
+
 /// Lists the failed checks with their reasons. `None` if all checks passed.
-fn failures(results: &[(&'static str, Option<String>)]) -> Option<String> {
-    let failed = results.iter().filter_map(|(name, reason)| Some(format!("{name} ({})", reason.as_ref()?)));
+fn failures(results: &[CheckResult]) -> Option<String> {
+    let failed = results.iter().filter_map(|result| Some(format!("{} ({})", result.name, result.failure.as_ref()?)));
     let failed: Vec<String> = failed.collect();
     (!failed.is_empty()).then(|| failed.join("; "))
 }

@@ -86,9 +86,9 @@ where
         async move { Response::builder().content_type(PROMETHEUS).body(metrics.await) }
     });
     let live = make_sync(|_| Health::live());
-    let ready = make(move |_| {
+    let ready = make(move |request| {
         let health = health.clone();
-        async move { health.ready().await }
+        async move { health.ready(&request).await }
     });
     let mut routes = Routes::default();
     for (template, endpoint) in [("/metrics", metrics.boxed()), ("/livez", live.boxed()), ("/readyz", ready.boxed())] {

@@ -167,15 +167,9 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
             kind: PathKind::Probe,
             operations: vec![SystemOperation {
                 method: Method::GET,
-                declaration: declaration(
-                    "getReadiness",
-                    "Check that the service can serve requests",
-                    json!({
-                        "200": health_response("PostgreSQL and Redis respond, and all migrations are applied.", "ready"),
-                    }),
-                ),
+                declaration: with_parameter(required_store(), readiness_declaration()),
                 problems: &[ProblemType::Unavailable],
-                handler: |_, state| state.health.ready().boxed(),
+                handler: |request, state| state.health.ready(request).boxed(),
             }],
         },
     ]
@@ -209,6 +203,25 @@ fn declaration(operation_id: &str, summary: &str, responses: Value) -> Value {
 fn with_parameter(parameter: Value, mut declaration: Value) -> Value {
     declaration["parameters"] = json!([parameter]);
     declaration
+}
+
+fn readiness_declaration() -> Value {
+    let description = "PostgreSQL responds, and all migrations are applied. `degraded` lists the stores that do not respond: \
+                       without Redis, the service registers users and refuses codes.";
+    declaration(
+        "getReadiness",
+        "Check that the service can serve requests",
+        json!({ "200": health_response(description, "ready") }),
+    )
+}
+
+fn required_store() -> Value {
+    json!({
+        "name": "require", "in": "query", "required": false,
+        "description": "A store that must respond. With `redis`, the response is 503 while Redis does not respond.",
+        "schema": { "type": "string", "enum": ["postgresql", "redis"] },
+        "example": "redis",
+    })
 }
 
 fn problem_declaration() -> Value {

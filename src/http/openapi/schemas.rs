@@ -145,7 +145,15 @@ fn health() -> Value {
         "type": "object",
         "title": "Health",
         "required": ["status"],
-        "properties": { "status": { "type": "string", "enum": ["live", "ready"] } },
+        "properties": {
+            "status": { "type": "string", "enum": ["live", "ready"] },
+            "degraded": {
+                "type": "array",
+                "description": "The stores that do not respond and that readiness does not require. Absent if there are none.",
+                "minItems": 1,
+                "items": { "type": "string", "enum": ["redis"] },
+            },
+        },
     })
 }
 

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use reqwest::Method;
 
 use super::environment::{Environment, metric_value, wait_for_log, wait_for_recovery};
 use crate::private_servers::PrivateRedis;
 use crate::process::Running;
-use crate::support::{PASSWORD, Service, create_database, eventually, wrong_code};
+use crate::support::{Answer, PASSWORD, Service, create_database, eventually, wrong_code};
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";
@@ -41,6 +42,7 @@ async fn assert_only_activation_fails(running: &Running, service: &Service, code
     }
     service.register_pending(BOB).await;
     assert_eq!(service.me(ADA, PASSWORD).await.body["status"], "pending");
+    assert_eq!(Answer::of(service.request(Method::GET, "/readyz")).await.status, 200, "it keeps registering users");
     let retries = async || metric_value(running, "sixty_mail_attempts_total{outcome=\"retry\"}").await;
     eventually("attempt to send Bob's mail", async || (retries().await > 0).then_some(())).await;
     assert!(service.mails(BOB).await.is_empty(), "a code that is not in Redis must not be mailed");
