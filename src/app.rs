@@ -93,7 +93,7 @@ impl App {
             rng.clone(),
             components.api_config(&config),
         );
-        let api = server::serve(api, api_routes, config.server, shutdown.closing.clone());
+        let api = server::serve(api, api_routes, config.server, stop.clone(), shutdown.closing.clone());
 
         let gauges = components.gauges();
         let metrics = move || {
@@ -106,7 +106,7 @@ impl App {
         let announcement = health.clone().log_until_ready();
         let ops_routes = routes::ops(metrics, health, rng, config.body_timeout);
         // Operators can read the metrics until everything else has stopped.
-        let ops = server::serve(ops, ops_routes, config.server, work_done.clone());
+        let ops = server::serve(ops, ops_routes, config.server, stop.clone(), work_done.clone());
 
         let worker = components.worker(&config).run(shutdown.closing.clone(), shutdown.release_leases.clone());
         let purge = purge::run(Arc::clone(&components.users), config.pending_ttl, shutdown.closing.clone());

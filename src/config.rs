@@ -144,6 +144,7 @@ impl Config {
             server: ServerLimits {
                 max_connections: limits.max_connections as usize,
                 stall_timeout: limits.request_timeout,
+                idle_timeout: limits.idle_timeout,
             },
             body_timeout: limits.request_timeout,
             trusted_proxies: clients.trusted_proxies,

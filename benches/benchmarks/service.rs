@@ -54,10 +54,17 @@ impl Bench {
             let _ = arrival.send(Instant::now());
             async { Ok(request) }
         });
-        let limits = ServerLimits { max_connections: 256, stall_timeout: Duration::from_secs(60) };
+        let (stall_timeout, idle_timeout) = (Duration::from_secs(60), Duration::from_secs(60));
+        let limits = ServerLimits { max_connections: 256, stall_timeout, idle_timeout };
         let listener = self.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        self.runtime.spawn(server::serve(listener, endpoint, limits, CancellationToken::new()));
+        self.runtime.spawn(server::serve(
+            listener,
+            endpoint,
+            limits,
+            CancellationToken::new(),
+            CancellationToken::new(),
+        ));
         (url, arrivals)
     }
 

@@ -1,5 +1,7 @@
 //! The accept loop, over hyper. The framework's own loop never closes a connection that stalls while sending its header.
 
+mod header_timeout;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,10 +9,10 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use poem::http::StatusCode;
 use poem::http::uri::Scheme;
+use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, warn};
 
+use self::header_timeout::{HeaderStream, HeaderTimer};
 use super::framing::TwoLengths;
 use super::request_heads::HeadReader;
 
@@ -28,9 +31,11 @@ use super::request_heads::HeadReader;
 pub struct ServerLimits {
     /// The maximum number of open connections. Further connections wait in the kernel's accept queue.
     pub max_connections: usize,
-    /// The timeout for receiving a complete request header, counted from when the connection opens or becomes idle. Also
-    /// the timeout for a client to read more of a response.
+    /// The timeout for receiving a complete request header, counted from its first octet. Also the timeout for a client to
+    /// read more of a response.
     pub stall_timeout: Duration,
+    /// The timeout for the first octet of a request, counted from when the connection opens or becomes idle.
+    pub idle_timeout: Duration,
 }
 
 /// The approximate maximum size of a request line with its headers, in bytes. hyper answers longer ones with a bare 414
@@ -40,23 +45,31 @@ const MAX_HEADER: usize = 64 * 1024;
 /// Serves HTTP/1.1 until `stop` is cancelled, then waits until all open requests are finished. There is no time limit for
 /// that wait; the caller can drop the future.
 ///
-/// Each request runs in its own task, so it finishes even if the client disconnects.
-pub async fn serve<E>(listener: TcpListener, endpoint: E, limits: ServerLimits, stop: CancellationToken)
-where
+/// Each request runs in its own task, so it finishes even if the client disconnects. From the moment that `draining` is
+/// cancelled, each response ends its connection, so that a reverse proxy does not send another request over it.
+pub async fn serve<E>(
+    listener: TcpListener,
+    endpoint: E,
+    limits: ServerLimits,
+    draining: CancellationToken,
+    stop: CancellationToken,
+) where
     E: Endpoint<Output = Response> + 'static,
 {
     let endpoint = Arc::new(endpoint);
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let (graceful, requests) = (GracefulShutdown::new(), TaskTracker::new());
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.stall_timeout).max_buf_size(MAX_HEADER);
+    // `HeaderTimer` ignores the duration here, but hyper has no timer without one.
+    http.header_read_timeout(limits.stall_timeout).max_buf_size(MAX_HEADER);
 
     loop {
         let (slot, stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let connection = connection(&http, stream, peer, limits, Arc::clone(&endpoint), requests.clone());
+        let connection =
+            connection(&http, stream, peer, limits, Arc::clone(&endpoint), requests.clone(), draining.clone());
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // An error here comes from the client: it disconnected, stalled, or sent invalid HTTP.
@@ -93,6 +106,7 @@ fn connection<E>(
     limits: ServerLimits,
     endpoint: Arc<E>,
     requests: TaskTracker,
+    draining: CancellationToken,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + use<E>
 where
     E: Endpoint<Output = Response> + 'static,
@@ -104,8 +118,10 @@ where
     // hyper has no write timeout. A client that never reads would keep its connection and its response forever.
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.stall_timeout));
+    let timer = HeaderTimer::new(limits);
+    let stream = HeaderStream { stream: Box::pin(stream), octets_read: Arc::clone(&timer.octets_read) };
     // hyper may read a little more than its maximum.
-    let stream = HeadReader::new(Box::pin(stream), 2 * MAX_HEADER);
+    let stream = HeadReader::new(stream, 2 * MAX_HEADER);
     let heads = stream.heads();
     let service = service_fn(move |request| {
         let mut request = Request::from((request, local.clone(), remote.clone(), Scheme::HTTP));
@@ -114,10 +130,14 @@ where
         }
         let endpoint = Arc::clone(&endpoint);
         let task = requests.spawn(async move { endpoint.get_response(request).await }.in_current_span());
+        let draining = draining.clone();
         async move {
-            let response = task.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into());
+            let mut response = task.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into());
+            if draining.is_cancelled() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(hyper::Response::from(response))
         }
     });
-    http.serve_connection(TokioIo::new(stream), service)
+    http.clone().timer(timer).serve_connection(TokioIo::new(stream), service)
 }

@@ -41,7 +41,7 @@ async fn get_livez(stream: &mut TcpStream) {
 
 #[tokio::test]
 async fn a_client_that_stops_sending_is_disconnected() {
-    let service = Service::start_with(&["--request-timeout=300ms"]).await;
+    let service = Service::start_with(&["--request-timeout=300ms", "--idle-timeout=300ms"]).await;
     let head = "POST /v1/users HTTP/1.1\r\nHost: sixty\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n";
     for (sent, expected) in [("", ""), ("POST /v1/us", ""), (head, "HTTP/1.1 400 Bad Request")] {
         let mut stream = connect(&service.url).await;
@@ -93,10 +93,40 @@ async fn a_client_that_sends_one_octet_at_a_time_is_disconnected() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
-    let service = Service::start_with(&["--request-timeout=300ms"]).await;
+    let service = Service::start_with(&["--request-timeout=300ms", "--idle-timeout=300ms"]).await;
     let mut idle = connect(&service.url).await;
     get_livez(&mut idle).await;
     assert_eq!(read_until_closed(&mut idle).await, "");
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_request_timeout() {
+    let service = Service::start_with(&["--request-timeout=300ms"]).await;
+    let (mut fresh, mut used) = (connect(&service.url).await, connect(&service.url).await);
+    get_livez(&mut used).await;
+    // The request timeout passes, because the server disconnects a client that stalls for as long.
+    let mut stalled = connect(&service.url).await;
+    stalled.write_all(b"GET /li").await.unwrap();
+    assert_eq!(read_until_closed(&mut stalled).await, "");
+    for connection in [&mut fresh, &mut used] {
+        get_livez(connection).await;
+        get_livez(connection).await;
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_header_begins_with_its_first_octet() {
+    let service = Service::start_with(&["--request-timeout=300ms", "--idle-timeout=10m"]).await;
+    for requests_before in [0, 1, 2] {
+        let mut stream = connect(&service.url).await;
+        for _ in 0..requests_before {
+            get_livez(&mut stream).await;
+        }
+        stream.write_all(b"G").await.unwrap();
+        let begun = Instant::now();
+        assert_eq!(read_until_closed(&mut stream).await, "");
+        assert!(begun.elapsed() >= Duration::from_millis(290), "{:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]

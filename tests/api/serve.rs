@@ -1,6 +1,7 @@
 //! `sixty serve` with stores that start late, freeze or are missing, and its shutdown.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reqwest::Client;
@@ -10,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::process::{PATIENCE, Running, failure_line, output, send_signal, sixty};
-use super::support::{Answer, PASSWORD, create_database, stack};
+use super::support::{Answer, PASSWORD, create_database, eventually, stack};
 
 fn serve(database_url: &str, redis_url: &str) -> Command {
     let mut serve = sixty(&["serve"]);
@@ -49,9 +50,11 @@ async fn without_stores_it_is_live_and_readyz_names_the_missing_stores() {
     let detail = answer.body["detail"].as_str().unwrap();
     assert!(detail.contains("postgresql (") && detail.contains("redis ("), "{detail}");
 
-    let (status, line) = failure_line(&mut healthcheck(&api)).await;
+    let healthy = output(&mut healthcheck(&api)).await;
+    assert!(healthy.status.success(), "the process is live: {healthy:?}");
+    let (status, line) = failure_line(&mut sixty(&["healthcheck", "--url", &format!("{api}/readyz")])).await;
     assert_eq!(status, 1);
-    assert!(line.starts_with("sixty: not ready: 503 "), "{line}");
+    assert!(line.starts_with("sixty: not healthy: 503 "), "{line}");
 
     assert!(running.end(Signal::SIGTERM).await.success());
     assert!(!running.stderr().contains("c4n4ry"), "{}", running.stderr());
@@ -61,7 +64,76 @@ async fn without_stores_it_is_live_and_readyz_names_the_missing_stores() {
 async fn healthcheck_of_a_missing_service_fails() {
     let (status, line) = failure_line(&mut healthcheck("http://127.0.0.1:1")).await;
     assert_eq!(status, 1);
-    assert!(line.starts_with("sixty: not ready: "), "{line}");
+    assert!(line.starts_with("sixty: not healthy: "), "{line}");
+}
+
+#[tokio::test]
+async fn without_redis_it_is_ready_but_degraded() {
+    let database_url = create_database().await;
+    let redis = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let redis_url = format!("redis://{}", redis.local_addr().unwrap());
+    drop(redis);
+    let (mut running, api) = Running::serve(&mut serve(&database_url, &redis_url)).await;
+    wait_until_ready(&mut running, &api).await;
+    let ops = running.ops();
+    for port in [&api, &ops] {
+        let answer = get(format!("{port}/readyz")).await;
+        assert_eq!(answer.body, serde_json::json!({ "status": "ready", "degraded": ["redis"] }), "{answer:?}");
+        let answer = get(format!("{port}/readyz?require=postgresql")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for strict in
+            ["require=redis", "q=1&require=redis", "require=postgresql,redis", "require=%72edis", "require=reddis"]
+        {
+            let answer = get(format!("{port}/readyz?{strict}")).await;
+            assert_eq!(answer.outcome(), (503, "unavailable"), "{strict}: {answer:?}");
+            let detail = answer.body["detail"].as_str().unwrap();
+            assert!(detail.contains("redis (") || detail.contains("require"), "{detail}");
+            assert!(!detail.contains("reddis"), "{detail}");
+        }
+    }
+    let metrics = running.metrics().await;
+    for line in ["sixty_ready 1\n", "sixty_store_up{store=\"redis\"} 0\n", "sixty_store_up{store=\"postgresql\"} 1\n"] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    running
+        .until("log line about Redis", async |running| running.stderr().contains("ready without redis (").then_some(()))
+        .await;
+    assert!(running.end(Signal::SIGTERM).await.success());
+}
+
+#[tokio::test]
+async fn with_all_stores_it_is_ready_and_not_degraded() {
+    let database_url = create_database().await;
+    let (mut running, api) = Running::serve(&mut serve(&database_url, stack().redis_url())).await;
+    wait_until_ready(&mut running, &api).await;
+    let answer = get(format!("{api}/readyz?require=redis")).await;
+    assert_eq!(answer.body, serde_json::json!({ "status": "ready" }), "{answer:?}");
+    assert!(running.end(Signal::SIGTERM).await.success());
+}
+
+#[tokio::test]
+async fn a_second_stop_signal_ends_the_process_at_once() {
+    for (first, second, status) in [
+        (Signal::SIGTERM, Signal::SIGTERM, 143),
+        (Signal::SIGINT, Signal::SIGINT, 130),
+        (Signal::SIGTERM, Signal::SIGINT, 130),
+    ] {
+        let database_url = create_database().await;
+        let mut serve = serve(&database_url, stack().redis_url());
+        let (mut running, _) = Running::serve(serve.args(["--shutdown-delay=10m"])).await;
+        send_signal(running.pid(), first);
+        running
+            .until("log line about the shutdown", async |running| running.stderr().contains("stopping").then_some(()))
+            .await;
+        // The process takes a signal within 10 ms of the first for the same one, so this sends until the process exits.
+        let exit = eventually("exit of the process", async || {
+            send_signal(running.pid(), second);
+            tokio::time::timeout(Duration::from_millis(100), running.wait()).await.ok()
+        })
+        .await;
+        assert_eq!(exit.code(), Some(status), "{first} {second}");
+        assert!(running.stderr().contains("second stop signal"), "{}", running.stderr());
+    }
 }
 
 /// A port in front of a store. Connections wait until `open`, which forwards them to the store.
@@ -213,6 +285,30 @@ pub async fn idle_connection(api: &str) -> TcpStream {
     idle.read_exact(&mut begin).await.unwrap();
     assert_eq!(&begin, b"HTTP/1.1 200");
     idle
+}
+
+#[tokio::test]
+async fn a_stopping_service_closes_each_connection_after_its_next_response() {
+    let database_url = create_database().await;
+    let mut serve = serve(&database_url, stack().redis_url());
+    let (mut running, api) = Running::serve(serve.args(["--shutdown-delay=10m"])).await;
+    wait_until_ready(&mut running, &api).await;
+    let ops = running.ops();
+    let mut connections = vec![];
+    for port in [&api, &ops, &api] {
+        connections.push(idle_connection(port).await);
+    }
+    send_signal(running.pid(), Signal::SIGTERM);
+    running.until("unready service", async |_| (get(format!("{api}/readyz")).await.status == 503).then_some(())).await;
+    for connection in &mut connections {
+        connection.write_all(b"GET /livez HTTP/1.1\r\nHost: sixty\r\n\r\n").await.unwrap();
+        let mut answers = String::new();
+        // The server closes the connection, or this would wait for its idle timeout.
+        tokio::time::timeout(PATIENCE, connection.read_to_string(&mut answers)).await.unwrap().unwrap();
+        let (_, answer) = answers.rsplit_once("HTTP/1.1 ").unwrap();
+        assert!(answer.starts_with("200") && answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{answers}");
+        assert!(!answers[..answers.len() - answer.len()].to_lowercase().contains("connection: close"), "{answers}");
+    }
 }
 
 #[tokio::test]

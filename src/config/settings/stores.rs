@@ -83,9 +83,14 @@ pub struct LimitArgs {
     pub max_connections: u32,
     /// Timeout of reading a request
     ///
-    /// For the header, again for the body, and for each time that a client reads some of a response
+    /// For the header from its first octet, again for the body, and for each time that a client reads some of a response
     #[arg(long, env, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub request_timeout: Duration,
+    /// Time until an idle connection is closed
+    ///
+    /// Longer than the reverse proxy keeps its idle connections, or the proxy sends requests over closed ones
+    #[arg(long, env, value_name = "TIME", default_value = "75s", value_parser = time)]
+    pub idle_timeout: Duration,
     /// Time to keep serving after a stop signal
     ///
     /// /readyz answers 503 meanwhile, so that load balancers notice before the service refuses connections

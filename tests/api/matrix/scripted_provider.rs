@@ -98,8 +98,9 @@ impl Provider {
             }
         });
         let endpoint = endpoint.map_to_response();
-        let limits = ServerLimits { max_connections: 256, stall_timeout: Duration::from_secs(10) };
-        tokio::spawn(server::serve(listener, endpoint, limits, self.stop.clone()));
+        let (stall_timeout, idle_timeout) = (Duration::from_secs(10), Duration::from_secs(10));
+        let limits = ServerLimits { max_connections: 256, stall_timeout, idle_timeout };
+        tokio::spawn(server::serve(listener, endpoint, limits, self.stop.clone(), self.stop.clone()));
     }
 
     pub fn set_behavior(&self, behavior: Behavior) {
