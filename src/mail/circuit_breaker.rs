@@ -1,7 +1,7 @@
 //! The circuit breaker of the mail provider: after failures in a row, this process sends one mail at a time.
 //!
 //! - Closed: the worker sends as many mails at once as `MAIL_CONCURRENCY` allows.
-//! - Open: after ten failures in a row, or after a failed probe, the worker pauses.
+//! - Open: after ten failures in a row, a refusal of the account, or a failed probe, the worker pauses.
 //! - Half-open: after the pause, one mail probes the provider. Success closes the breaker; failure opens it again.
 //!
 //! The breaker protects a provider in trouble, and saves the attempts of mails for when they can succeed.
@@ -27,6 +27,8 @@ pub struct CircuitBreaker(Mutex<State>);
 #[derive(Default)]
 struct State {
     consecutive_failures: u32,
+    /// Whether the provider refused the account and has accepted no mail since.
+    account_refused: bool,
     /// The pause before the next probe. `None`: the worker has taken it, so the breaker is half-open.
     pause: Option<Duration>,
 }
@@ -44,6 +46,26 @@ impl CircuitBreaker {
         if !before.is_closed() {
             info!("the circuit breaker is closed: the mail provider accepts mails again");
             gauge!("sixty_mail_probing").set(0.0);
+        }
+        if before.account_refused {
+            gauge!("sixty_mail_account_refused").set(0.0);
+        }
+    }
+
+    /// Records that the provider refuses the account, with its `Retry-After`. Opens the breaker at once: every other mail
+    /// would be refused too. `reason` names the settings to check.
+    pub fn record_account_refusal(&self, reason: &str, retry_after: Option<Duration>) {
+        let mut state = self.state();
+        state.consecutive_failures = state.consecutive_failures.saturating_add(1).max(FAILURES_TO_OPEN);
+        state.pause = Some(retry_after.unwrap_or_default().clamp(PAUSE, LONGEST_PAUSE));
+        gauge!("sixty_mail_probing").set(1.0);
+        gauge!("sixty_mail_account_refused").set(1.0);
+        if !std::mem::replace(&mut state.account_refused, true) {
+            warn!(
+                reason,
+                "the circuit breaker is open: the mail provider refuses the account, so no mail is sent; correct the \
+                 setting and restart; mails are kept until MAIL_GIVE_UP"
+            );
         }
     }
 
@@ -92,6 +114,15 @@ mod tests {
         assert_eq!(breaker_after(FAILURES_TO_OPEN - 1).limit(8), 8);
         let breaker = breaker_after(FAILURES_TO_OPEN);
         assert_eq!(breaker.limit(8), 1);
+        breaker.record_success();
+        assert_eq!(breaker.limit(8), 8);
+    }
+
+    #[test]
+    fn one_refusal_of_the_account_limits_the_worker_to_one_mail() {
+        let breaker = CircuitBreaker::default();
+        breaker.record_account_refusal("answered 401", None);
+        assert_eq!((breaker.limit(8), breaker.take_pause()), (1, Some(PAUSE)));
         breaker.record_success();
         assert_eq!(breaker.limit(8), 8);
     }

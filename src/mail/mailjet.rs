@@ -8,10 +8,10 @@
 use reqwest::{RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::provider::{self, Dialect, FromHeader};
+use super::provider::{Dialect, FromHeader, Refusal};
 use super::rendering::RenderedMail;
 
 /// The credentials of an account at Mailjet.
@@ -60,16 +60,27 @@ impl Dialect for Mailjet {
         match result.status.as_str() {
             "success" if status.is_success() => Some(status),
             "error" => {
-                let statuses = || result.errors.iter().filter_map(|error| StatusCode::from_u16(error.status_code).ok());
+                let statuses = || result.errors.iter().filter_map(MessageError::status);
                 let failures = || statuses().filter(|status| status.is_client_error() || status.is_server_error());
-                // One permanent error makes every retry useless, so it takes precedence.
-                failures()
-                    .find(|status| provider::is_permanent(*status))
+                let about = |refusal| failures().find(|status| Refusal::of(*status) == refusal);
+                // An error about the mail makes every retry useless, so it takes precedence.
+                about(Refusal::Mail)
+                    .or_else(|| about(Refusal::Account))
                     .or_else(|| failures().next())
                     .or(response_failure)
             }
             _ => response_failure,
         }
+    }
+
+    fn message_id(&self, body: &[u8]) -> Option<String> {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let id = body.pointer("/Messages/0/To/0/MessageID")?;
+        Some(id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned))
+    }
+
+    fn account_settings(&self) -> &'static str {
+        "MAILJET_API_KEY, MAILJET_API_SECRET, MAIL_FROM and MAIL_URL"
     }
 }
 
@@ -92,6 +103,25 @@ struct MessageResult {
 struct MessageError {
     #[serde(default)]
     status_code: u16,
+    /// The properties of the message that caused the error, such as `["From"]`.
+    #[serde(default)]
+    error_related_to: Value,
+}
+
+impl MessageError {
+    /// A refused sender is a refused account: `MAIL_FROM` is the sender of every mail.
+    fn status(&self) -> Option<StatusCode> {
+        let is_sender = |property: &Value| {
+            property
+                .as_str()
+                .is_some_and(|path| path.split(['.', '[', ']']).any(|name| ["From", "Sender"].contains(&name)))
+        };
+        let properties = self.error_related_to.as_array().filter(|properties| !properties.is_empty());
+        match properties.is_some_and(|properties| properties.iter().all(is_sender)) {
+            true if self.status_code == 400 => Some(StatusCode::FORBIDDEN),
+            _ => StatusCode::from_u16(self.status_code).ok(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +172,24 @@ mod tests {
     fn a_permanent_error_takes_precedence_over_temporary_ones() {
         assert_eq!(status(400, &errors(&[429, 403])), Some(403));
         assert_eq!(status(200, &errors(&[0, 500])), Some(500));
+    }
+
+    #[test]
+    fn a_refused_sender_is_a_refused_account() {
+        let refused = |related: &str| NO_CONTENT.replace(r#"["HTMLPart","TextPart"]"#, related);
+        for related in [r#"["From"]"#, r#"["Messages[0].From.Email"]"#, r#"["From","Sender"]"#] {
+            assert_eq!(status(400, &refused(related)), Some(403), "{related}");
+        }
+        for related in [r#"["To"]"#, r#"["From","To"]"#, "[]", "null", r#""From""#] {
+            assert_eq!(status(400, &refused(related)), Some(400), "{related}");
+        }
+    }
+
+    #[test]
+    fn the_message_id_is_in_the_result_of_the_message() {
+        let mailjet = Mailjet { key: "key".into(), secret: "secret".into() };
+        assert_eq!(mailjet.message_id(SUCCESS.as_bytes()).as_deref(), Some("70650219165027410"));
+        assert_eq!(mailjet.message_id(b"{}"), None);
     }
 
     #[test]

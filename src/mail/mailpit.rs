@@ -39,17 +39,25 @@ impl Dialect for Mailpit {
     }
 
     fn mail_status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode> {
-        (!status.is_success() || has_id(body)).then_some(status)
+        (!status.is_success() || self.message_id(body).is_some()).then_some(status)
+    }
+
+    fn message_id(&self, body: &[u8]) -> Option<String> {
+        parse_id(body)
+    }
+
+    fn account_settings(&self) -> &'static str {
+        "MAIL_URL, with the key in it, and MAIL_FROM"
     }
 }
 
-fn has_id(body: &[u8]) -> bool {
+fn parse_id(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Accepted {
         #[serde(rename = "ID")]
         id: String,
     }
-    serde_json::from_slice::<Accepted>(body).is_ok_and(|accepted| !accepted.id.is_empty())
+    serde_json::from_slice::<Accepted>(body).ok().map(|accepted| accepted.id).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]

@@ -31,8 +31,10 @@ pub enum SendError {
         retry_after: Option<Duration>,
         /// Whether the provider may have accepted the mail: its response was lost, or invalid.
         maybe_accepted: bool,
+        /// Whether the provider refuses the account, such as a wrong key, and therefore every mail.
+        account_refused: bool,
     },
-    /// A retry is useless: the provider refuses the request, the API key or the sender ([`is_permanent`]).
+    /// A retry is useless: the provider refuses this mail or its recipient ([`Refusal::Mail`]).
     #[error("{reason}")]
     Permanent { reason: String },
 }
@@ -56,6 +58,12 @@ pub trait Dialect: Send + Sync {
     ///
     /// `None`: the response is a success whose body does not confirm it. Any web server may send a 200.
     fn mail_status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode>;
+
+    /// Returns the provider's id of the mail, from the body of a success.
+    fn message_id(&self, body: &[u8]) -> Option<String>;
+
+    /// The settings that an operator checks when the provider refuses the account.
+    fn account_settings(&self) -> &'static str;
 }
 
 #[derive(Clone)]
@@ -91,17 +99,22 @@ impl Provider {
         Ok(Self { http, url, from, dialect })
     }
 
-    /// Sends a mail once.
+    /// Sends a mail once. Returns the provider's id of the mail, if the response has one that is fit for a log line.
     ///
     /// # Errors
     /// Unless the response confirms that the provider accepted the mail.
-    pub async fn send(&self, mail: &RenderedMail, idempotency_key: Uuid, trace: TraceContext) -> Result<(), SendError> {
+    pub async fn send(
+        &self,
+        mail: &RenderedMail,
+        idempotency_key: Uuid,
+        trace: TraceContext,
+    ) -> Result<Option<String>, SendError> {
         let request = self.http.post(self.url.clone()).header("Idempotency-Key", idempotency_key.to_string());
         let request = request.header("traceparent", trace.to_string());
         let request = self.dialect.write(request, &self.from, mail, idempotency_key);
         let temporary = |reason: &str, maybe_accepted| {
             let reason = reason.to_owned();
-            SendError::Temporary { reason, retry_after: None, maybe_accepted }
+            SendError::Temporary { reason, retry_after: None, maybe_accepted, account_refused: false }
         };
         let response = request.send().await.map_err(|error| temporary(failure_reason(&error), !error.is_connect()))?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
@@ -112,8 +125,8 @@ impl Provider {
             Err(_) => vec![],
         };
         match self.dialect.mail_status(status, &body) {
-            Some(status) if status.is_success() => Ok(()),
-            Some(status) => Err(refusal(status, retry_after)),
+            Some(status) if status.is_success() => Ok(self.dialect.message_id(&body).filter(|id| is_loggable(id))),
+            Some(status) => Err(refusal(status, retry_after, self.dialect.account_settings())),
             None => Err(temporary("answered 2xx without accepting the mail", true)),
         }
     }
@@ -130,19 +143,44 @@ async fn read_body(mut response: Response) -> reqwest::Result<Vec<u8>> {
     Ok(body)
 }
 
-/// Returns whether a retry is useless: for every 4xx except 408, 425 and 429, which are about time or rate (RFC 9110, RFC
-/// 8470, RFC 6585).
-pub fn is_permanent(status: StatusCode) -> bool {
-    let temporary = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-    status.is_client_error() && !temporary.contains(&status)
+/// Whether an id is short and harmless enough for a log line: the provider chooses it.
+fn is_loggable(id: &str) -> bool {
+    (1..=100).contains(&id.len()) && id.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet))
 }
 
-fn refusal(status: StatusCode, retry_after: Option<Duration>) -> SendError {
+/// What a refusal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The mail or its recipient. A retry is useless.
+    Mail,
+    /// The account or the URL, such as a wrong key. The provider refuses every mail until an operator corrects a setting.
+    Account,
+    /// Time or rate (RFC 9110, RFC 8470, RFC 6585), or a fault of the provider.
+    Temporary,
+}
+
+impl Refusal {
+    pub fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            400 | 409 | 413 | 422 => Self::Mail,
+            408 | 425 | 429 => Self::Temporary,
+            300..=499 => Self::Account,
+            _ => Self::Temporary,
+        }
+    }
+}
+
+fn refusal(status: StatusCode, retry_after: Option<Duration>, account_settings: &str) -> SendError {
     let reason = format!("answered {}", status.as_u16());
-    if is_permanent(status) {
-        SendError::Permanent { reason }
-    } else {
-        SendError::Temporary { reason, retry_after, maybe_accepted: false }
+    let temporary =
+        |reason, account_refused| SendError::Temporary { reason, retry_after, maybe_accepted: false, account_refused };
+    match Refusal::of(status) {
+        Refusal::Mail => SendError::Permanent { reason },
+        Refusal::Account => temporary(
+            format!("{reason}: the provider refuses the account, not this mail; check {account_settings}"),
+            true,
+        ),
+        Refusal::Temporary => temporary(reason, false),
     }
 }
 
@@ -174,12 +212,26 @@ mod tests {
     use crate::mail::mailpit::Mailpit;
 
     #[test]
-    fn every_4xx_except_408_425_and_429_is_permanent() {
-        for status in [400, 401, 403, 404, 413, 422] {
-            assert!(matches!(refusal(StatusCode::from_u16(status).unwrap(), None), SendError::Permanent { .. }));
+    fn only_refusals_of_the_mail_itself_are_permanent() {
+        let refusal = |status| refusal(StatusCode::from_u16(status).unwrap(), None, "MAIL_URL");
+        for status in [400, 409, 413, 422] {
+            assert!(matches!(refusal(status), SendError::Permanent { .. }), "{status}");
         }
-        for status in [302, 408, 425, 429, 500, 502, 503] {
-            assert!(matches!(refusal(StatusCode::from_u16(status).unwrap(), None), SendError::Temporary { .. }));
+        for status in [408, 425, 429, 500, 502, 503] {
+            assert!(matches!(refusal(status), SendError::Temporary { account_refused: false, .. }), "{status}");
+        }
+        for status in [301, 302, 401, 402, 403, 404, 405, 407, 410] {
+            let refusal = refusal(status);
+            assert!(matches!(refusal, SendError::Temporary { account_refused: true, .. }), "{status}");
+            assert!(refusal.to_string().ends_with("; check MAIL_URL"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn only_harmless_message_ids_are_logged() {
+        assert!(is_loggable("iAfZVVe2UQfNSG5BAjgYwa") && is_loggable("70650219165027410"));
+        for id in ["", "a b", "ada@example.com", "a\nb", "caf\u{e9}", &"x".repeat(101)] {
+            assert!(!is_loggable(id), "{id}");
         }
     }
 

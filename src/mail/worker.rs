@@ -53,7 +53,10 @@ pub struct Worker<C> {
 
 /// The outcome of an attempt to send a claimed mail.
 enum Outcome {
-    Sent,
+    Sent {
+        /// The provider's id of the mail.
+        message_id: Option<String>,
+    },
     /// Another process has claimed the mail, or its row is gone.
     ClaimLost,
     /// This process stops before the attempt has ended.
@@ -209,7 +212,7 @@ impl<C: Codes> Worker<C> {
             Ok(mail) => self.send(claim, mail, trace).await,
             Err(_) => Err(invalid_recipient()),
         };
-        let maybe_accepted = matches!(&sent, Ok(()) | Err(SendError::Temporary { maybe_accepted: true, .. }));
+        let maybe_accepted = matches!(&sent, Ok(_) | Err(SendError::Temporary { maybe_accepted: true, .. }));
         // A permanent refusal concerns one spelling of the address. An account gets its mail at another spelling. So the
         // code or decoy must live as long as that of an accepted mail: otherwise guesses reveal the account.
         let refused = matches!(&sent, Err(SendError::Permanent { .. }));
@@ -230,10 +233,10 @@ impl<C: Codes> Worker<C> {
             return retry(error, unsent);
         }
         match sent {
-            Ok(()) => {
+            Ok(message_id) => {
                 // Decoys count too: otherwise the metric reveals which addresses have an account.
                 counter!("sixty_codes_issued_total").increment(1);
-                Outcome::Sent
+                Outcome::Sent { message_id }
             }
             Err(error) => failed(error, unsent),
         }
@@ -245,7 +248,7 @@ impl<C: Codes> Worker<C> {
             return failed(invalid_recipient(), claim.unsent);
         };
         match self.send(claim, &render(&recipient), trace).await {
-            Ok(()) => Outcome::Sent,
+            Ok(message_id) => Outcome::Sent { message_id },
             Err(error) => {
                 let maybe_accepted = matches!(&error, SendError::Temporary { maybe_accepted: true, .. });
                 failed(error, claim.unsent && !maybe_accepted)
@@ -254,7 +257,7 @@ impl<C: Codes> Worker<C> {
     }
 
     /// Makes one attempt, and records its result in the metrics and the circuit breaker.
-    async fn send(&self, claim: &Claim, mail: &RenderedMail, trace: TraceContext) -> Result<(), SendError> {
+    async fn send(&self, claim: &Claim, mail: &RenderedMail, trace: TraceContext) -> Result<Option<String>, SendError> {
         let start = Instant::now();
         let sent = self.provider.send(mail, claim.idempotency_key, trace).await;
         let accepted = if sent.is_ok() { "true" } else { "false" };
@@ -263,7 +266,10 @@ impl<C: Codes> Worker<C> {
             histogram!("sixty_mail_acceptance_seconds").record(claim.age + claim.claimed.elapsed());
         }
         match &sent {
-            Ok(()) => self.circuit_breaker.record_success(),
+            Ok(_) => self.circuit_breaker.record_success(),
+            Err(SendError::Temporary { account_refused: true, reason, retry_after, .. }) => {
+                self.circuit_breaker.record_account_refusal(reason, *retry_after)
+            }
             Err(SendError::Temporary { retry_after, .. }) => self.circuit_breaker.record_failure(*retry_after),
             // A definitive refusal says nothing about the provider's health.
             Err(SendError::Permanent { .. }) => {}
@@ -313,8 +319,12 @@ impl<C: Codes> Worker<C> {
             other => other,
         };
         let label = match &outcome {
-            Outcome::Sent => {
-                info!(user.id = %user, attempts, "a mail was accepted by the provider");
+            Outcome::Sent { message_id } => {
+                let message_id = message_id.as_deref().unwrap_or("unknown");
+                info!(
+                    user.id = %user, attempts, message_id, idempotency_key = %claim.idempotency_key,
+                    "a mail was accepted by the provider"
+                );
                 "sent"
             }
             Outcome::GiveUp { reason } => {

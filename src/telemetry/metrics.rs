@@ -49,11 +49,15 @@ const COUNTERS: [(&str, &str); 12] = [
     ),
 ];
 
-const GAUGES: [(&str, &str); 13] = [
+const GAUGES: [(&str, &str); 14] = [
     ("sixty_build_info", "Always 1; the label holds the version of this program."),
     (
         "sixty_mail_probing",
         "1 while the circuit breaker of the mail provider is not closed: one mail at a time probes the provider.",
+    ),
+    (
+        "sixty_mail_account_refused",
+        "1 while the mail provider refuses the account, such as a wrong key, and therefore every mail.",
     ),
     ("sixty_wrong_code_flood", "1 while wrong codes exceed FLOOD_MISSES_PER_MINUTE."),
     ("sixty_hasher_threads", "Threads that compute password hashes (argon2id)."),
@@ -61,7 +65,10 @@ const GAUGES: [(&str, &str); 13] = [
     ("sixty_pool_connections", "Open pooled connections, by store and state: idle or used."),
     ("sixty_pool_max_connections", "Maximum pooled connections, by store."),
     ("sixty_store_up", "1 if the store answered during this scrape."),
-    ("sixty_ready", "1 if all stores are ready and the process is not stopping."),
+    (
+        "sixty_ready",
+        "1 if /readyz answers 200: PostgreSQL and its migrations are ready, and the process is not stopping.",
+    ),
     (
         "sixty_outbox_mails",
         "Mails in the outbox that are neither accepted nor given up. Every replica reads the same value from PostgreSQL: \
@@ -149,6 +156,7 @@ pub fn start() -> Result<Metrics, BuildError> {
     gauge!("sixty_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("sixty_wrong_code_flood").set(0.0);
     gauge!("sixty_mail_probing").set(0.0);
+    gauge!("sixty_mail_account_refused").set(0.0);
 
     let upkeep = handle.clone();
     tokio::spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::environment::{Environment, metric_value, wait_for_log, wait_for_recovery};
 use super::scripted_provider::{Behavior, Provider};
@@ -121,6 +121,37 @@ async fn provider_fails_for_half_a_minute() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     wait_for_log(&running, "answered 503").await;
     end_fault_and_activate(&env, &service).await;
+}
+
+#[tokio::test]
+async fn no_mail_is_lost_while_the_provider_refuses_the_account() {
+    let refused_with = async |status: u16| {
+        let (env, running, service) = register_during_fault(Behavior::Refuse(status, None)).await;
+        let others: Vec<String> = (0..5).map(|n| format!("user{n}@example.com")).collect();
+        for user in &others {
+            service.register_pending(user).await;
+        }
+        env.provider.wait_for_attempts(3).await;
+        wait_for_log(&running, "the mail provider refuses the account").await;
+        let log = running.stderr();
+        assert!(log.contains(&format!("answered {status}")) && log.contains("check MAIL_URL"), "{log}");
+        for gauge in ["sixty_mail_account_refused 1\n", "sixty_mail_probing 1\n"] {
+            assert!(running.metrics().await.contains(gauge), "{gauge}");
+        }
+        end_fault_and_activate(&env, &service).await;
+        service.wait_for_empty_outbox().await;
+        for user in &others {
+            assert_eq!(service.mails(user).await.len(), 1, "{status}: {user}");
+        }
+        assert_eq!(metric_value(&running, "sixty_mail_attempts_total{outcome=\"given_up\"}").await, 0);
+        assert!(running.metrics().await.contains("sixty_mail_account_refused 0\n"));
+        let log = running.stderr();
+        let accepted = log.lines().find(|line| line.contains("a mail was accepted by the provider")).unwrap();
+        let accepted: Value = serde_json::from_str(accepted).unwrap();
+        let [id, key] = ["message_id", "idempotency_key"].map(|field| accepted[field].as_str().unwrap());
+        assert!(!id.is_empty() && id != "unknown" && key.parse::<uuid::Uuid>().is_ok(), "{accepted}");
+    };
+    tokio::join!(refused_with(401), refused_with(403), refused_with(404));
 }
 
 #[tokio::test]
