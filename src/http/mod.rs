@@ -16,6 +16,7 @@ pub mod middleware;
 pub mod not_me_page;
 pub mod openapi;
 pub mod path;
+mod path_prefix;
 pub mod payload;
 pub mod problem;
 pub mod problem_page;

@@ -15,6 +15,7 @@ use super::health::Health;
 use super::middleware;
 use super::openapi::{self, Document, Operator};
 use super::path::Path;
+use super::path_prefix::{self, PathPrefix};
 use super::static_document::StaticDocument;
 use super::system_routes::{self, SystemState};
 use crate::accounts::Accounts;
@@ -66,7 +67,9 @@ pub fn api<U: Users, C: Codes>(
     let route = route.nest("/", openapi::service(accounts, policy, limits));
     paths.extend(openapi::api_paths::<U, C>());
     let route = route.around(move |endpoint, request| client::identify(endpoint, request, proxies.clone()));
+    let prefix = PathPrefix::of(operator.public_url.as_ref());
     middleware::wrap(route, paths, rng, body_timeout, cors)
+        .around(move |endpoint, request| path_prefix::add(endpoint, request, prefix.clone()))
 }
 
 /// The operators' port: `/metrics` in Prometheus's text format, and the health probes. It still serves while the API's port

@@ -1,6 +1,6 @@
 //! HTTP behaviour of all routes: bodies, paths, methods, headers, CORS, HTML pages and health checks.
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -384,4 +384,26 @@ async fn readyz_names_unreachable_stores_while_livez_answers_200() {
     let body = json!({ "email": "ada@example.com", "password": PASSWORD });
     let answer = Answer::of(reqwest::Client::new().post(format!("{url}/v1/users")).json(&body)).await;
     assert_eq!(answer.outcome(), (503, "unavailable"));
+}
+
+#[tokio::test]
+async fn urls_in_responses_have_the_path_of_public_url() {
+    let service = Service::start_with(&["--public-url=https://sixty.example/accounts/"]).await;
+    let problem_type = async |request: RequestBuilder| -> Value {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        answer.json::<Value>().await.unwrap()["type"].clone()
+    };
+    let get = |path| service.request(Method::GET, path);
+    assert_eq!(problem_type(get("/v1/users/me")).await, "/accounts/problems/unauthenticated");
+    assert_eq!(problem_type(get("/nothing")).await, "/accounts/problems/not-found");
+    assert_eq!(
+        problem_type(service.request(Method::PATCH, "/v1/users")).await,
+        "/accounts/problems/method-not-allowed"
+    );
+    let body = json!({ "email": "ada@example.com", "password": PASSWORD });
+    let registered = service.request(Method::POST, "/v1/users").json(&body).send().await.unwrap();
+    assert_eq!(registered.headers()["location"], "/accounts/v1/users/me");
+    let page = get("/problems/internal").header("Accept", "text/html").send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("href=\"../docs\"") && !page.contains("href=\"/"), "{page}");
 }
