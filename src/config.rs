@@ -101,6 +101,12 @@ impl Config {
         if codes.code_wait_max < codes.code_wait {
             return Err(InvalidSetting::new("CODE_WAIT_MAX", "must not be shorter than CODE_WAIT"));
         }
+        if codes.code_wait_reset <= codes.code_wait_max {
+            return Err(InvalidSetting::new(
+                "CODE_WAIT_RESET",
+                "must be longer than CODE_WAIT_MAX, or the wait for a code would never grow",
+            ));
+        }
         let code_length = CodeLength::new(codes.code_digits)
             .ok_or_else(|| InvalidSetting::new("CODE_DIGITS", "must be in 4..=10"))?;
         let mail_timeout = mail.mail_timeout.min(codes.code_ttl);
@@ -247,6 +253,8 @@ mod tests {
         assert_eq!(name(&["--code-secret=short"]), "CODE_SECRET");
         assert_eq!(name(&["--code-secret", SECRET, "--code-ttl=2m"]), "CODE_WAIT");
         assert_eq!(name(&["--code-secret", SECRET, "--code-wait-max=59s"]), "CODE_WAIT_MAX");
+        assert_eq!(name(&["--code-secret", SECRET, "--code-wait-reset=1s"]), "CODE_WAIT_RESET");
+        assert_eq!(name(&["--code-secret", SECRET, "--code-wait-reset=4h"]), "CODE_WAIT_RESET");
         assert_eq!(name(&["--code-secret", SECRET, "--mail-lease=1s"]), "MAIL_LEASE");
         assert_eq!(name(&["--code-secret", SECRET, "--pending-ttl=15m"]), "PENDING_TTL");
         assert_eq!(name(&["--code-secret", SECRET, "--mail-from=nobody"]), "MAIL_FROM");
