@@ -1,5 +1,6 @@
 //! The definition of the commands and their arguments.
 
+use clap::builder::Resettable;
 use clap::{Arg, Command, CommandFactory, Parser, Subcommand};
 #[cfg(feature = "dev")]
 use dev_stack::guardian;
@@ -83,7 +84,14 @@ fn with_dev_defaults(command: Command) -> Command {
 }
 
 fn hide_env_values(command: Command) -> Command {
-    command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide_env_values)
+    command.mut_args(|arg| without_empty_variable(arg).hide_env_values(true)).mut_subcommands(hide_env_values)
+}
+
+/// An empty environment variable means that the setting is not set: Compose sets `NAME: ${NAME}` to an empty text.
+fn without_empty_variable(arg: Arg) -> Arg {
+    let value = arg.get_env().and_then(std::env::var_os);
+    let is_empty = value.is_some_and(|value| value.to_str().is_some_and(|text| text.trim().is_empty()));
+    if is_empty { arg.env(Resettable::Reset) } else { arg }
 }
 
 #[cfg(test)]

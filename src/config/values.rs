@@ -2,10 +2,27 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
 use url::Url;
+
+/// Parses a text: removes white space at both ends, which files and shells add. Rejects control characters inside: a header
+/// or a key in Redis cannot hold them.
+pub fn text(text: &str) -> Result<String, String> {
+    let trimmed = text.trim();
+    if trimmed.contains(char::is_control) {
+        return Err("must not contain a line break, a tab or another control character".to_owned());
+    }
+    Ok(trimmed.to_owned())
+}
+
+/// Parses a secret like [`text`].
+pub fn secret(value: &str) -> Result<SecretString, String> {
+    text(value).map(SecretString::from)
+}
 
 /// Parses a duration such as `250ms`, `60s`, `4h`, or a plain number of seconds. Rejects zero.
 pub fn time(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
     let duration = match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
         Err(_) => humantime::parse_duration(text),
@@ -23,12 +40,14 @@ pub fn time(text: &str) -> Result<Duration, String> {
 
 /// Parses a duration like [`time`], but accepts zero.
 pub fn time_or_zero(text: &str) -> Result<Duration, String> {
-    if ["0", "0s"].contains(&text) { Ok(Duration::ZERO) } else { time(text) }
+    if ["0", "0s"].contains(&text.trim()) { Ok(Duration::ZERO) } else { time(text) }
 }
 
 /// Parses an absolute `http` or `https` URL.
 pub fn http_url(text: &str) -> Result<Url, String> {
-    let url = text.parse().ok().filter(|url: &Url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+    // The URL parser would silently remove line breaks and tabs.
+    let url =
+        self::text(text)?.parse().ok().filter(|url: &Url| ["http", "https"].contains(&url.scheme()) && url.has_host());
     url.ok_or_else(|| "must begin with http:// or https:// and name a host".to_owned())
 }
 
@@ -42,6 +61,8 @@ pub fn public_url(text: &str) -> Result<Url, String> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     #[test]
@@ -54,6 +75,22 @@ mod tests {
         {
             assert!(public_url(invalid).is_err(), "{invalid}");
         }
+    }
+
+    #[test]
+    fn texts_are_trimmed_and_have_no_control_characters() {
+        for written in ["Sixty", " Sixty", "Sixty\n", "\t Sixty \r\n", "Sixty\u{a0}"] {
+            assert_eq!(text(written).as_deref(), Ok("Sixty"), "{written:?}");
+            assert_eq!(secret(written).unwrap().expose_secret(), "Sixty", "{written:?}");
+        }
+        assert_eq!(text(" The  Sixty  team ").as_deref(), Ok("The  Sixty  team"));
+        for invalid in ["a\nb", "a\tb", "a\0b", "a\u{7f}b", "a\u{85}b"] {
+            assert!(text(invalid).unwrap_err().contains("control character"), "{invalid:?}");
+            assert!(http_url(&format!("http://{invalid}")).is_err() && secret(invalid).is_err(), "{invalid:?}");
+        }
+        assert_eq!(http_url(" http://mail.example\n").unwrap().as_str(), "http://mail.example/");
+        assert_eq!(time("60s\n"), Ok(Duration::from_secs(60)));
+        assert_eq!(time_or_zero(" 0s\n"), Ok(Duration::ZERO));
     }
 
     #[test]

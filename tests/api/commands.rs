@@ -82,6 +82,47 @@ async fn missing_settings_are_reported_in_one_line() {
 }
 
 #[tokio::test]
+async fn an_empty_variable_means_that_the_setting_is_not_set() {
+    for empty in ["", " ", "\n"] {
+        let missing = failure_line(serve().env("CODE_SECRET", empty)).await;
+        assert_eq!(missing, (2, "sixty: CODE_SECRET: must be set\n".to_owned()), "{empty:?}");
+        let optional =
+            ["API_ADDR", "OPS_ADDR", "PUBLIC_URL", "CONTACT", "CODE_TTL", "CODE_DIGITS", "MIGRATE", "LOG_LEVEL"];
+        let more =
+            ["LOG_FORMAT", "MAILJET_API_KEY", "MAILJET_API_SECRET", "MAIL_FROM", "MAIL_DIALECT", "CLIENT_LIMITS"];
+        let mut serve = serve();
+        serve.envs(optional.into_iter().chain(more).map(|name| (name, empty)));
+        let (mut running, _) = Running::serve(&mut serve).await;
+        assert!(running.end(Signal::SIGTERM).await.success(), "{empty:?}");
+    }
+}
+
+#[tokio::test]
+async fn settings_are_trimmed_and_control_characters_inside_are_refused() {
+    let settings =
+        ["DATABASE_URL", "REDIS_URL", "MAIL_URL", "MAIL_FROM", "MAIL_FROM_NAME", "REDIS_PREFIX", "PUBLIC_URL"];
+    for setting in settings.into_iter().chain(["MAILJET_API_KEY", "MAILJET_API_SECRET"]) {
+        let mut serve = serve();
+        serve.env("MAILJET_API_KEY", "key").env("MAILJET_API_SECRET", "secret");
+        let (status, line) = failure_line(serve.env(setting, "http://c4n4ry\nx@example.com")).await;
+        assert_eq!(status, 2, "{line}");
+        assert!(line.starts_with(&format!("sixty: {setting}: must not contain a line break")), "{line}");
+        assert!(!line.contains(CANARY), "{line}");
+    }
+    let mut serve = serve();
+    let written = |value: &str| format!(" {value}\n");
+    serve
+        .env("DATABASE_URL", written("postgres://sixty@127.0.0.1:1/sixty"))
+        .env("REDIS_URL", written("redis://127.0.0.1:1"))
+        .env("MAIL_URL", written("http://127.0.0.1:1"))
+        .env("MAIL_FROM", written("no-reply@sixty.example"))
+        .env("CODE_SECRET", written(&CANARY.repeat(8)))
+        .env("CODE_TTL", written("60s"));
+    let (mut running, _) = Running::serve(&mut serve).await;
+    assert!(running.end(Signal::SIGTERM).await.success());
+}
+
+#[tokio::test]
 async fn an_unknown_flag_is_refused_with_a_suggestion() {
     let refused = output(serve().arg(format!("--code-secrte={CANARY}"))).await;
     let words = String::from_utf8(refused.stderr).unwrap();

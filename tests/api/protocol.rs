@@ -1,7 +1,7 @@
 //! HTTP behaviour of all routes: bodies, paths, methods, headers, CORS, HTML pages and health checks.
 
-use reqwest::{Method, RequestBuilder};
 use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use crate::accounts::ExistingAccount;
 use crate::config::error::InvalidSetting;
-use crate::config::values::time;
+use crate::config::values::{secret, time};
 use crate::passwords::HashCost;
 
 /// The form in which Redis stores a code.
@@ -27,7 +27,7 @@ pub struct CodeArgs {
     /// Key of the codes: openssl rand -base64 32
     ///
     /// At least 32 bytes in base64, the same for all replicas
-    #[arg(long, env, value_name = "BASE64", required = true)]
+    #[arg(long, env, value_name = "BASE64", required = true, value_parser = secret)]
     pub code_secret: Option<SecretString>,
     /// Form of a code in Redis: hmac or plain
     #[arg(long, env, value_name = "KIND", default_value = "hmac")]

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::config::values::{http_url, time};
+use crate::config::values::{http_url, secret, text, time};
 
 /// Where the mail provider is.
 #[derive(Clone, Args)]
@@ -35,12 +35,12 @@ pub struct MailjetArgs {
     /// Mailjet API key
     ///
     /// Sent if MAIL_DIALECT is mailjet. The mock provider requires this key; without the setting it accepts any key
-    #[arg(long, env, value_name = "KEY", requires = "mailjet_api_secret")]
+    #[arg(long, env, value_name = "KEY", value_parser = text, requires = "mailjet_api_secret")]
     pub mailjet_api_key: Option<String>,
     /// Mailjet secret key
     ///
     /// Required with MAILJET_API_KEY
-    #[arg(long, env, value_name = "SECRET", requires = "mailjet_api_key")]
+    #[arg(long, env, value_name = "SECRET", value_parser = secret, requires = "mailjet_api_key")]
     pub mailjet_api_secret: Option<SecretString>,
 }
 
@@ -56,10 +56,10 @@ pub struct MailArgs {
     #[command(flatten)]
     pub mailjet: MailjetArgs,
     /// Sender address of the mails
-    #[arg(long, env, value_name = "ADDRESS", default_value = "no-reply@sixty.example")]
+    #[arg(long, env, value_name = "ADDRESS", default_value = "no-reply@sixty.example", value_parser = text)]
     pub mail_from: String,
     /// Sender name of the mails
-    #[arg(long, env, value_name = "NAME", default_value = "Sixty")]
+    #[arg(long, env, value_name = "NAME", default_value = "Sixty", value_parser = text)]
     pub mail_from_name: String,
     /// Timeout of one request to the provider
     ///

@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::SecretString;
 
 use crate::config::error::InvalidSetting;
-use crate::config::values::{time, time_or_zero};
+use crate::config::values::{secret, text, time, time_or_zero};
 
 /// The database. `sixty serve`, `sixty migrate` and `sixty users` share this setting.
 #[derive(Clone, Args)]
@@ -15,7 +15,7 @@ pub struct DatabaseArgs {
     ///
     /// With a port and TLS: host:5432/database?sslmode=verify-full
     // Optional for clap, because it does not allow a global argument to be required.
-    #[arg(long, env, value_name = "URL", required = true)]
+    #[arg(long, env, value_name = "URL", required = true, value_parser = secret)]
     database_url: Option<SecretString>,
 }
 
@@ -39,7 +39,7 @@ pub struct StoreArgs {
     /// Redis: redis://default:password@host/0
     ///
     /// rediss:// uses TLS. Several URLs, separated by commas, are the nodes of a Redis Cluster
-    #[arg(long, env, value_name = "URL")]
+    #[arg(long, env, value_name = "URL", value_parser = secret)]
     pub redis_url: SecretString,
     /// Apply pending migrations at startup
     ///
@@ -69,7 +69,7 @@ pub struct LimitArgs {
     #[arg(long, env, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub redis_timeout: Duration,
     /// Prefix of every key in Redis
-    #[arg(long, env, value_name = "TEXT", default_value = "sixty")]
+    #[arg(long, env, value_name = "TEXT", default_value = "sixty", value_parser = text)]
     pub redis_prefix: String,
     /// Approximate length of the event stream
     ///
