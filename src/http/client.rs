@@ -201,7 +201,7 @@ fn split_from_right(text: &[u8], separator: u8) -> (Vec<&[u8]>, Quotes) {
         if *octet == b'"' {
             // Inside of a quoted string, an odd number of backslashes escapes the quote.
             let backslashes = text[..at].iter().rev().take_while(|octet| **octet == b'\\').count();
-            quoted = quoted && backslashes % 2 == 1 || !quoted;
+            quoted = !quoted || backslashes % 2 == 1;
         } else if *octet == separator && !quoted {
             parts.push(&text[at + 1..end]);
             end = at;

@@ -231,7 +231,7 @@ async fn registration_waits_for_a_link_that_deletes_the_old_row() {
 async fn reported() -> Arc<Store> {
     let store = Store::new().await;
     let (user, link) = (store.register().await, NotMeHash(store.rng.bytes()));
-    assert!(store.outbox.link(user.id, &link).await.unwrap());
+    assert!(store.outbox.link(user.id, Grant(0), &link).await.unwrap());
     assert_eq!(store.users.report_not_me(&link, &TICKET).await.unwrap(), Some(user.id));
     store
 }
@@ -280,7 +280,7 @@ async fn registration_does_not_replace_one_that_a_ticket_just_made() {
 async fn second_of_two_simultaneous_presses_does_not_replace_the_ticket_of_the_first() {
     let store = Store::new().await;
     let (user, link) = (store.register().await, NotMeHash(store.rng.bytes()));
-    assert!(store.outbox.link(user.id, &link).await.unwrap());
+    assert!(store.outbox.link(user.id, Grant(0), &link).await.unwrap());
     let held = store.hold(THE_ADDRESS).await;
     let first = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &TICKET).await.unwrap() };
     let second = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &OTHER_TICKET).await.unwrap() };
@@ -293,7 +293,7 @@ async fn second_of_two_simultaneous_presses_does_not_replace_the_ticket_of_the_f
 async fn press_after_a_use_of_an_earlier_ticket_deletes_nothing() {
     let store = Store::new().await;
     let (user, link) = (store.register().await, NotMeHash(store.rng.bytes()));
-    assert!(store.outbox.link(user.id, &link).await.unwrap());
+    assert!(store.outbox.link(user.id, Grant(0), &link).await.unwrap());
     let issue = sqlx::query("UPDATE addresses SET ticket_hash = $1, ticket_expires_at = now() + interval '1 min'");
     issue.bind(&TICKET.0[..]).execute(&store.db).await.unwrap();
     let held = store.hold(THE_ADDRESS).await;

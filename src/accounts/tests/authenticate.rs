@@ -86,7 +86,7 @@ async fn addresses_without_an_account_have_the_hash_costs_of_the_accounts() {
     let cost_of_new_registration = async |service: &InMemoryService, email: &str| {
         service.register(email, "battery staple").await.unwrap();
         let email = Email::parse(email).unwrap();
-        service.users.address_state(email.address()).await.unwrap().params.unwrap().cost
+        service.users.address_state(email.address(), None).await.unwrap().params.unwrap().cost
     };
 
     service.set_hash_cost(high);
