@@ -30,6 +30,7 @@ pub mod routes;
 pub mod server;
 pub mod static_document;
 pub mod system_routes;
+pub mod trusted_proxies;
 pub mod user_schemas;
 pub mod users;
 mod verified_credentials;

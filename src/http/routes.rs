@@ -7,7 +7,7 @@ use poem::endpoint::{BoxEndpoint, make, make_sync};
 use poem::http::Method;
 use poem::{Endpoint, EndpointExt, Response, Route, RouteMethod};
 
-use super::client::{self, TrustedProxies};
+use super::client;
 use super::client_limits::ClientLimits;
 use super::cors::CorsOrigins;
 use super::docs_page::DocsPage;
@@ -18,6 +18,7 @@ use super::path::Path;
 use super::path_prefix::{self, PathPrefix};
 use super::static_document::StaticDocument;
 use super::system_routes::{self, SystemState};
+use super::trusted_proxies::TrustedProxies;
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::domain::policy::Policy;

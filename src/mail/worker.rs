@@ -3,6 +3,8 @@
 //! A code is put into Redis twice. *Before* the mail is sent, because the mail may arrive before the provider responds.
 //! *After* the provider accepted the mail, so that a slow response does not shorten the code's lifetime.
 
+mod settle;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,13 +12,12 @@ use metrics::{counter, histogram};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, error, info, info_span, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 use url::Url;
 
 use super::circuit_breaker::CircuitBreaker;
 use super::provider::{Provider, SendError};
 use super::rendering::{self, RenderedMail};
-use super::retry;
 use crate::accounts::ports::{Codes, PutOutcome, StoreError};
 use crate::domain::code::CodeSecret;
 use crate::domain::email::Email;
@@ -287,68 +288,6 @@ impl<C: Codes> Worker<C> {
     async fn withdraw(&self, claim: &Claim) -> Result<(), StoreError> {
         // After a renewal, the claim is certain for a whole lease. Without it, another process may have sent the code.
         if self.outbox.renew(claim).await? { self.codes.withdraw(claim.user, claim.grant).await } else { Ok(()) }
-    }
-
-    /// Stores the outcome in the outbox: deletes the mail's row, or schedules a retry.
-    async fn settle(&self, claim: &Claim, outcome: Outcome) -> Result<(), StoreError> {
-        let (user, attempts) = (claim.user, claim.attempts);
-        let outcome = match outcome {
-            Outcome::Retry { reason, retry_after, unsent } => {
-                let fraction = self.rng.fraction();
-                let age = claim.age + claim.claimed.elapsed();
-                match retry::delay(attempts, unsent, age, retry_after, self.give_up_after, fraction) {
-                    Some(delay) => {
-                        warn!(%reason, user.id = %user, attempts, ?delay, "a mail was not accepted; it will be tried again");
-                        counter!("sixty_mail_attempts_total", "outcome" => "retry").increment(1);
-                        self.outbox.retry(claim, delay, unsent).await?;
-                        return Ok(());
-                    }
-                    None => Outcome::GiveUp { reason },
-                }
-            }
-            Outcome::HandOver => {
-                info!(user.id = %user, attempts, "a mail was not finished before the shutdown; another process will send it");
-                // `unsent` is false, because the provider may have accepted the mail.
-                self.outbox.retry(claim, Duration::ZERO, false).await?;
-                return Ok(());
-            }
-            Outcome::ClaimLost => {
-                debug!(user.id = %user, "the claim on a mail was lost; another process sends the mail, or it is not wanted");
-                return Ok(());
-            }
-            other => other,
-        };
-        let label = match &outcome {
-            Outcome::Sent { message_id } => {
-                let message_id = message_id.as_deref().unwrap_or("unknown");
-                info!(
-                    user.id = %user, attempts, message_id, idempotency_key = %claim.idempotency_key,
-                    "a mail was accepted by the provider"
-                );
-                "sent"
-            }
-            Outcome::GiveUp { reason } => {
-                error!(%reason, user.id = %user, attempts, "a mail was given up");
-                "given_up"
-            }
-            Outcome::MailboxLimit => {
-                info!(
-                    user.id = %user,
-                    "a code mail was dropped, because its mailbox reached MAILBOX_CODES_PER_HOUR or \
-                     MAILBOX_CODES_PER_DAY; the user can request another code later"
-                );
-                "mailbox_limit"
-            }
-            _ => {
-                debug!(user.id = %user, "a mail is not wanted any more, and was deleted");
-                "not_wanted"
-            }
-        };
-        counter!("sixty_mail_attempts_total", "outcome" => label).increment(1);
-        if !self.outbox.finish(claim).await? {
-            debug!(user.id = %user, "the claim on a finished mail was lost; another process may send the mail again");
-        }
-        Ok(())
     }
 }
 

@@ -6,9 +6,9 @@ use clap::Args;
 use url::Url;
 
 use crate::config::values::public_url;
-use crate::http::client::TrustedProxies;
 use crate::http::cors::CorsOrigins;
 use crate::http::openapi::Contact;
+use crate::http::trusted_proxies::TrustedProxies;
 
 /// Addresses on which the service listens, and the URL under which clients reach it.
 #[derive(Clone, Args)]

@@ -1,0 +1,75 @@
+//! What the worker stores about a finished attempt.
+
+use std::time::Duration;
+
+use metrics::counter;
+use tracing::{debug, error, info, warn};
+
+use super::{Outcome, Worker};
+use crate::accounts::ports::{Codes, StoreError};
+use crate::mail::retry;
+use crate::store::postgres::outbox::Claim;
+
+impl<C: Codes> Worker<C> {
+    /// Stores the outcome in the outbox: deletes the mail's row, or schedules a retry.
+    pub(super) async fn settle(&self, claim: &Claim, outcome: Outcome) -> Result<(), StoreError> {
+        let (user, attempts) = (claim.user, claim.attempts);
+        let outcome = match outcome {
+            Outcome::Retry { reason, retry_after, unsent } => {
+                let fraction = self.rng.fraction();
+                let age = claim.age + claim.claimed.elapsed();
+                match retry::delay(attempts, unsent, age, retry_after, self.give_up_after, fraction) {
+                    Some(delay) => {
+                        warn!(%reason, user.id = %user, attempts, ?delay, "a mail was not accepted; it will be tried again");
+                        counter!("sixty_mail_attempts_total", "outcome" => "retry").increment(1);
+                        self.outbox.retry(claim, delay, unsent).await?;
+                        return Ok(());
+                    }
+                    None => Outcome::GiveUp { reason },
+                }
+            }
+            Outcome::HandOver => {
+                info!(user.id = %user, attempts, "a mail was not finished before the shutdown; another process will send it");
+                // `unsent` is false, because the provider may have accepted the mail.
+                self.outbox.retry(claim, Duration::ZERO, false).await?;
+                return Ok(());
+            }
+            Outcome::ClaimLost => {
+                debug!(user.id = %user, "the claim on a mail was lost; another process sends the mail, or it is not wanted");
+                return Ok(());
+            }
+            other => other,
+        };
+        let label = match &outcome {
+            Outcome::Sent { message_id } => {
+                let message_id = message_id.as_deref().unwrap_or("unknown");
+                info!(
+                    user.id = %user, attempts, message_id, idempotency_key = %claim.idempotency_key,
+                    "a mail was accepted by the provider"
+                );
+                "sent"
+            }
+            Outcome::GiveUp { reason } => {
+                error!(%reason, user.id = %user, attempts, "a mail was given up");
+                "given_up"
+            }
+            Outcome::MailboxLimit => {
+                info!(
+                    user.id = %user,
+                    "a code mail was dropped, because its mailbox reached MAILBOX_CODES_PER_HOUR or \
+                     MAILBOX_CODES_PER_DAY; the user can request another code later"
+                );
+                "mailbox_limit"
+            }
+            _ => {
+                debug!(user.id = %user, "a mail is not wanted any more, and was deleted");
+                "not_wanted"
+            }
+        };
+        counter!("sixty_mail_attempts_total", "outcome" => label).increment(1);
+        if !self.outbox.finish(claim).await? {
+            debug!(user.id = %user, "the claim on a finished mail was lost; another process may send the mail again");
+        }
+        Ok(())
+    }
+}
