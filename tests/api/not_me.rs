@@ -380,6 +380,8 @@ async fn a_ticket_replaces_the_registration_of_a_faster_stranger() {
     let ticket = press_button_for_ticket(&service, &link).await;
     service.age_grants(Duration::from_secs(60)).await;
     service.register_pending(ADA).await;
+    // Otherwise the owner's registration could delete this mail before it is sent.
+    service.wait_for_mail(ADA, 2).await;
     assert_eq!(service.register_by_ticket(ADA, "the owner's password", &ticket).await.status, 201);
     assert_eq!(service.me(ADA, PASSWORD).await.status, 401);
     let code = service.wait_for_code(ADA, 3).await;
