@@ -44,5 +44,5 @@ fn redis_requires_the_password_that_the_service_uses() {
     let password = command[at + 1];
     assert_eq!(redis["environment"]["REDISCLI_AUTH"], password);
     let url = services["api"]["environment"]["REDIS_URL"].as_str().unwrap();
-    assert_eq!(url, format!("redis://:{password}@redis:6379/0"));
+    assert_eq!(url, format!("redis://default:{password}@redis:6379/0"));
 }

@@ -147,6 +147,7 @@ async fn a_pending_registration_that_ends_appends_a_deletion_event() {
     let link = text.lines().last().unwrap();
     assert!(NotMeToken::parse(link.rsplit_once('/').unwrap().1).is_some());
     assert_eq!(service.http.post(link).send().await.unwrap().status(), 200);
+    service.age_grants(Duration::from_secs(120)).await;
     let self_deleted = service.register_pending(ADA).await;
     assert_eq!(service.delete(ADA, PASSWORD).await.status, 204);
     let purged = service.register_pending("eve@example.com").await;

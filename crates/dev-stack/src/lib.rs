@@ -160,7 +160,7 @@ impl Stack {
         &self.database_url
     }
 
-    /// Returns `redis://:<password>@127.0.0.1:<port>/0`.
+    /// Returns `redis://default:<password>@127.0.0.1:<port>/0`.
     pub fn redis_url(&self) -> &str {
         &self.redis_url
     }

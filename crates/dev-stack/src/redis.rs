@@ -47,7 +47,7 @@ pub(super) async fn start(
         let server = slot.insert(Server::start("Redis", &mut command, Signal::SIGTERM, &log)?);
         let pid = server.pid();
         folder.write_private(&pid_file, &format!("{pid} {port}\n"), None)?;
-        let url = format!("redis://:{password}@127.0.0.1:{port}/0");
+        let url = format!("redis://default:{password}@127.0.0.1:{port}/0");
         match server.until_ready(deadline, async || check(&url, port, pid).await).await {
             Ok(()) => return Ok(url),
             Err(NotReady::Ended(_)) if server.lost_its_port() && ports_lost < PORT_RETRIES => ports_lost += 1,

@@ -48,7 +48,7 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
         local latest = tonumber(redis.call('HGET', KEYS[2], 'grant') or -1)
         if latest > grant then return 'superseded' end
         if latest < grant then
-            redis.call('HDEL', KEYS[2], 'spent')
+            -- HSET comes first: Redis refuses it when memory is full, unless the script has written before.
             if first == '0' then
                 redis.call('HSET', KEYS[2], 'grant', grant, 'misses', max_misses, 'spent', 1)
                 redis.call('PEXPIRE', KEYS[2], tries_ttl)
@@ -56,6 +56,7 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
                 return 'spent'
             end
             redis.call('HSET', KEYS[2], 'grant', grant, 'misses', 0)
+            redis.call('HDEL', KEYS[2], 'spent')
         elseif tonumber(redis.call('HGET', KEYS[2], 'misses') or 0) >= max_misses then
             return 'invalidated'
         end
