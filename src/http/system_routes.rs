@@ -167,7 +167,7 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
             kind: PathKind::Probe,
             operations: vec![SystemOperation {
                 method: Method::GET,
-                declaration: with_parameter(required_store(), readiness_declaration()),
+                declaration: readiness_declaration(),
                 problems: &[ProblemType::Unavailable],
                 handler: |request, state| state.health.ready(request).boxed(),
             }],
@@ -213,15 +213,6 @@ fn readiness_declaration() -> Value {
         "Check that the service can serve requests",
         json!({ "200": health_response(description, "ready") }),
     )
-}
-
-fn required_store() -> Value {
-    json!({
-        "name": "require", "in": "query", "required": false,
-        "description": "A store that must respond. With `redis`, the response is 503 while Redis does not respond.",
-        "schema": { "type": "string", "enum": ["postgresql", "redis"] },
-        "example": "redis",
-    })
 }
 
 fn problem_declaration() -> Value {

@@ -68,7 +68,7 @@ problem(await activate(ada, right), 409, "already-active");
 
 const wrongPassword = await credentials(ada, "not her password").GET("/v1/users/me");
 problem(wrongPassword, 401, "unauthenticated");
-assert.match(wrongPassword.response.headers.get("WWW-Authenticate") ?? "", /^Basic /);
+assert.match(wrongPassword.response.headers.get("WWW-Authenticate") ?? "", /^xBasic /);
 problem(await credentials(ada).GET("/v1/users", { params: { query: { limit: 2 } } }), 403, "forbidden");
 const invalid = await anonymous.POST("/v1/users", { body: { email: "ada", password: "short" } });
 assert.deepEqual(pointers(problem(invalid, 422, "invalid-field")), ["/email", "/password"]);
