@@ -43,7 +43,7 @@ impl CodeLength {
 }
 
 /// The random input of one grant's code, stored in the outbox. Deriving the code also needs the [`CodeSecret`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Nonce(pub [u8; 16]);
 
 /// Sequence number of a grant. Of two grants to one user, the later has the greater number.
@@ -102,6 +102,13 @@ fn is_separator(character: char) -> bool {
         || matches!(character, '\u{2212}' | '\u{2043}' | '\u{30FC}')
         // Full stops and middle dots.
         || matches!(character, '.' | '\u{B7}' | '\u{6D4}' | '\u{2022}' | '\u{2027}' | '\u{2219}' | '\u{22C5}' | '\u{3002}' | '\u{30FB}')
+}
+
+/// Hides the nonce: with `CODE_SECRET` it is the code.
+impl std::fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Nonce(…)")
+    }
 }
 
 impl std::fmt::Debug for Code {

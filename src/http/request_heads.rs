@@ -29,7 +29,6 @@ impl RequestHeads {
 }
 
 /// A connection that reads the heads of the requests that pass through it.
-#[derive(Debug)]
 pub struct HeadReader<S> {
     stream: S,
     position: Position,
@@ -39,7 +38,6 @@ pub struct HeadReader<S> {
 }
 
 /// What the next byte on the connection belongs to.
-#[derive(Debug)]
 enum Position {
     /// A head, of which these bytes have arrived.
     Head(Vec<u8>),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A message of the guardian. The order is: `step`s, then `ready` or `error`; after `ready`, a `died` for each server that
 /// ends unexpectedly, and perhaps `ended`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum GuardianMessage {
     /// The guardian begins a step that takes a while.

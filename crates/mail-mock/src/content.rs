@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 /// A mailbox in Mailpit's JSON form.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Mailbox {
     pub name: String,
@@ -13,7 +13,7 @@ pub(super) struct Mailbox {
 }
 
 /// A mail as its sender submitted it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct MailContent {
     pub from: Mailbox,
     pub to: Vec<Mailbox>,

@@ -25,7 +25,7 @@ impl Default for Limits {
 /// The idempotency key of a mail: the request's `Idempotency-Key`, and the position of the mail in the request.
 ///
 /// The dialect is part of the key: the same header value may arrive through both APIs, for different mails.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct MailKey {
     pub dialect: &'static str,
     pub value: String,
@@ -33,7 +33,6 @@ pub(super) struct MailKey {
 }
 
 /// An accepted mail.
-#[derive(Debug)]
 pub(super) struct Mail {
     pub id: Uuid,
     /// RFC 3339, UTC.
@@ -70,7 +69,7 @@ impl Mail {
 /// The mails with an index of their idempotency keys.
 ///
 /// A key is removed together with its mail, so that the limits of the mails also limit the keys.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Inbox {
     limits: Limits,
     newest_first: VecDeque<Arc<Mail>>,

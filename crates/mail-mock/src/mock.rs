@@ -17,7 +17,7 @@ use super::inbox::{Inbox, Mail, MailKey};
 use super::mailed_code::MailedCode;
 
 /// Options of a new mock.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct MockOptions {
     /// The faults in force until `PUT /api/faults` replaces them.
     pub faults: Faults,
@@ -30,7 +30,7 @@ pub struct MockOptions {
 }
 
 /// Credentials of a Mailjet account.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct MailjetCredentials {
     /// The API key, sent as the user name.
     pub key: String,

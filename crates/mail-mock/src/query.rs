@@ -8,7 +8,8 @@ use super::inbox::Mail;
 ///
 /// Unlike Mailpit, which searches for a substring, `to:` compares the whole address: `to:a@example.org` does not find mails
 /// to `aa@example.org`.
-#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+#[derive(PartialEq, Eq)]
 pub(super) struct Query {
     to: Vec<String>,
     words: Vec<String>,

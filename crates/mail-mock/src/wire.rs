@@ -76,7 +76,7 @@ where
 }
 
 /// A mailbox in a request of either API.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct RequestMailbox {
     #[serde(deserialize_with = "null_is_default")]

@@ -1,5 +1,6 @@
 //! Queue of events that are not relayed yet, and the advisory lock that lets one process at a time relay them.
 
+use std::fmt;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -21,7 +22,6 @@ const LOCK: i64 = i64::from_be_bytes(*b"sixty ev");
 pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// An event about a user.
-#[derive(Debug)]
 pub struct Event {
     /// The event is deleted by this number after it was relayed.
     pub sequence: i64,
@@ -34,6 +34,13 @@ pub struct Event {
     pub status: String,
     pub role: String,
     pub at: OffsetDateTime,
+}
+
+/// Hides the address.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").field("id", &self.id).field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 /// The event queue, on its own connection: PostgreSQL ties the advisory lock to the session.

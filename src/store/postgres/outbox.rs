@@ -1,5 +1,6 @@
 //! Transactional outbox of mails. A worker claims a mail under a lease, so no transaction is open while the mail is sent.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -32,7 +33,6 @@ pub enum MailKind {
 const KINDS: [&str; 3] = ["code", "activated", "password_changed"];
 
 /// A lease on a queued mail. The process may send the mail while it holds the lease.
-#[derive(Debug)]
 pub struct Claim {
     pub kind: MailKind,
     pub grant: Grant,
@@ -61,6 +61,18 @@ pub struct Claim {
     /// The trace of the request that queued the mail.
     pub trace: Option<TraceContext>,
     lease: Uuid,
+}
+
+/// Hides the addresses and the nonce.
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut claim = f.debug_struct("Claim");
+        claim
+            .field("kind", &self.kind)
+            .field("user", &self.user)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Result of [`Outbox::charge`].
