@@ -5,8 +5,10 @@ mod components;
 mod connections;
 mod error;
 mod gauges;
+mod hash_threads;
 mod health;
 mod jobs;
+mod memory_limit;
 mod public_url;
 mod shutdown;
 
@@ -95,7 +97,7 @@ impl App {
         );
         let api = server::serve(api, api_routes, config.server, stop.clone(), shutdown.closing.clone());
 
-        let gauges = components.gauges();
+        let gauges = components.gauges(&config);
         let metrics = move || {
             let (gauges, render_metrics) = (gauges.clone(), Arc::clone(&render_metrics));
             async move {

@@ -66,7 +66,8 @@ pub struct Config {
     pub pending_ttl: Duration,
     pub policy: Policy,
     pub hash_cost: HashCost,
-    pub hash_threads: usize,
+    /// `None` means as many as there are cores, if the memory limit has room for them.
+    pub hash_threads: Option<usize>,
     pub hash_max_wait: Duration,
     pub mail_url: Url,
     pub mail_dialect: Arc<dyn Dialect>,
@@ -84,7 +85,7 @@ impl Config {
     /// The first setting that breaks a rule.
     pub fn new(settings: ServeArgs) -> Result<Self, InvalidSetting> {
         let ServeArgs { listen, stores, provider, service } = settings;
-        let ServiceArgs { codes, registrations, passwords, hash, mail, clients, limits, log: _ } = service;
+        let ServiceArgs { codes, registrations, passwords, hash, mail, clients, limits, log: _, traces: _ } = service;
         let code_secret =
             codes.code_secret.as_ref().ok_or_else(|| InvalidSetting::new("CODE_SECRET", "must be set"))?;
         let code_secret = parse_code_secret(code_secret)?;
@@ -141,7 +142,6 @@ impl Config {
         };
         Email::parse(&mail.mail_from).map_err(|error| InvalidSetting::new("MAIL_FROM", error))?;
         let hash_cost = passwords.hash_cost()?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             api_addr: listen.api_addr,
             ops_addr: listen.ops_addr,
@@ -195,7 +195,7 @@ impl Config {
             existing_account: registrations.existing_account,
             pending_ttl: registrations.pending_ttl,
             hash_cost,
-            hash_threads: if hash.hash_threads == 0 { cores } else { usize::from(hash.hash_threads) },
+            hash_threads: (hash.hash_threads > 0).then_some(usize::from(hash.hash_threads)),
             hash_max_wait: hash.hash_max_wait,
             mail_url: provider.mail_url,
             mail_dialect,

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::connections::Connections;
 use super::gauges::Gauges;
+use super::hash_threads::hash_threads;
 use super::health;
 use crate::accounts::Accounts;
 use crate::config::Config;
@@ -55,10 +56,11 @@ impl Components {
         stop: CancellationToken,
     ) -> Self {
         let Connections { postgres, redis, provider } = connections;
+        let hash_threads = hash_threads(config.hash_threads, config.hash_cost);
         Self {
             users: Arc::new(PgUsers::new(postgres.clone(), config.pacing)),
             codes: Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl)),
-            hasher: Hasher::start(config.hash_cost, config.hash_threads, config.hash_max_wait),
+            hasher: Hasher::start(config.hash_cost, hash_threads, config.hash_max_wait),
             costs: CostDraw::new(config.code_secret.clone(), config.hash_cost),
             outbox: Outbox::new(postgres.clone(), config.mail_lease),
             health: health::store_checks(postgres.clone(), redis.clone(), migrated, stop),
@@ -95,13 +97,14 @@ impl Components {
         }
     }
 
-    pub fn gauges(&self) -> Gauges {
+    pub fn gauges(&self, config: &Config) -> Gauges {
         Gauges {
             health: self.health.clone(),
             hasher: self.hasher.clone(),
             outbox: self.outbox.clone(),
             postgres: self.postgres.clone(),
             redis: self.redis.clone(),
+            client_limits: config.client_limits.is_some(),
         }
     }
 

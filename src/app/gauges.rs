@@ -17,6 +17,8 @@ pub(super) struct Gauges {
     pub outbox: Outbox,
     pub postgres: Postgres,
     pub redis: Redis,
+    /// Whether the limits of client networks are switched on.
+    pub client_limits: bool,
 }
 
 impl Gauges {
@@ -24,7 +26,8 @@ impl Gauges {
     pub async fn update(&self) {
         let backlog = tokio::time::timeout(CHECK_TIMEOUT, self.outbox.backlog());
         let lag = tokio::time::timeout(CHECK_TIMEOUT, EventQueue::lag(&self.postgres));
-        let (checks, backlog, lag) = tokio::join!(self.health.run_checks(), backlog, lag);
+        let evicted = tokio::time::timeout(CHECK_TIMEOUT, self.redis.evicted_keys());
+        let (checks, backlog, lag, evicted) = tokio::join!(self.health.run_checks(), backlog, lag, evicted);
         for check in &checks {
             gauge!("sixty_store_up", "store" => check.name).set(f64::from(u8::from(check.failure.is_none())));
         }
@@ -40,6 +43,12 @@ impl Gauges {
         gauge!("sixty_outbox_oldest_age_seconds").set(oldest);
         let lag = if let Ok(Ok(lag)) = lag { lag.as_secs_f64() } else { f64::NAN };
         gauge!("sixty_events_lag_seconds").set(lag);
+
+        // A value that is not known is not set: increase() returns NaN for a range that contains NaN.
+        if let Ok(Ok(evicted)) = evicted {
+            gauge!("sixty_redis_evicted_keys").set(evicted as f64);
+        }
+        gauge!("sixty_client_limits").set(f64::from(u8::from(self.client_limits)));
 
         gauge!("sixty_hasher_threads").set(self.hasher.threads() as f64);
         gauge!("sixty_hasher_queue_length").set(self.hasher.queue_length() as f64);

@@ -53,6 +53,11 @@ impl HashCost {
         u64::from(self.memory_kib) * u64::from(self.passes)
     }
 
+    /// Returns the octets of memory that one evaluation takes.
+    pub fn memory(self) -> u64 {
+        u64::from(self.memory_kib) << 10
+    }
+
     pub(super) fn argon2_params(self) -> Params {
         self.checked_argon2_params().expect("`new` has checked the cost")
     }

@@ -132,6 +132,8 @@ impl PasswordArgs {
 #[command(next_help_heading = "Passwords")]
 pub struct HashArgs {
     /// Hashing threads; 0 means one per core
+    ///
+    /// Fewer than one per core if the memory limit of the container has no room for ARGON2_MEMORY_KIB each
     #[arg(long, env, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub hash_threads: u16,
     /// Longest predicted wait for a hashing thread
