@@ -3,6 +3,7 @@
 use metrics::counter;
 
 use super::client::Client;
+use super::guessing::GuessingDetector;
 use super::problem::Problem;
 use super::verified_credentials::VerifiedCredentials;
 use crate::accounts::errors::{ActivateError, AuthenticateError};
@@ -16,7 +17,10 @@ use crate::store::redis::limits::{ConsumedUnits, NotAdmitted, QuotaName, QuotaSt
 
 /// The rate limits of client networks, unless they are switched off.
 #[derive(Clone)]
-pub struct ClientLimits(Option<Limits>);
+pub struct ClientLimits {
+    limits: Option<Limits>,
+    guessing: GuessingDetector,
+}
 
 #[derive(Clone)]
 struct Limits {
@@ -27,7 +31,8 @@ struct Limits {
 impl ClientLimits {
     /// `None` limits nothing.
     pub fn new(redis: Option<RedisLimits>, rng: &Rng) -> Self {
-        Self(redis.map(|redis| Limits { redis, verified: VerifiedCredentials::new(rng) }))
+        let limits = redis.map(|redis| Limits { redis, verified: VerifiedCredentials::new(rng) });
+        Self { limits, guessing: GuessingDetector::default() }
     }
 
     /// Counts a registration, a request for another code or a change of password. Work that fails by a fault of the server
@@ -41,7 +46,7 @@ impl ClientLimits {
     where
         Problem: From<E>,
     {
-        let Some(limits) = &self.0 else {
+        let Some(limits) = &self.limits else {
             return Ok(work.await?);
         };
         let consumed = limits.redis.quotas.consume_code(client.network, address).await;
@@ -62,7 +67,7 @@ impl ClientLimits {
         address: &Address,
         guess: impl Future<Output = Result<User, ActivateError>>,
     ) -> Result<User, Problem> {
-        let Some(limits) = &self.0 else {
+        let Some(limits) = &self.limits else {
             return Ok(guess.await?);
         };
         let consumed = limits.redis.quotas.consume_guess(client.network, address).await;
@@ -89,7 +94,14 @@ impl ClientLimits {
         password: Password,
         attempt: impl AsyncFnOnce(Password) -> Result<StoredUser, AuthenticateError>,
     ) -> Result<StoredUser, Problem> {
-        let Some(Limits { redis, verified }) = &self.0 else {
+        let attempt = async |password| {
+            let outcome = attempt(password).await;
+            if let (Err(AuthenticateError::WrongCredentials), Some(address)) = (&outcome, address) {
+                self.guessing.count_failure(address);
+            }
+            outcome
+        };
+        let Some(Limits { redis, verified }) = &self.limits else {
             return Ok(attempt(password).await?);
         };
         let throttle = &redis.auth_throttle;

@@ -11,6 +11,7 @@ pub mod cors;
 pub mod docs_page;
 pub mod error_mapping;
 pub mod framing;
+mod guessing;
 pub mod health;
 pub mod middleware;
 pub mod not_me_page;

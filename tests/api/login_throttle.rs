@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
+use crate::observability::ServeProcess;
 use crate::support::{Answer, PASSWORD, Service, concurrently};
 
 const WRONG_PASSWORD: &str = "wrong password";
@@ -315,4 +316,36 @@ async fn a_flood_of_right_passwords_refuses_no_client_of_another_network() {
     };
     let (refused, ()) = futures_util::future::join(flood, victim).await;
     assert!(refused.into_iter().sum::<usize>() > 0, "the flood is more than the hasher can evaluate");
+}
+
+/// Each network fails less often than its limit, all together fail often.
+#[tokio::test]
+async fn guessing_from_many_networks_is_counted_whether_or_not_there_is_an_account() {
+    for limits in ["--client-limits=true", "--client-limits=false"] {
+        let flags =
+            [limits, "--trusted-proxies=127.0.0.1", "--redis-timeout=20s", "--mail-lease=2m", "--hash-max-wait=20s"];
+        let process = ServeProcess::start(&flags).await;
+        let service = &process.service;
+        service.register_active("ada@example.com").await;
+        let guess = async |network: u32, email: &str| {
+            let client = format!("198.51.{}.{}", network / 250, network % 250 + 1);
+            let answer = service.login_from(&client, email, WRONG_PASSWORD).await;
+            assert_eq!(answer.outcome(), (401, "unauthenticated"));
+        };
+        // Many people mistype their passwords, each a few times.
+        for person in 0..30 {
+            for _ in 0..3 {
+                guess(person, &format!("user{person}@example.com")).await;
+            }
+        }
+        assert_eq!(process.metric("sixty_guessed_logins_total").await, 0.0);
+        for (n, email) in ["ada@example.com", "nobody@example.com"].into_iter().enumerate() {
+            for network in 0..60 {
+                guess(100 + network, email).await;
+            }
+            assert_eq!(process.metric("sixty_guessed_logins_total").await, 10.0 * (n as f64 + 1.0));
+        }
+        let log = process.running.stderr();
+        assert_eq!(log.matches("somebody guesses the password of one address").count(), 2, "{log}");
+    }
 }
