@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::addresses::DevAddresses;
 use super::error::CliError;
-use super::process::{on_signal, print};
+use super::process::{on_signal, print, print_error};
 use crate::app::App;
 use crate::config::{Config, ServiceArgs};
 use crate::rng::Rng;
@@ -60,8 +60,7 @@ pub struct DevArgs {
 }
 
 pub async fn run(args: DevArgs) -> Result<(), CliError> {
-    let log = &args.service.log;
-    telemetry::log::start(&log.log_level, log.log_format);
+    args.service.start_telemetry()?;
     let metrics = telemetry::metrics::start().map_err(|error| CliError::Failed(error.to_string()))?;
     let stop = on_signal()?;
     let folder = args.dev_folder.clone().unwrap_or_else(default_folder);
@@ -97,14 +96,14 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let program = std::env::current_exe()
         .map_err(|error| CliError::Failed(format!("cannot find the path of this program: {error}")))?;
     let options = StackOptions { program, folder: folder.clone(), keep: true };
-    let started = tokio::task::spawn_blocking(move || Stack::start(&options, |step| eprintln!("{step}")));
+    let started = tokio::task::spawn_blocking(move || Stack::start(&options, |step| print_error(step)));
     let mut stack = tokio::select! {
         stack = started => stack.expect("Stack::start does not panic").map_err(|error| CliError::Failed(error.to_string()))?,
         // The guardian stops the servers when this process ends.
         () = stop.cancelled() => return Ok(()),
     };
 
-    eprintln!("Applying migrations and starting the API …");
+    print_error("Applying migrations and starting the API …");
     addresses.database_url = stack.database_url().to_owned();
     addresses.redis_url = stack.redis_url().to_owned();
     config.postgres.url = stack.database_url().into();
@@ -119,7 +118,7 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let stopped = tokio::task::spawn_blocking(move || stack.stop()).await;
     stopped.expect("Stack::stop does not panic");
     if outcome.is_ok() {
-        eprintln!("All servers have stopped. The data remain in {}.", folder.display());
+        print_error(format_args!("All servers have stopped. The data remain in {}.", folder.display()));
     }
     outcome
 }
@@ -239,7 +238,7 @@ impl Port {
             match TcpListener::bind(addr).await {
                 Ok(listener) => {
                     if port != default {
-                        eprintln!("Port {default} is in use; {setting} is {addr} instead.");
+                        print_error(format_args!("Port {default} is in use; {setting} is {addr} instead."));
                     }
                     return Ok(Self { listener, addr });
                 }

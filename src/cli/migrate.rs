@@ -35,7 +35,7 @@ enum Action {
 }
 
 pub async fn run(args: MigrateArgs) -> Result<(), CliError> {
-    telemetry::log::start(&args.log.log_level, args.log.log_format);
+    telemetry::start(&args.log.log_level, args.log.log_format, None).map_err(CliError::Failed)?;
     let failed = |error: &dyn std::error::Error| CliError::Failed(error.to_string());
     let postgres = database::pool(args.database, 2, Duration::from_secs(5))?;
     match args.action {

@@ -29,7 +29,8 @@ use dev_stack::guardian;
 use self::definition::{Cli, Subcommands, command};
 pub use self::error::CliError;
 use self::help::brief_help;
-use self::process::{in_runtime, print};
+use self::process::{in_runtime, print, print_error};
+use crate::telemetry;
 
 /// Runs the command of the command line and returns the exit status: 0, 1 for a failure, or 2 for an invalid setting.
 pub fn run() -> ExitCode {
@@ -56,10 +57,11 @@ pub fn run() -> ExitCode {
         Subcommands::Openapi(args) => in_runtime(openapi::run(args)),
         Subcommands::Healthcheck(args) => in_runtime(healthcheck::run(args)),
     };
+    telemetry::finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sixty: {error}");
+            print_error(format_args!("sixty: {error}"));
             ExitCode::from(if matches!(error, CliError::Setting(_)) { 2 } else { 1 })
         }
     }

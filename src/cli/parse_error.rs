@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::process::print_error;
+
 /// Prints a parse error. The message of clap repeats an invalid value, which may be a secret; this one names the setting.
 pub(super) fn print(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
@@ -16,13 +18,15 @@ pub(super) fn print(error: &clap::Error) -> ExitCode {
         _ => vec![],
     };
     match (error.kind(), &settings[..]) {
-        (ErrorKind::MissingRequiredArgument, [_, ..]) => eprintln!("sixty: {}: must be set", settings.join(", ")),
+        (ErrorKind::MissingRequiredArgument, [_, ..]) => {
+            print_error(format_args!("sixty: {}: must be set", settings.join(", ")))
+        }
         (ErrorKind::ValueValidation | ErrorKind::InvalidValue, [setting]) => {
             let reason = match error.get(ContextKind::ValidValue) {
                 Some(ContextValue::Strings(names)) => format!("must be one of: {}", names.join(", ")),
                 _ => std::error::Error::source(error).map_or_else(|| "is invalid".to_owned(), reason_without_value),
             };
-            eprintln!("sixty: {setting}: {reason}");
+            print_error(format_args!("sixty: {setting}: {reason}"));
         }
         _ => {
             let _ = error.print();

@@ -1,5 +1,6 @@
 //! The async runtime, standard output and the stop signals of the process.
 
+use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -8,6 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::error::CliError;
+use crate::telemetry;
+
+/// Writes a line to standard error. A line that cannot be written is dropped: `eprintln!` would panic, and change the exit
+/// status.
+pub(super) fn print_error(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// Runs a command in a new multi-threaded runtime.
 pub(super) fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
@@ -46,6 +54,7 @@ pub(super) fn on_signal() -> Result<CancellationToken, CliError> {
             while signal.recv().await.is_some() {
                 if stop.is_cancelled() {
                     warn!("a second stop signal: ending at once; open requests and mails are not finished");
+                    telemetry::finish();
                     std::process::exit(128 + kind.as_raw_value());
                 }
                 stop.cancel();

@@ -9,8 +9,7 @@ use crate::config::{Config, ServeArgs};
 use crate::telemetry;
 
 pub async fn run(settings: ServeArgs) -> Result<(), CliError> {
-    let log = &settings.service.log;
-    telemetry::log::start(&log.log_level, log.log_format);
+    settings.service.start_telemetry()?;
     let metrics = telemetry::metrics::start().map_err(|error| CliError::Failed(error.to_string()))?;
     let config = Config::new(settings)?;
     let stop = on_signal()?;

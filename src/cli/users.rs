@@ -4,7 +4,7 @@
 mod password;
 mod show;
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::database;
 use super::error::CliError;
-use super::process::print;
+use super::process::{print, print_error};
 use crate::accounts::errors::{DeleteError, UpdateError};
 use crate::accounts::ports::{AccountChange, Cursor, DeletedBy, StoredUser, UserFilter, Users as _};
 use crate::config::{DatabaseArgs, InvalidSetting, PasswordArgs};
@@ -223,7 +223,7 @@ async fn list(users: &PgUsers, filter: &UserFilter, limit: Option<u32>, as_json:
     }
     print(&show::table(&listed))?;
     if has_more {
-        eprintln!("There are more users: --limit N lists N of them, --json lists all.");
+        print_error("There are more users: --limit N lists N of them, --json lists all.");
     }
     Ok(())
 }
@@ -271,12 +271,12 @@ async fn seed(users: &PgUsers, count: u32, passwords: &PasswordArgs, as_json: bo
     let progress = io::stderr().is_terminal();
     let report_progress = |done: u32| {
         if progress {
-            eprint!("\r{done} of {count}");
+            let _ = write!(io::stderr(), "\r{done} of {count}");
         }
     };
     let seeded = users.seed(first, count, &hash, report_progress).await;
     if progress {
-        eprintln!();
+        print_error("");
     }
     seeded.map_err(failed)?;
     let (first, last) = (format!("user{first}@seed.example"), format!("user{}@seed.example", first + count - 1));

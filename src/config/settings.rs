@@ -7,11 +7,15 @@ mod network;
 mod stores;
 
 use clap::Args;
+use url::Url;
 
 pub use self::accounts::*;
 pub use self::mail::*;
 pub use self::network::*;
 pub use self::stores::*;
+use super::error::InvalidSetting;
+use super::values::http_url;
+use crate::telemetry;
 use crate::telemetry::log::{LogFilter, LogFormat};
 
 /// Settings of the log on standard error.
@@ -19,11 +23,27 @@ use crate::telemetry::log::{LogFilter, LogFormat};
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
     /// Log filter, such as info or info,sixty=debug
-    #[arg(long, env, value_name = "FILTER", default_value = "info,sqlx=warn")]
+    ///
+    /// Libraries such as sqlx, redis and hyper log only if it names them: info,sqlx=warn
+    #[arg(long, env, value_name = "FILTER", default_value = "info")]
     pub log_level: LogFilter,
     /// Log format: pretty or json
     #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]
     pub log_format: LogFormat,
+}
+
+/// Settings of the exported traces.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Traces")]
+pub struct TraceArgs {
+    /// Base URL of an OpenTelemetry collector
+    ///
+    /// Such as http://collector:4318. The service exports its spans there by OTLP (http/protobuf). Without it, nothing is
+    /// exported. OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER and further variables of the OpenTelemetry
+    /// SDK apply too
+    // Its long name would leave no room for the descriptions in the short help.
+    #[arg(long, env, value_name = "URL", value_parser = http_url, hide_short_help = true)]
+    pub otel_exporter_otlp_endpoint: Option<Url>,
 }
 
 /// Settings that do not depend on where the service, its stores and its mail provider run.
@@ -45,6 +65,17 @@ pub struct ServiceArgs {
     pub limits: LimitArgs,
     #[command(flatten)]
     pub log: LogArgs,
+    #[command(flatten)]
+    pub traces: TraceArgs,
+}
+
+impl ServiceArgs {
+    /// Starts the log of the whole process, and the export of spans.
+    pub fn start_telemetry(&self) -> Result<(), InvalidSetting> {
+        let collector = self.traces.otel_exporter_otlp_endpoint.as_ref();
+        telemetry::start(&self.log.log_level, self.log.log_format, collector)
+            .map_err(|error| InvalidSetting::new("OTEL_EXPORTER_OTLP_ENDPOINT", error))
+    }
 }
 
 /// All settings of `sixty serve`.

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use poem::http::{HeaderValue, Method, header};
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, Span, info_span};
 
 use super::cors::CorsOrigins;
 use super::path::Path;
 use super::problem::{Problem, SCRIPT_CHALLENGE};
 use super::request_id::RequestIds;
-use super::{auth, body_limit, cors, error_mapping, framing, request_log, response_headers};
+use super::{auth, body_limit, cors, error_mapping, framing, request_id, request_log, response_headers};
 use crate::rng::Rng;
+use crate::telemetry::spans;
 
 /// Wraps an endpoint in all steps. `paths` must list every path that the endpoint serves.
 pub fn wrap(
@@ -43,11 +44,15 @@ async fn handle<E: Endpoint<Output: IntoResponse>>(
     cors: CorsOrigins,
 ) -> poem::Result<Response> {
     let start = Instant::now();
-    let RequestIds { trace, request_id } = RequestIds::of(&request, &rng);
-    request.set_data(trace);
     let method = request_log::method_label(request.method());
     let path = paths.iter().find(|path| path.matches(request.uri().path()));
     let route = request_log::route_label(path);
+    let exported = match path {
+        Some(path) if path.is_probe() => Span::none(),
+        _ => spans::request(method, route, request_id::client_trace(&request)),
+    };
+    let RequestIds { trace, request_id } = RequestIds::of(&request, &exported, &rng);
+    request.set_data(trace);
     let is_api = request.uri().path().starts_with("/v1/");
     let allowed_origin = cors.allowed(&request).filter(|_| is_api);
     let is_from_script = auth::is_from_script(request.headers());
@@ -68,7 +73,9 @@ async fn handle<E: Endpoint<Output: IntoResponse>>(
         response
     }
     .instrument(span)
+    .instrument(exported.clone())
     .await;
+    spans::record_status(&exported, response.status().as_u16(), response.status().is_server_error());
     let headers = response.headers_mut();
     if is_from_script && headers.contains_key(header::WWW_AUTHENTICATE) {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(SCRIPT_CHALLENGE));

@@ -1,5 +1,6 @@
 //! One attempt to send a mail by the HTTP API of a provider, and whether a failed attempt may be retried.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,17 +8,26 @@ use std::time::Duration;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use thiserror::Error;
+use tracing::{Instrument as _, Span};
 use url::Url;
 use uuid::Uuid;
 
 use super::rendering::RenderedMail;
+use crate::telemetry::spans;
 use crate::telemetry::trace::TraceContext;
 
 /// The `From` header of every mail (`MAIL_FROM`, `MAIL_FROM_NAME`).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FromHeader {
     pub email: String,
     pub name: String,
+}
+
+/// Hides the address.
+impl fmt::Debug for FromHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FromHeader(…)")
+    }
 }
 
 /// Why an attempt failed. The texts repeat nothing from the provider's response, since logs show them.
@@ -109,6 +119,22 @@ impl Provider {
         idempotency_key: Uuid,
         trace: TraceContext,
     ) -> Result<Option<String>, SendError> {
+        let span = spans::provider(self.url.host_str());
+        let trace = spans::context(&span).unwrap_or(trace);
+        let sent = self.attempt(mail, idempotency_key, trace, &span).instrument(span.clone()).await;
+        if sent.is_err() {
+            spans::record_failure(&span);
+        }
+        sent
+    }
+
+    async fn attempt(
+        &self,
+        mail: &RenderedMail,
+        idempotency_key: Uuid,
+        trace: TraceContext,
+        span: &Span,
+    ) -> Result<Option<String>, SendError> {
         let request = self.http.post(self.url.clone()).header("Idempotency-Key", idempotency_key.to_string());
         let request = request.header("traceparent", trace.to_string());
         let request = self.dialect.write(request, &self.from, mail, idempotency_key);
@@ -118,6 +144,7 @@ impl Provider {
         };
         let response = request.send().await.map_err(|error| temporary(failure_reason(&error), !error.is_connect()))?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        spans::record_status(span, status.as_u16(), false);
         let body = match read_body(response).await {
             Ok(body) => body,
             Err(error) if status.is_success() => return Err(temporary(failure_reason(&error), true)),

@@ -12,7 +12,7 @@ use metrics::{counter, histogram};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 use url::Url;
 
 use super::circuit_breaker::CircuitBreaker;
@@ -24,6 +24,7 @@ use crate::domain::email::Email;
 use crate::domain::mailbox::{Mailbox, MailboxQuota};
 use crate::rng::Rng;
 use crate::store::postgres::outbox::{Charge, Claim, MailKind, Outbox};
+use crate::telemetry::spans;
 use crate::telemetry::trace::TraceContext;
 
 /// How often the worker reads the outbox without a notification: for mails of other processes, retries and expired leases.
@@ -77,6 +78,20 @@ enum Outcome {
     },
 }
 
+impl Outcome {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Sent { .. } => "sent",
+            Self::ClaimLost => "claim_lost",
+            Self::HandOver => "handed_over",
+            Self::NotWanted => "not_wanted",
+            Self::MailboxLimit => "mailbox_limit",
+            Self::Retry { .. } => "retry",
+            Self::GiveUp { .. } => "given_up",
+        }
+    }
+}
+
 impl<C: Codes> Worker<C> {
     /// Sends mails until `stop` is cancelled, then finishes those that it has claimed. When `hand_over` is cancelled,
     /// unfinished mails are released to other processes.
@@ -102,10 +117,12 @@ impl<C: Codes> Worker<C> {
                     }
                     for claim in claims {
                         let (worker, hand_over) = (Arc::clone(&worker), hand_over.clone());
-                        let trace = worker.trace(&claim);
+                        let exported = spans::mail(claim.attempts, claim.trace);
+                        let trace = spans::context(&exported).unwrap_or_else(|| worker.trace(&claim));
                         let span = info_span!("mail", trace_id = trace.id());
-                        let handled = async move { worker.handle(claim, trace, hand_over).await };
-                        in_flight.spawn(handled.instrument(span));
+                        let outer = exported.clone();
+                        let handled = async move { worker.handle(claim, trace, exported, hand_over).await };
+                        in_flight.spawn(handled.instrument(span).instrument(outer));
                     }
                 }
                 Err(error) if reachable => {
@@ -139,12 +156,16 @@ impl<C: Codes> Worker<C> {
         }
     }
 
-    async fn handle(&self, claim: Claim, trace: TraceContext, hand_over: CancellationToken) {
+    async fn handle(&self, claim: Claim, trace: TraceContext, exported: Span, hand_over: CancellationToken) {
         let outcome = tokio::select! {
             outcome = self.attempt(&claim, trace) => outcome,
             () = self.outbox.keep(&claim) => Outcome::ClaimLost,
             () = hand_over.cancelled() => Outcome::HandOver,
         };
+        exported.record("outcome", outcome.label());
+        if matches!(outcome, Outcome::Retry { .. } | Outcome::GiveUp { .. }) {
+            spans::record_failure(&exported);
+        }
         if let Err(error) = self.settle(&claim, outcome).await {
             // When the lease expires, the mail is sent again, with the same code and the same idempotency key.
             warn!(%error, user.id = %claim.user, "the outcome of a mail could not be stored; the mail will be sent again");

@@ -16,6 +16,7 @@ use argon2::{Algorithm, Argon2, Block, Version};
 use metrics::{counter, histogram};
 use thiserror::Error;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 use zeroize::Zeroize as _;
 
 use super::fair_queue::{FairQueue, Refused};
@@ -23,6 +24,7 @@ use super::params::{DIGEST_OCTETS, HashCost, HashParams, Salt};
 use super::phc::{Digest, PasswordHash};
 use crate::domain::network::Network;
 use crate::domain::password::Password;
+use crate::telemetry::spans;
 
 /// The most jobs in the queue. The predicted wait bounds the queue of one network first, so only many networks fill it.
 const QUEUE_CAPACITY: usize = 1024;
@@ -151,10 +153,19 @@ impl Hasher {
         params: HashParams,
         network: Network,
     ) -> Result<Digest, Overloaded> {
+        let span = spans::hash();
         let (reply, digest) = oneshot::channel();
-        self.queue(network.fairness_key(), Job { password, params, queued_at: Instant::now(), reply })?;
-        // Without an answer the job was refused to make room for another network, or it panicked.
-        digest.await.map_err(|_| Overloaded { retry_after: self.max_wait })
+        let queued = self.queue(network.fairness_key(), Job { password, params, queued_at: Instant::now(), reply });
+        let evaluated = async {
+            queued?;
+            // Without an answer the job was refused to make room for another network, or it panicked.
+            digest.await.map_err(|_| Overloaded { retry_after: self.max_wait })
+        };
+        let evaluated = evaluated.instrument(span.clone()).await;
+        if evaluated.is_err() {
+            spans::record_failure(&span);
+        }
+        evaluated
     }
 
     fn queue(&self, network: Network, job: Job) -> Result<(), Overloaded> {

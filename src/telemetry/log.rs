@@ -7,11 +7,18 @@ use clap::ValueEnum;
 use thiserror::Error;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::fmt::{self as log_format, FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use super::log_writer::StandardError;
+use super::spans;
+
+/// The libraries whose lines appear only if `LOG_LEVEL` names them. The service logs the errors that they return. Their own
+/// lines would flood the log: in an outage, sqlx logs a line for each waiting request, and redis thousands in a second.
+const LIBRARIES: [&str; 6] = ["sqlx", "redis", "hyper", "hyper_util", "reqwest", "rustls"];
 
 /// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,19 +47,30 @@ impl FromStr for LogFilter {
     }
 }
 
-/// Installs the log of the whole process.
-///
-/// # Panics
-/// If a log is already installed.
-pub fn start(filter: &LogFilter, format: LogFormat) {
-    let filter = EnvFilter::try_new(&filter.0).expect("LogFilter::from_str accepted these directives");
+impl LogFilter {
+    /// Returns the filter of the log. A later directive for the same target replaces an earlier one.
+    fn env_filter(&self) -> EnvFilter {
+        let libraries = LIBRARIES.map(|library| format!("{library}=off")).join(",");
+        EnvFilter::try_new(format!("{libraries},{},{}=off", self.0, spans::TARGET))
+            .expect("LogFilter::from_str accepted these directives")
+    }
+}
+
+/// Returns the layer that writes the log to standard error.
+pub(super) fn layer<S>(filter: &LogFilter, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
     let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    let layer = log_format::layer().with_writer(|| StandardError).with_ansi(color).log_internal_errors(false);
+    let filter = filter.env_filter();
     match format {
-        LogFormat::Pretty => {
-            builder.event_format(PrettyLine { terminal: color }).fmt_fields(debug_fn(write_field).delimited(" ")).init()
-        }
-        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
+        LogFormat::Pretty => layer
+            .event_format(PrettyLine { terminal: color })
+            .fmt_fields(debug_fn(write_field).delimited(" "))
+            .with_filter(filter)
+            .boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).with_filter(filter).boxed(),
     }
 }
 
@@ -159,6 +177,29 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn libraries_log_only_what_the_filter_names() {
+        let logged = |filter: &str| {
+            let written = LogBuffer::default();
+            let writer = written.clone();
+            let layer = log_format::layer().with_writer(move || writer.clone());
+            let layer = layer.with_filter(filter.parse::<LogFilter>().unwrap().env_filter());
+            let subscriber = tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), layer);
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::error!(target: "sqlx::pool::acquire", "acquired connection, but time to acquire exceeded");
+                tracing::error!(target: "redis::cluster", "slot refresh failed");
+                tracing::error!(target: "exported", "a span");
+                tracing::debug!(target: "sixty::mail", "own line");
+            });
+            let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            ["sqlx", "redis", "exported", "own line"].map(|word| text.contains(word))
+        };
+        assert_eq!(logged("info"), [false, false, false, false]);
+        assert_eq!(logged("trace"), [false, false, false, true]);
+        assert_eq!(logged("debug,sqlx=warn,exported=trace"), [true, false, false, true]);
+        assert_eq!(logged("off"), [false; 4]);
     }
 
     #[test]

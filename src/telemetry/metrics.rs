@@ -9,6 +9,8 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
+use super::log_writer;
+
 /// Histogram buckets in seconds, from a response without I/O to the longest timeout.
 const DEFAULT_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Histogram buckets in seconds for mails, from a fast provider to a mail that is given up after 15 minutes.
@@ -17,7 +19,7 @@ const MAIL_BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 3
 /// Interval at which the recorder moves single samples into the histograms, to free their memory between scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-const COUNTERS: [(&str, &str); 12] = [
+const COUNTERS: [(&str, &str); 15] = [
     ("sixty_registrations_total", "Registrations that the API answered with 201."),
     ("sixty_codes_issued_total", "Codes and decoys whose mail the provider accepted."),
     (
@@ -34,10 +36,23 @@ const COUNTERS: [(&str, &str); 12] = [
         "sixty_limits_skipped_total",
         "Rate limit checks that Redis did not answer in time; the process applied limits of its own.",
     ),
+    (
+        "sixty_guessed_logins_total",
+        "Failed logins of addresses that failed more than 50 times within ten minutes in this process, over all client \
+         networks: somebody guesses a password from many networks.",
+    ),
     ("sixty_purged_total", "Pending registrations deleted after PENDING_TTL."),
     ("sixty_disowned_total", "Registrations deleted by the \"not me\" link in their mail."),
     ("sixty_events_relayed_total", "Events appended to the Redis Stream by this process."),
+    (
+        "sixty_log_lines_dropped_total",
+        "Log lines that could not be written: standard error is closed, its disk is full, or its reader is too slow.",
+    ),
     ("sixty_http_requests_total", "HTTP requests, by method, route template and response status."),
+    (
+        "sixty_spans_total",
+        "Spans of traces, by outcome: accepted by the collector, or dropped because it did not accept them.",
+    ),
     (
         "sixty_guesses_total",
         "Codes that pending users sent, by outcome: right, wrong, or no_code if the user had no live code.",
@@ -49,7 +64,7 @@ const COUNTERS: [(&str, &str); 12] = [
     ),
 ];
 
-const GAUGES: [(&str, &str); 14] = [
+const GAUGES: [(&str, &str); 16] = [
     ("sixty_build_info", "Always 1; the label holds the version of this program."),
     (
         "sixty_mail_probing",
@@ -60,6 +75,12 @@ const GAUGES: [(&str, &str); 14] = [
         "1 while the mail provider refuses the account, such as a wrong key, and therefore every mail.",
     ),
     ("sixty_wrong_code_flood", "1 while wrong codes exceed FLOOD_MISSES_PER_MINUTE."),
+    ("sixty_client_limits", "1 if the rate limits of client networks are on (CLIENT_LIMITS)."),
+    (
+        "sixty_redis_evicted_keys",
+        "Keys that Redis has evicted since its start, because it was full. Every replica reads the same value: aggregate \
+         with max().",
+    ),
     ("sixty_hasher_threads", "Threads that compute password hashes (argon2id)."),
     ("sixty_hasher_queue_length", "Password hashes that wait for a thread."),
     ("sixty_pool_connections", "Open pooled connections, by store and state: idle or used."),
@@ -115,6 +136,7 @@ pub struct Metrics {
 impl Metrics {
     pub fn render(&self) -> String {
         self.process.collect();
+        counter!("sixty_log_lines_dropped_total").absolute(log_writer::dropped_lines());
         self.handle.render()
     }
 }
@@ -139,13 +161,16 @@ pub fn start() -> Result<Metrics, BuildError> {
     let process = Collector::default();
     process.describe();
 
-    // The first nine counters have no label; the labels of the others follow below. The labels of
+    // The first eleven counters have no label; the labels of the others follow below. The labels of
     // sixty_http_requests_total are not known in advance.
-    for (name, _) in &COUNTERS[..9] {
+    for (name, _) in &COUNTERS[..11] {
         counter!(*name).increment(0);
     }
     for outcome in ["right", "wrong", "no_code"] {
         counter!("sixty_guesses_total", "outcome" => outcome).increment(0);
+    }
+    for outcome in ["accepted", "dropped"] {
+        counter!("sixty_spans_total", "outcome" => outcome).increment(0);
     }
     for limit in ["address", "codes", "misses", "pending", "failures"] {
         counter!("sixty_limited_requests_total", "limit" => limit).increment(0);

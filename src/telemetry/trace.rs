@@ -1,5 +1,5 @@
 //! W3C Trace Context (<https://www.w3.org/TR/trace-context-1/>): one trace id connects a request with the mail it
-//! causes. The service exports no spans; log lines contain the trace id.
+//! causes. Log lines contain the trace id. If spans are exported (`spans.rs`), the ids are those of the spans.
 //!
 //! `tracestate` is dropped: the vendor data of other systems must not reach the mail provider.
 
@@ -15,10 +15,19 @@ pub struct TraceContext {
     flags: u8,
 }
 
-/// The `sampled` flag. The service passes the caller's flag on and records no spans itself.
+/// The `sampled` flag. Without exported spans, the service passes the caller's flag on.
 const SAMPLED: u8 = 1;
 
 impl TraceContext {
+    pub(super) fn new(trace: [u8; 16], parent: [u8; 8], flags: u8) -> Self {
+        Self { trace: u128::from_be_bytes(trace), parent: u64::from_be_bytes(parent), flags: flags & SAMPLED }
+    }
+
+    /// Returns the trace id, the id of the parent span, and the flags.
+    pub(super) fn parts(self) -> (u128, u64, u8) {
+        (self.trace, self.parent, self.flags)
+    }
+
     /// Starts a new trace, not sampled.
     pub fn begin(rng: &Rng) -> Self {
         // Zero is an invalid id. Its probability equals that of a collision.

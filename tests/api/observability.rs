@@ -22,27 +22,34 @@ const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// A `sixty serve` process with a mock mail provider of its own.
-struct ServeProcess {
-    running: Running,
-    service: Service,
+pub struct ServeProcess {
+    pub running: Running,
+    pub service: Service,
     _mock: DropGuard,
 }
 
 impl ServeProcess {
-    async fn start(flags: &[&str]) -> Self {
+    pub async fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, &[]).await
+    }
+
+    pub async fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let stop = CancellationToken::new();
         let mail_url = start_mail_mock(MockOptions::default(), stop.clone()).await;
         let (database_url, prefix) = (create_database().await, format!("t{}", unique_name()));
-        let mut serve = sixty(&["serve", "--client-limits=false", "--code-secret", CODE_SECRET]);
+        let mut serve = sixty(&["serve", "--code-secret", CODE_SECRET]);
+        // A variable, so that a flag can override it.
+        serve.env("CLIENT_LIMITS", "false");
         serve.args(["--database-url", &database_url, "--redis-url", stack().redis_url()]);
         serve.args(["--redis-prefix", &prefix, "--mail-url", &mail_url]).args(flags);
+        serve.envs(variables.iter().copied());
         let (running, api) = Running::serve(&mut serve).await;
         let service = Service::connect(api, &mail_url, &database_url, &prefix, CancellationToken::new()).await;
         Self { running, service, _mock: stop.drop_guard() }
     }
 
     /// Waits for a log line that starts with `message`, in the named span of the trace.
-    async fn wait_for_log_line(&mut self, span: &str, trace_id: &str, message: &str) -> Value {
+    pub async fn wait_for_log_line(&mut self, span: &str, trace_id: &str, message: &str) -> Value {
         self.running
             .until(&format!("{message:?} in {trace_id}"), async |running| {
                 let log = running.stderr();
@@ -57,7 +64,7 @@ impl ServeProcess {
     }
 
     /// Returns the value of a metric. The labels in `metric` must be in alphabetical order.
-    async fn metric(&self, metric: &str) -> f64 {
+    pub async fn metric(&self, metric: &str) -> f64 {
         metric_value(&self.running.metrics().await, metric).unwrap_or_else(|| panic!("there is no metric {metric}"))
     }
 

@@ -97,7 +97,9 @@ fn admin_canary_requests(http: &Client, api: &str, id: &str) -> Vec<RequestBuild
 
 /// Starts `sixty serve` as a process that logs at level `trace`. Returns the process and the URL of its API.
 async fn start_serve(database_url: &str, redis_url: &str, mail_url: &str) -> (Running, String) {
-    let mut serve = sixty(&["serve", "--log-level=trace"]);
+    // Libraries log only if the filter names them.
+    let libraries = ["sqlx", "redis", "hyper", "hyper_util", "reqwest", "rustls"].map(|name| format!(",{name}=trace"));
+    let mut serve = sixty(&["serve", &format!("--log-level=trace{}", libraries.concat())]);
     serve.env("DATABASE_URL", database_url).env("REDIS_URL", redis_url).env("MAIL_URL", mail_url);
     serve
         .env("REDIS_PREFIX", format!("t{}", support::unique_name()))

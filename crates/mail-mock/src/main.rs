@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mail-mock: {error}");
+            let _ = writeln!(io::stderr(), "mail-mock: {error}");
             ExitCode::FAILURE
         }
     }
@@ -61,7 +61,10 @@ async fn serve(args: MailMockArgs) -> Result<(), String> {
             }
         });
     }
-    let on_listening = |addr| println!("The mock mail provider listens on http://{addr}");
+    // A closed standard output is no reason to stop.
+    let on_listening = |addr| {
+        let _ = writeln!(io::stdout(), "The mock mail provider listens on http://{addr}");
+    };
     cli::run(args, on_listening, stop).await.map_err(|error: StartError| error.to_string())
 }
 

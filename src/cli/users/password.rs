@@ -7,7 +7,7 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::cli::error::CliError;
-use crate::cli::process::on_signal;
+use crate::cli::process::{on_signal, print_error};
 
 /// Reads the first line of standard input. If standard input is a terminal, prompts twice and compares.
 pub(super) async fn read() -> Result<Zeroizing<String>, CliError> {
@@ -23,8 +23,7 @@ pub(super) async fn read() -> Result<Zeroizing<String>, CliError> {
 }
 
 async fn prompt(text: &str) -> Result<Zeroizing<String>, CliError> {
-    eprint!("{text}");
-    let _ = io::stderr().flush();
+    let _ = write!(io::stderr(), "{text}").and_then(|()| io::stderr().flush());
     read_line().await
 }
 
@@ -38,7 +37,7 @@ async fn read_line() -> Result<Zeroizing<String>, CliError> {
     let mut line = tokio::select! {
         read = reading => read.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?,
         () = stop.cancelled() => {
-            eprintln!();
+            print_error("");
             return Err(CliError::Failed("stopped by a signal; the account is unchanged".to_owned()));
         }
     };

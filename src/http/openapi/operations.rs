@@ -252,7 +252,7 @@ fn problem_response(problem_types: &[ProblemType]) -> Value {
 fn title_case(name: &str) -> String {
     let word = |word: &str| {
         let (first, rest) = word.split_at(word.len().min(1));
-        first.to_uppercase() + &rest.to_lowercase()
+        first.to_uppercase() + rest.to_lowercase().as_str()
     };
     name.split('-').map(word).collect::<Vec<_>>().join("-")
 }

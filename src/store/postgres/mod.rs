@@ -6,14 +6,17 @@ pub mod outbox;
 pub mod users;
 
 use std::future::Future;
+use std::panic::Location;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection as _, PgPool};
+use tracing::{Instrument as _, Span};
 
 use super::PoolState;
 use crate::accounts::ports::StoreError;
+use crate::telemetry::spans;
 
 pub use migrations::{MigrateError, Migration, State};
 
@@ -91,19 +94,32 @@ impl Postgres {
     }
 
     /// Runs statements within the configured timeout.
-    async fn bounded<T>(&self, statements: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-        self.within_timeout(async { statements.await.map_err(store_error) }).await
+    #[track_caller]
+    fn bounded<T>(
+        &self,
+        statements: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        self.within_timeout(async { statements.await.map_err(store_error) })
     }
 
     /// Runs a call within the configured timeout. A frozen server returns nothing, not even an error.
-    async fn within_timeout<T, E: From<StoreError>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        match tokio::time::timeout(self.timeout, call).await {
-            Ok(result) => result,
-            Err(_) => {
-                Err(StoreError::Unavailable { store: STORE, reason: format!("no response within {:?}", self.timeout) }
-                    .into())
+    #[track_caller]
+    fn within_timeout<T, E: From<StoreError>>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> impl Future<Output = Result<T, E>> {
+        let span = spans::store("postgresql", Location::caller());
+        let call = async {
+            let result = tokio::time::timeout(self.timeout, call).await.unwrap_or_else(|_| {
+                let reason = format!("no response within {:?}", self.timeout);
+                Err(StoreError::Unavailable { store: STORE, reason }.into())
+            });
+            if result.is_err() {
+                spans::record_failure(&Span::current());
             }
-        }
+            result
+        };
+        call.instrument(span)
     }
 }
 

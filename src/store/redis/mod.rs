@@ -4,23 +4,28 @@
 //! - `codes.rs`: the live codes and their wrong guesses.
 //! - `limits/`: the rate limits of client networks. A request is served even when Redis is down.
 //! - `events.rs`: the stream that other programs read.
+//! - `eviction.rs`: whether Redis deletes keys because it is full.
 
 pub mod codes;
 mod connection;
 pub mod events;
+mod eviction;
 pub mod limits;
 mod lua;
 
 use std::future::Future;
+use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use deadpool_redis::PoolError;
 use deadpool_redis::redis::{self, FromRedisValue, RedisResult, ScriptInvocation};
 use secrecy::{ExposeSecret, SecretString};
+use tracing::{Instrument as _, Span};
 
 use self::connection::{Connection, Nodes};
 use super::PoolState;
 use crate::accounts::ports::StoreError;
+use crate::telemetry::spans;
 
 const STORE: &str = "Redis";
 
@@ -65,8 +70,9 @@ impl Redis {
     }
 
     /// Runs a Lua script, and loads the script first if Redis does not have it.
-    async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        self.call(async |mut connection| script.invoke_async(&mut connection).await).await
+    #[track_caller]
+    fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> impl Future<Output = Result<T, StoreError>> {
+        self.call(async |mut connection| script.invoke_async(&mut connection).await)
     }
 
     /// Runs a Lua script, and tells a Redis that failed from a call that got no connection.
@@ -88,10 +94,12 @@ impl Redis {
     /// Bounds the whole call by one timeout: waiting for a connection, and waiting for the response.
     ///
     /// Timeouts of single steps would add up, because the pool tests its idle connections one after the other.
-    async fn call<T, F>(&self, call: impl FnOnce(Connection) -> F) -> Result<T, StoreError>
+    #[track_caller]
+    fn call<T, F>(&self, call: impl FnOnce(Connection) -> F) -> impl Future<Output = Result<T, StoreError>>
     where
         F: Future<Output = RedisResult<T>>,
     {
+        let span = spans::store("redis", Location::caller());
         let response = async {
             let connection = self.nodes.connection().await.map_err(|error| match error {
                 PoolError::Backend(error) => error_category(&error),
@@ -99,10 +107,14 @@ impl Redis {
             })?;
             call(connection).await.map_err(|error| error_category(&error))
         };
-        tokio::time::timeout(self.timeout, response)
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer in {:?}", self.timeout)))
-            .map_err(|reason| StoreError::Unavailable { store: STORE, reason })
+        let response = async {
+            let response = tokio::time::timeout(self.timeout, response).await;
+            response.unwrap_or_else(|_| Err(format!("no answer in {:?}", self.timeout))).map_err(|reason| {
+                spans::record_failure(&Span::current());
+                StoreError::Unavailable { store: STORE, reason }
+            })
+        };
+        response.instrument(span)
     }
 }
 

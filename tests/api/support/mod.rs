@@ -3,6 +3,7 @@
 //! All tests of a run share one PostgreSQL and one Redis server. Both servers stop when the test process ends.
 
 mod answer;
+mod collector;
 mod mail;
 mod requests;
 mod servers;
@@ -11,6 +12,7 @@ mod stores;
 mod wait;
 
 pub use answer::{Answer, concurrently};
+pub use collector::{CollectedSpan, Collector, CollectorBehavior};
 pub use mail::{code_in, start_mail_mock, wrong_code};
 pub use servers::{create_database, stack, unique_name};
 pub use service::{CODE_SECRET, Service, run_service};

@@ -1,15 +1,17 @@
 //! Best-effort calls to Redis, for limits that a request can be served without.
 
 use std::collections::HashMap;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_redis::redis::{FromRedisValue, ScriptInvocation};
 use metrics::counter;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use crate::store::redis::{CallError, Redis};
+use crate::telemetry::spans;
 
 /// How long calls are skipped after a failure. Then one request probes Redis, and the others go on skipping.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -39,12 +41,28 @@ impl FailOpen {
     /// Runs a Lua script whose keys are in the slot of `key`. `None`: Redis did not respond, or the call was skipped.
     ///
     /// Only Redis itself starts a pause. A request that waits too long for a connection of the pool skips this call alone.
-    pub(super) async fn run<T: FromRedisValue>(&self, key: &str, script: &ScriptInvocation<'_>) -> Option<T> {
+    #[track_caller]
+    pub(super) fn run<T: FromRedisValue>(
+        &self,
+        key: &str,
+        script: &ScriptInvocation<'_>,
+    ) -> impl Future<Output = Option<T>> {
+        let caller = Location::caller();
+        async move { self.run_for(caller, key, script).await }
+    }
+
+    async fn run_for<T: FromRedisValue>(
+        &self,
+        caller: &'static Location<'static>,
+        key: &str,
+        script: &ScriptInvocation<'_>,
+    ) -> Option<T> {
         let slot = if self.redis.is_cluster() { hash_slot(key) } else { 0 };
         if !self.may_call(slot) {
             return skipped();
         }
-        match self.redis.try_run(script).await {
+        let span = spans::store("redis", caller);
+        match self.redis.try_run(script).instrument(span.clone()).await {
             Ok(value) => {
                 if self.resume(slot) {
                     info!("Redis responds again; the limits of client networks apply");
@@ -53,6 +71,7 @@ impl FailOpen {
             }
             Err(CallError::NoConnection) => skipped(),
             Err(CallError::Failed(reason)) => {
+                spans::record_failure(&span);
                 if self.pause(slot) {
                     warn!(
                         %reason,
