@@ -43,8 +43,8 @@ impl DocsPage {
         Self { html: StaticDocument::new("text/html; charset=utf-8", html), policy }
     }
 
-    pub fn response(&self, request: &Request) -> Response {
-        self.html.response(request, &[(header::CONTENT_SECURITY_POLICY, &self.policy)])
+    pub async fn response(&self, request: &Request) -> Response {
+        self.html.response(request, &[(header::CONTENT_SECURITY_POLICY, &self.policy)]).await
     }
 }
 

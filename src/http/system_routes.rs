@@ -84,7 +84,7 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
                     )),
                 ),
                 problems: &[],
-                handler: |request, state| ready(state.openapi_json.response(request, &[])).boxed(),
+                handler: |request, state| state.openapi_json.response(request, &[]).boxed(),
             }],
         },
         SystemRoute {
@@ -101,7 +101,7 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
                     })),
                 ),
                 problems: &[],
-                handler: |request, state| ready(state.openapi_yaml.response(request, &[])).boxed(),
+                handler: |request, state| state.openapi_yaml.response(request, &[]).boxed(),
             }],
         },
         SystemRoute {
@@ -115,7 +115,7 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
                     static_responses(html_response("Swagger UI with this document.")),
                 ),
                 problems: &[],
-                handler: |request, state| ready(state.docs.response(request)).boxed(),
+                handler: |request, state| state.docs.response(request).boxed(),
             }],
         },
         SystemRoute {

@@ -36,7 +36,7 @@ const HARMLESS: [&str; 26] = [
     "Path",
     "PathPrefix",
     "Problem",
-    "Representation",
+    "StaticDocument",
     // Hashes of tokens, the salt of an address, names of keys with MACs.
     "ConsumedUnits",
     "NotMeHash",
