@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use crate::domain::email::Address;
 use crate::domain::network::Network;
 use crate::domain::user::UserId;
-use crate::passwords::{CostDraw, HashCost, Hasher};
+use crate::passwords::{CostDraw, HashCost, Hasher, Overloaded};
 use crate::rng::Rng;
 use crate::telemetry::trace::TraceContext;
 use ports::{Codes, StoreError, Users};
@@ -82,6 +82,14 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             store: "PostgreSQL",
             reason: "the hash costs of the accounts are not loaded yet".to_owned(),
         })
+    }
+
+    /// Returns an error if the hasher would refuse a job of the network now.
+    ///
+    /// Callers check this first. A request that must be refused anyway then costs no store call, so a flood takes little
+    /// time from other networks. The result does not depend on an address.
+    pub fn check_hasher(&self, network: Network) -> Result<(), Overloaded> {
+        self.hasher.check_wait(network)
     }
 
     /// Discards the code of a user who needs no code any more. A failure is harmless: the code expires, and until then it

@@ -168,6 +168,7 @@ impl<U: Users, C: Codes> AdminApi<U, C> {
     ///
     /// Handlers call this before they parse the request, so a client who is not an admin learns nothing about other users.
     async fn authenticate_admin(&self, client: &Client, credentials: BasicCredentials) -> Result<(), Problem> {
+        self.accounts.check_hasher(client.network).map_err(Problem::from)?;
         let BasicCredentials { address, password } = credentials;
         let attempt = async |password| self.accounts.authenticate(address.as_ref(), password, client.network).await;
         let row = self.limits.limit_authentication(client, address.as_ref(), password, attempt).await?;

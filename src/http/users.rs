@@ -44,6 +44,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         client: &Client,
         credentials: BasicCredentials,
     ) -> Result<(StoredUser, Address), Problem> {
+        self.accounts.check_hasher(client.network).map_err(Problem::from)?;
         let BasicCredentials { address, password } = credentials;
         let attempt = async |password| self.accounts.authenticate(address.as_ref(), password, client.network).await;
         let found = self.limits.limit_authentication(client, address.as_ref(), password, attempt).await?;
@@ -77,6 +78,7 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         body: JsonBody<RegisterUser>,
     ) -> poem::Result<RegisterUserResponse> {
         let (ticket, (email, password)) = body.parse_with(ticket.parse(), &self.policy)?;
+        self.accounts.check_hasher(client.network).map_err(Problem::from)?;
         let caller = Caller { network: client.network, trace: Some(*trace.0) };
         let registered = self.accounts.register(&email, password, ticket.as_ref(), caller);
         let user = self.limits.limit_mail_request(&client, email.address(), registered).await?;

@@ -32,6 +32,10 @@ const QUEUE_CAPACITY: usize = 1024;
 /// The duration of an evaluation that predictions assume before any was measured.
 const INITIAL_EVALUATION: Duration = Duration::from_millis(20);
 
+/// The niceness of the hashing threads (setpriority(2)), from 0 to 19.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
 /// The refusal of a job that would wait too long for a thread.
 #[derive(Debug, Error)]
 #[error("the hasher is overloaded")]
@@ -110,7 +114,10 @@ impl Hasher {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name(format!("hasher-{n}"))
-                .spawn(move || run_jobs(&shared, cost))
+                .spawn(move || {
+                    lower_priority();
+                    run_jobs(&shared, cost);
+                })
                 .expect("the operating system starts a thread");
         }
         Self { handle: Arc::new(Handle(shared)), cost, threads, max_wait }
@@ -133,6 +140,14 @@ impl Hasher {
     /// The configured cost, for new hashes.
     pub fn cost(&self) -> HashCost {
         self.cost
+    }
+
+    /// Returns an error if a job of the network would be refused now.
+    ///
+    /// A request checks this before it asks a store: under a flood, most of its requests then cost no store call.
+    pub fn check_wait(&self, network: Network) -> Result<(), Overloaded> {
+        let wait = self.handle.0.state().predicted_wait(&network.fairness_key(), self.threads);
+        if wait > self.max_wait { Err(refusal(wait)) } else { Ok(()) }
     }
 
     /// Computes the hash of a new password, in the queue of the client's network.
@@ -188,6 +203,15 @@ impl Hasher {
 fn refusal(retry_after: Duration) -> Overloaded {
     counter!("sixty_hasher_refused_total").increment(1);
     Overloaded { retry_after }
+}
+
+/// Lets the other threads of the process run first: a response must not wait for a hash. The hashing threads still get the
+/// rest of the CPU. On Linux the niceness belongs to the thread, elsewhere to the whole process.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "cannot lower the priority of a hashing thread");
+    }
 }
 
 fn run_jobs(shared: &Shared, cost: HashCost) {
@@ -300,5 +324,19 @@ mod tests {
         let results = futures_util::future::join_all(hashes).await;
         assert!(results.iter().any(Result::is_ok));
         assert!(results.iter().any(Result::is_err));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_of_one_network_is_visible_before_a_job_is_queued() {
+        let hasher = Hasher::start(HashCost::new(19456, 50, 1).unwrap(), 1, Duration::from_millis(30));
+        let (flood, other) = (Network::LOCAL, Network::of("192.0.2.1".parse().unwrap()));
+        assert!(hasher.check_wait(flood).is_ok());
+        let hashes = (0..50).map(|_| hasher.hash(password("correct horse"), hasher.params(Salt([0; 16])), flood));
+        let hashes = futures_util::future::join_all(hashes);
+        // Nothing is awaited between the first poll, which queues the jobs, and the checks.
+        let mut hashes = std::pin::pin!(hashes);
+        assert!(futures_util::poll!(&mut hashes).is_pending());
+        assert!(hasher.check_wait(flood).is_err());
+        assert!(hasher.check_wait(other).is_ok());
     }
 }

@@ -289,7 +289,7 @@ async fn the_right_password_of_a_disabled_account_does_not_count_as_a_failure() 
 async fn a_flood_of_right_passwords_refuses_no_client_of_another_network() {
     const FLOOD: usize = 300;
     let flags = ["--client-limits=true", "--trusted-proxies=127.0.0.1", "--redis-timeout=20s", "--mail-lease=2m"];
-    let hasher = ["--argon2-memory-kib=4096", "--argon2-passes=2", "--hash-threads=1", "--hash-max-wait=500ms"];
+    let hasher = ["--argon2-memory-kib=16384", "--argon2-passes=2", "--hash-threads=1", "--hash-max-wait=2s"];
     let service = Service::start_with(&[&flags[..], &hasher].concat()).await;
     service.register_active("victim@example.com").await;
     for n in 0..3 {
