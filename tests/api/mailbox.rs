@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, PASSWORD, Service, concurrently, eventually};
 
-const ADA: &str = "ada@example.com";
+const TOM: &str = "tom@example.com";
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Waits until the outbox is empty. Returns the provider's list of all mails, newest first.
@@ -22,10 +22,10 @@ async fn count_mails(service: &Service) -> u64 {
     list_mails(service).await["total"].as_u64().unwrap()
 }
 
-/// Registers `ada+<n>@example.com` for every `n`. All must be answered 201.
+/// Registers `tom+<n>@example.com` for every `n`. All must be answered 201.
 async fn register_tags(service: &Service, tags: impl IntoIterator<Item = usize>) {
     for tag in tags {
-        service.register_pending(&format!("ada+{tag}@example.com")).await;
+        service.register_pending(&format!("tom+{tag}@example.com")).await;
     }
 }
 
@@ -36,7 +36,7 @@ async fn a_hundred_tags_from_five_networks_send_no_more_than_the_quota() {
     let replica = service.replica(&flags).await;
     let answers = concurrently(100, |n| {
         let process = if n % 2 == 0 { &service } else { &replica };
-        let body = json!({ "email": format!("ada+{n}@example.com"), "password": PASSWORD });
+        let body = json!({ "email": format!("tom+{n}@example.com"), "password": PASSWORD });
         let request = process.request(Method::POST, "/v1/users").json(&body);
         Answer::of(request.header("X-Forwarded-For", format!("192.0.2.{}", n % 5)))
     })
@@ -44,7 +44,7 @@ async fn a_hundred_tags_from_five_networks_send_no_more_than_the_quota() {
     assert!(answers.iter().all(|answer| answer.status == 201), "{answers:?}");
     // Ten an hour, of which a quarter is reserved for the address without a tag.
     assert_eq!(count_mails(&service).await, 8);
-    service.register_pending(ADA).await;
+    service.register_pending(TOM).await;
     assert_eq!(count_mails(&service).await, 9);
     service.register_pending("bob+1@example.com").await;
     assert_eq!(count_mails(&service).await, 10, "another mailbox must be unaffected");
@@ -62,10 +62,10 @@ async fn the_quota_holds_in_any_hour_and_in_any_day() {
     service.age_grants(HOUR / 2).await;
     register_tags(&service, 7..10).await;
     assert_eq!(count_mails(&service).await, 4, "a tagged address must leave one mail of the day");
-    service.register_pending(ADA).await;
+    service.register_pending(TOM).await;
     assert_eq!(count_mails(&service).await, 5);
     service.age_grants(HOUR).await;
-    assert_eq!(service.resend(ADA, PASSWORD).await.status, 202);
+    assert_eq!(service.resend(TOM, PASSWORD).await.status, 202);
     assert_eq!(count_mails(&service).await, 5);
     // The first three mails are older than a day now.
     service.age_grants(22 * HOUR).await;
@@ -76,12 +76,12 @@ async fn the_quota_holds_in_any_hour_and_in_any_day() {
 #[tokio::test]
 async fn a_dropped_code_behaves_like_one_that_is_not_mailed_yet() {
     let service = Service::start_with(&["--mailbox-codes-per-hour=1"]).await;
-    service.register_active("ada+account@example.com").await;
+    service.register_active("tom+account@example.com").await;
     service.age_grants(24 * HOUR).await;
     register_tags(&service, [0]).await;
     // The second address has an account; the third has none. Both are over the quota.
     let mut seen = vec![];
-    for (email, password) in [("ada+account@example.com", "another password"), ("ada+1@example.com", PASSWORD)] {
+    for (email, password) in [("tom+account@example.com", "another password"), ("tom+1@example.com", PASSWORD)] {
         service.age_grants(HOUR / 4).await;
         assert_eq!(service.register(email, password).await.status, 201);
         service.wait_for_empty_outbox().await;
@@ -91,19 +91,19 @@ async fn a_dropped_code_behaves_like_one_that_is_not_mailed_yet() {
         seen.push((answer.body, service.register(email, password).await.outcome().0));
     }
     assert_eq!(seen[0], seen[1]);
-    assert_eq!(service.mails("ada+1@example.com").await.len(), 0);
+    assert_eq!(service.mails("tom+1@example.com").await.len(), 0);
     // Another code can be requested as soon as the mailbox has quota again.
     service.age_grants(HOUR).await;
-    assert_eq!(service.resend("ada+1@example.com", PASSWORD).await.status, 202);
-    let code = service.wait_for_code("ada+1@example.com", 1).await;
-    assert_eq!(service.activate("ada+1@example.com", PASSWORD, &code).await.status, 200);
+    assert_eq!(service.resend("tom+1@example.com", PASSWORD).await.status, 202);
+    let code = service.wait_for_code("tom+1@example.com", 1).await;
+    assert_eq!(service.activate("tom+1@example.com", PASSWORD, &code).await.status, 200);
 }
 
 #[tokio::test]
 async fn notices_to_the_owner_of_an_account_count_like_codes() {
     let service = Service::start_with(&["--mailbox-codes-per-hour=4"]).await;
     for tag in 0..6 {
-        service.register_active(&format!("ada+{tag}@example.com")).await;
+        service.register_active(&format!("tom+{tag}@example.com")).await;
         service.age_grants(24 * HOUR).await;
     }
     let before = count_mails(&service).await;
@@ -153,7 +153,7 @@ async fn old_counts_are_purged_and_reveal_no_address() {
     assert_eq!(count_mails(&service).await, 1);
     let rows: Vec<String> =
         sqlx::query_scalar("SELECT m::text FROM mailboxes AS m").fetch_all(&service.db).await.unwrap();
-    assert!(rows.len() == 1 && !rows[0].contains("ada") && !rows[0].contains("example"), "{rows:?}");
+    assert!(rows.len() == 1 && !rows[0].contains("tom") && !rows[0].contains("example"), "{rows:?}");
     service.age_grants(24 * HOUR).await;
     let purger = service.replica(&[]).await;
     eventually("the purge", async || {
