@@ -1,11 +1,13 @@
 //! The mock's settings and its start, for its own program and for `sixty mail-mock`.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use clap::Args;
-use secrecy::SecretString;
+use listen_address::ListenAddress;
+use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Faults, MailMock, MailjetCredentials, MockOptions, serve};
@@ -15,7 +17,7 @@ use crate::{Faults, MailMock, MailjetCredentials, MockOptions, serve};
 pub struct MailMockArgs {
     /// Address of the mock's API and inbox page
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8025")]
-    pub mail_mock_addr: SocketAddr,
+    pub mail_mock_addr: ListenAddress,
     #[command(flatten)]
     pub hosts: HostArgs,
     #[command(flatten)]
@@ -47,18 +49,18 @@ impl HostArgs {
 #[command(next_help_heading = "Mock mail provider")]
 pub struct FaultArgs {
     /// Share of mails to refuse, from 0 to 1
-    #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, env, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     mail_mock_fail_rate: f64,
     /// HTTP status of a refused mail
-    #[arg(long, env, value_name = "STATUS", default_value_t = 500)]
+    #[arg(long, env, value_name = "STATUS", default_value_t = 500, value_parser = number::<u16>)]
     mail_mock_status: u16,
     /// Delay of each send request in milliseconds
-    #[arg(long, env, value_name = "MS", default_value_t = 0)]
+    #[arg(long, env, value_name = "MS", default_value_t = 0, value_parser = number::<u64>)]
     mail_mock_latency_ms: u64,
     /// Share of responses to drop, from 0 to 1
     ///
     /// The mock stores the mail and closes the connection without a response
-    #[arg(long, env, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, env, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     mail_mock_drop_rate: f64,
 }
 
@@ -67,10 +69,10 @@ pub struct FaultArgs {
 #[command(next_help_heading = "Mail")]
 pub struct MailjetArgs {
     /// Mailjet API key
-    #[arg(long, env, value_name = "KEY", requires = "mailjet_api_secret")]
-    mailjet_api_key: Option<String>,
+    #[arg(long, env, value_name = "KEY", requires = "mailjet_api_secret", value_parser = secret)]
+    mailjet_api_key: Option<SecretString>,
     /// Mailjet secret key
-    #[arg(long, env, value_name = "SECRET", requires = "mailjet_api_key")]
+    #[arg(long, env, value_name = "SECRET", requires = "mailjet_api_key", value_parser = secret)]
     mailjet_api_secret: Option<SecretString>,
 }
 
@@ -80,7 +82,7 @@ pub enum StartError {
     #[error("{name}: {reason}")]
     Setting { name: &'static str, reason: String },
     #[error("MAIL_MOCK_ADDR: cannot listen on {addr}: {source}")]
-    Listen { addr: SocketAddr, source: std::io::Error },
+    Listen { addr: ListenAddress, source: std::io::Error },
 }
 
 impl FaultArgs {
@@ -110,8 +112,24 @@ impl FaultArgs {
 
 impl MailjetArgs {
     fn credentials(self) -> Option<MailjetCredentials> {
-        self.mailjet_api_key.zip(self.mailjet_api_secret).map(|(key, secret)| MailjetCredentials { key, secret })
+        let (key, secret) = self.mailjet_api_key.zip(self.mailjet_api_secret)?;
+        Some(MailjetCredentials { key: key.expose_secret().to_owned(), secret })
     }
+}
+
+// `FaultArgs::faults` checks the ranges.
+
+fn share(text: &str) -> Result<f64, &'static str> {
+    text.trim().parse().map_err(|_| "must be a number between 0 and 1, such as 0.25")
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    text.trim().parse().map_err(|_| "must be a whole number, such as 503")
+}
+
+/// Parses a secret, without the line break that a file or a shell adds at its end.
+fn secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(text.trim().into())
 }
 
 /// Serves a mock until `stop` is cancelled. Calls `on_listening` once with the bound address.
@@ -127,8 +145,9 @@ pub async fn run(
         hosts: args.hosts.hosts(),
     };
     let addr = args.mail_mock_addr;
-    let listener = TcpListener::bind(addr).await.map_err(|source| StartError::Listen { addr, source })?;
-    on_listening(listener.local_addr().unwrap_or(addr));
+    let bound = addr.bind().await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (local, listener) = bound.map_err(|source| StartError::Listen { addr, source })?;
+    on_listening(local);
     serve(listener, &MailMock::new(options, crate::random_seed()), stop).await;
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! The program `mail-mock`.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use listen_address::ListenAddress;
 use mail_mock::cli::{self, MailMockArgs, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -26,14 +27,16 @@ enum Command {
     Healthcheck {
         /// Address of the mock on this machine
         #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8025")]
-        mail_mock_addr: SocketAddr,
+        mail_mock_addr: ListenAddress,
     },
 }
 
 fn main() -> ExitCode {
     let Cli { command, args } = Cli::parse();
     let outcome = match command {
-        Some(Command::Healthcheck { mail_mock_addr }) => healthcheck(mail_mock_addr).map_err(|error| error.to_string()),
+        Some(Command::Healthcheck { mail_mock_addr }) => {
+            healthcheck(&mail_mock_addr).map_err(|error| error.to_string())
+        }
         None => serve(args),
     };
     match outcome {
@@ -69,18 +72,12 @@ async fn serve(args: MailMockArgs) -> Result<(), String> {
 }
 
 /// Requests `/livez`, with a timeout for each I/O operation.
-fn healthcheck(addr: SocketAddr) -> io::Result<()> {
+fn healthcheck(addr: &ListenAddress) -> io::Result<()> {
     const TIMEOUT: Duration = Duration::from_secs(4);
-    // Replace an unspecified address, such as 0.0.0.0, by the loopback address.
-    let ip = match addr.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip, addr.port()), TIMEOUT)?;
+    let mut stream = connect(addr, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET /livez HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
     if response.starts_with("HTTP/1.1 200 ") {
@@ -91,4 +88,18 @@ fn healthcheck(addr: SocketAddr) -> io::Result<()> {
             response.lines().next().unwrap_or("empty")
         )))
     }
+}
+
+/// Connects to the first address of this machine that answers.
+fn connect(addr: &ListenAddress, timeout: Duration) -> io::Result<TcpStream> {
+    let mut failure = io::ErrorKind::AddrNotAvailable.into();
+    for authority in addr.local_authorities() {
+        for socket in authority.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&socket, timeout) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
+        }
+    }
+    Err(failure)
 }

@@ -9,11 +9,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
+use listen_address::Listener;
 use poem::http::StatusCode;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint as _, Request};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::MailMock;
@@ -26,7 +26,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves HTTP/1.1 until `stop` is cancelled, then waits at most one second for open requests.
 ///
 /// Uses hyper directly, because the fault `drop_rate` closes a connection by an error in the response body.
-pub async fn serve(listener: TcpListener, mock: &MailMock, stop: CancellationToken) {
+pub async fn serve(listener: impl Into<Listener>, mock: &MailMock, stop: CancellationToken) {
+    let listener = listener.into();
     let endpoint = Arc::new(mock.endpoint());
     let connections = GracefulShutdown::new();
     loop {
