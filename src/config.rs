@@ -1,16 +1,17 @@
 //! The settings (`settings.rs`) and the checks across settings. No error message repeats a setting's value, because it
 //! may be a secret.
 
+mod conflicts;
 mod error;
 mod settings;
-mod values;
+pub mod values;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use listen_address::ListenAddress;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -40,8 +41,8 @@ use crate::store::redis::limits::{LimitsConfig, Quota};
 /// passwords.
 #[derive(Clone)]
 pub struct Config {
-    pub api_addr: SocketAddr,
-    pub ops_addr: SocketAddr,
+    pub api_addr: ListenAddress,
+    pub ops_addr: ListenAddress,
     /// `None` means the address on which the API listens.
     pub public_url: Option<Url>,
     pub contact: Option<Contact>,
@@ -86,6 +87,7 @@ impl Config {
     pub fn new(settings: ServeArgs) -> Result<Self, InvalidSetting> {
         let ServeArgs { listen, stores, provider, service } = settings;
         let ServiceArgs { codes, registrations, passwords, hash, mail, clients, limits, log: _, traces: _ } = service;
+        conflicts::check(&listen, &codes, &registrations, &mail, &limits)?;
         let code_secret =
             codes.code_secret.as_ref().ok_or_else(|| InvalidSetting::new("CODE_SECRET", "must be set"))?;
         let code_secret = parse_code_secret(code_secret)?;
@@ -93,50 +95,19 @@ impl Config {
             CodeFormat::Plain => CodeStorage::Plain,
             CodeFormat::Hmac => CodeStorage::Hmac(code_secret.clone()),
         };
-        if codes.code_wait < codes.code_ttl {
-            return Err(InvalidSetting::new(
-                "CODE_WAIT",
-                "must not be shorter than CODE_TTL, or a new code could replace a live one",
-            ));
-        }
-        if codes.code_wait_max < codes.code_wait {
-            return Err(InvalidSetting::new("CODE_WAIT_MAX", "must not be shorter than CODE_WAIT"));
-        }
-        if codes.code_wait_reset <= codes.code_wait_max {
-            return Err(InvalidSetting::new(
-                "CODE_WAIT_RESET",
-                "must be longer than CODE_WAIT_MAX, or the wait for a code would never grow",
-            ));
-        }
         let code_length = CodeLength::new(codes.code_digits)
             .ok_or_else(|| InvalidSetting::new("CODE_DIGITS", "must be in 4..=10"))?;
-        let mail_timeout = mail.mail_timeout.min(codes.code_ttl);
-        // The worker renews its lease after each third of it. A call to Redis that starts after a renewal must end before
-        // the lease does.
-        if mail.mail_lease < Duration::from_secs(1) || mail.mail_lease <= limits.redis_timeout {
-            return Err(InvalidSetting::new(
-                "MAIL_LEASE",
-                "must be at least 1s and longer than REDIS_TIMEOUT, or a worker could lose its lease without noticing",
-            ));
-        }
-        // Redis keeps the count of wrong guesses for an hour. Neither a live code nor a resend may outlast the count.
-        for (name, time) in [("CODE_TTL", codes.code_ttl), ("MAIL_GIVE_UP", mail.mail_give_up)] {
-            if time > Duration::from_secs(30 * 60) {
-                return Err(InvalidSetting::new(name, "must not be longer than 30m"));
-            }
-        }
-        if registrations.pending_ttl < mail.mail_give_up + codes.code_ttl {
-            let reason = "must not be shorter than MAIL_GIVE_UP plus CODE_TTL, or a registration could be deleted while its \
-                          code is live";
-            return Err(InvalidSetting::new("PENDING_TTL", reason));
-        }
+        let mail_timeout = mail.mail_timeout.unwrap_or_else(|| MAIL_TIMEOUT.min(codes.code_ttl));
         let mail_dialect: Arc<dyn Dialect> = match mail.mail_dialect {
             MailDialect::Mailpit => Arc::new(Mailpit),
             MailDialect::Mailjet => {
-                let missing = || InvalidSetting::new("MAILJET_API_KEY", "must be set if MAIL_DIALECT is mailjet");
                 let MailjetArgs { mailjet_api_key: key, mailjet_api_secret: secret } = mail.mailjet;
-                let key = key.filter(|key| !key.is_empty()).ok_or_else(missing)?;
-                let secret = secret.filter(|secret| !secret.expose_secret().is_empty()).ok_or_else(missing)?;
+                let given = |name, value: Option<SecretString>| {
+                    let value = value.filter(|value| !value.expose_secret().is_empty());
+                    value.ok_or_else(|| InvalidSetting::new(name, "must be set if MAIL_DIALECT is mailjet"))
+                };
+                let key = given("MAILJET_API_KEY", key)?.expose_secret().to_owned();
+                let secret = given("MAILJET_API_SECRET", secret)?;
                 Arc::new(Mailjet { key, secret })
             }
         };
@@ -208,6 +179,9 @@ impl Config {
     }
 }
 
+/// The time that a slow provider gets, unless `MAIL_TIMEOUT` says otherwise.
+const MAIL_TIMEOUT: Duration = Duration::from_secs(20);
+
 fn parse_code_secret(text: &SecretString) -> Result<CodeSecret, InvalidSetting> {
     let key = STANDARD
         .decode(text.expose_secret().trim())
@@ -245,6 +219,13 @@ mod tests {
         assert_eq!(config.existing_account, ExistingAccount::Hide);
         assert_eq!(config.pending_ttl, Duration::from_secs(7 * 24 * 60 * 60));
         assert_eq!(config.policy, Policy::default());
+        assert_eq!(config.mail_timeout, Duration::from_secs(20));
+        let short_lived = config_with(&["--code-ttl=8s", "--mail-give-up=1s"]);
+        assert_eq!(short_lived.mail_timeout, Duration::from_secs(8));
+    }
+
+    fn config_with(flags: &[&str]) -> Config {
+        config(&[&["--code-secret", SECRET][..], flags].concat()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]
@@ -257,6 +238,20 @@ mod tests {
         assert_eq!(name(&["--code-secret", SECRET, "--code-wait-reset=4h"]), "CODE_WAIT_RESET");
         assert_eq!(name(&["--code-secret", SECRET, "--mail-lease=1s"]), "MAIL_LEASE");
         assert_eq!(name(&["--code-secret", SECRET, "--pending-ttl=15m"]), "PENDING_TTL");
+        for (flags, expected) in [
+            (&["--api-addr=:8000", "--ops-addr=127.0.0.1:8000"][..], "OPS_ADDR"),
+            (&["--ops-addr=127.0.0.1:8000"], "OPS_ADDR"),
+            (&["--mailbox-codes-per-hour=5", "--mailbox-codes-per-day=4"], "MAILBOX_CODES_PER_DAY"),
+            (&["--mail-timeout=61s"], "MAIL_TIMEOUT"),
+            (&["--mail-timeout=20s", "--mail-give-up=19s"], "MAIL_TIMEOUT"),
+            (&["--code-ttl=31m", "--code-wait=31m"], "CODE_TTL"),
+            (&["--mail-give-up=31m"], "MAIL_GIVE_UP"),
+            (&["--redis-timeout=5s"], "MAIL_LEASE"),
+            (&["--mail-dialect=mailjet", "--mailjet-api-key=", "--mailjet-api-secret=x"], "MAILJET_API_KEY"),
+            (&["--mail-dialect=mailjet", "--mailjet-api-key=x", "--mailjet-api-secret="], "MAILJET_API_SECRET"),
+        ] {
+            assert_eq!(name(&[&["--code-secret", SECRET][..], flags].concat()), expected, "{flags:?}");
+        }
         assert_eq!(name(&["--code-secret", SECRET, "--mail-from=nobody"]), "MAIL_FROM");
         assert_eq!(name(&["--code-secret", SECRET, "--mail-dialect=mailjet"]), "MAILJET_API_KEY");
         let empty = ["--mail-dialect=mailjet", "--mailjet-api-key=", "--mailjet-api-secret="];

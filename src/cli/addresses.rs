@@ -41,7 +41,9 @@ impl DevAddresses {
         let mail_url = self.mail_url().parse().expect("a socket address is a valid URL authority");
         // PUBLIC_URL of the environment may belong to another service; links in mails must lead to this one.
         let public_url = Some(self.api_url().parse().expect("a socket address is a valid URL authority"));
-        let listen = ListenArgs { api_addr: self.api, ops_addr: self.ops, public_url, contact: None };
+        let [api_addr, ops_addr] = [self.api, self.ops]
+            .map(|addr| addr.to_string().parse().expect("a socket address is an address to listen on"));
+        let listen = ListenArgs { api_addr, ops_addr, public_url, contact: None };
         Ok(Config::new(ServeArgs { listen, stores, provider: ProviderArgs { mail_url }, service })?)
     }
 
@@ -83,7 +85,7 @@ impl DevAddresses {
         ];
         let MailjetArgs { mailjet_api_key, mailjet_api_secret } = &service.mail.mailjet;
         if let (Some(key), Some(secret)) = (mailjet_api_key, mailjet_api_secret) {
-            assignments.push(("MAILJET_API_KEY", key.clone()));
+            assignments.push(("MAILJET_API_KEY", key.expose_secret().to_owned()));
             assignments.push(("MAILJET_API_SECRET", secret.expose_secret().to_owned()));
         }
         assignments.iter().fold(String::new(), |mut lines, (name, value)| {

@@ -9,8 +9,5 @@ use crate::store::postgres::{Postgres, PostgresConfig};
 /// Returns a pool that connects on first use. `timeout` limits each call, including the wait for a connection.
 pub(super) fn pool(database: DatabaseArgs, max_connections: u32, timeout: Duration) -> Result<Postgres, CliError> {
     let config = PostgresConfig { url: database.url()?, max_connections, timeout };
-    // The error of the driver may contain the URL and thereby a password.
-    let postgres =
-        Postgres::new(&config).map_err(|_| InvalidSetting::new("DATABASE_URL", "must be a PostgreSQL URL"))?;
-    Ok(postgres)
+    Ok(Postgres::new(&config).map_err(|error| InvalidSetting::new("DATABASE_URL", error))?)
 }

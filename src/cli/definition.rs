@@ -10,7 +10,7 @@ use super::dev;
 #[cfg(feature = "dev")]
 use super::help::DEV_SETTINGS;
 use super::help::{ABOUT_SETTINGS, COMPLETIONS, SERVE_SETTINGS, SETTINGS};
-use super::{healthcheck, migrate, openapi, users};
+use super::{doctor, healthcheck, migrate, openapi, secret_files, users};
 
 /// User registration with an e-mailed code that lives for sixty seconds
 #[derive(Parser)]
@@ -44,6 +44,11 @@ pub(super) enum Subcommands {
     /// Needs the database only, neither Redis nor a running service. Everybody with access to the database can use it.
     #[command(after_help = SETTINGS)]
     Users(users::UsersArgs),
+    /// Check the settings, the stores and the mail provider of `serve`
+    ///
+    /// Prints a table, or JSON. Sends no mail. Exit status 0: no check failed; 1: a check failed.
+    #[command(override_usage = "sixty doctor [OPTIONS]", after_help = SERVE_SETTINGS)]
+    Doctor(Box<doctor::DoctorArgs>),
     /// Print the OpenAPI document
     Openapi(openapi::OpenapiArgs),
     /// Exit with status 0 if a running service answers
@@ -58,8 +63,17 @@ pub(super) enum Subcommands {
 
 /// The command line of all commands.
 pub(super) fn command() -> Command {
+    complete(secret_files::add_settings(Cli::command()))
+}
+
+/// The command line without the settings that name files of secrets: they would stand beside each secret.
+pub(super) fn command_for_completions() -> Command {
+    complete(Cli::command())
+}
+
+fn complete(command: Command) -> Command {
     let optional_and_global = |arg: Arg| arg.required(false).global(true);
-    let command = Cli::command()
+    let command = command
         // Allow the settings before and after the action. A global argument cannot be required.
         .mut_subcommand("migrate", |migrate| migrate.mut_args(optional_and_global))
         .mut_subcommand("users", |users| users.mut_args(optional_and_global));

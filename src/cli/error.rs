@@ -8,6 +8,9 @@ use crate::config::InvalidSetting;
 pub enum CliError {
     #[error("{0}")]
     Setting(#[from] InvalidSetting),
+    /// The service cannot start with its settings and stores.
+    #[error("{0}")]
+    Start(String),
     #[error("{0}")]
     Failed(String),
 }
@@ -16,6 +19,7 @@ impl From<AppError> for CliError {
     fn from(error: AppError) -> Self {
         match error {
             AppError::Setting { name, reason } => Self::Setting(InvalidSetting { name, reason }),
+            AppError::Store(fault) => Self::Start(fault.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use clap::{Arg, Command};
 
 use super::definition::command;
+use super::secret_files::{is_secret, names_file};
 
 /// The command that rewrites both files.
 const UPDATE_COMMAND: &str = "UPDATE_SETTINGS=1 cargo test --lib settings";
@@ -16,6 +17,7 @@ const INTRODUCTION: &str = "\
 # Every setting with its default. Each is also a flag of the same name: CODE_TTL is --code-ttl.
 # `sixty dev` needs none of them. `sixty serve` needs the four that are not commented out.
 # The program reads the environment, not this file: set -a; . ./.env; set +a; cargo run -- serve
+# NAME_FILE is the path of a file that contains the value of NAME, and takes the place of NAME.
 ";
 
 /// Example values in `.env.example` for required settings. Secrets have no example value.
@@ -32,6 +34,8 @@ struct Setting {
     default: Option<String>,
     required: bool,
     sentences: Vec<String>,
+    /// Whether a file can contain the value.
+    secret: bool,
 }
 
 impl Setting {
@@ -44,6 +48,7 @@ impl Setting {
             default: default_value(arg),
             required: arg.is_required_set(),
             sentences: help.split("\n\n").map(str::to_owned).collect(),
+            secret: is_secret(arg),
         })
     }
 }
@@ -60,7 +65,10 @@ fn settings() -> Vec<Setting> {
     let [serve, mock, dev] =
         ["serve", "mail-mock", "dev"].map(|name| subcommand(name).expect("the command line has this subcommand"));
     let mut settings: Vec<Setting> = vec![];
-    for arg in [serve, mock, dev].iter().flat_map(|command| command.get_arguments()) {
+    let arguments = |command: &'_ Command| -> Vec<Arg> {
+        command.get_arguments().filter(|arg| !names_file(arg, command)).cloned().collect()
+    };
+    for arg in &[serve, mock, dev].map(arguments).concat() {
         let Some(setting) = Setting::from_arg(arg) else { continue };
         let Some(listed) = settings.iter_mut().find(|listed| listed.name == setting.name) else {
             let last_of_section = settings.iter().rposition(|other| other.section == setting.section);
@@ -86,13 +94,14 @@ fn markdown_table() -> String {
     let mut table = "\n| setting | default | meaning |\n|---|---|---|\n".to_owned();
     for section in sections(&settings()) {
         writeln!(table, "| **{}** | | |", section[0].section).unwrap();
-        for Setting { name, default, required, sentences, .. } in section {
+        for Setting { name, default, required, sentences, secret, .. } in section {
+            let file = if *secret { format!(" Or `{name}_FILE`: a file that contains it.") } else { String::new() };
             let default = match default {
                 Some(default) => format!("`{default}`"),
                 None if *required => "required".to_owned(),
                 None => String::new(),
             };
-            writeln!(table, "| `{name}` | {default} | {}. |", sentences.join(". ")).unwrap();
+            writeln!(table, "| `{name}` | {default} | {}.{file} |", sentences.join(". ")).unwrap();
         }
     }
     table + "\n"
@@ -103,11 +112,14 @@ fn example_file() -> String {
     for section in sections(&settings()) {
         let title = format!("# --- {} ", section[0].section);
         writeln!(file, "\n{title:-<120}").unwrap();
-        for Setting { name, default, required, sentences, .. } in section {
+        for Setting { name, default, required, sentences, secret, .. } in section {
             writeln!(file, "# {}", sentences.join(". ")).unwrap();
             let example = EXAMPLE_VALUES.iter().find(|(setting, _)| setting == name).map(|(_, example)| *example);
             let value = default.as_deref().or(example).unwrap_or_default();
             writeln!(file, "{}{name}={value}", if *required { "" } else { "#" }).unwrap();
+            if *secret {
+                writeln!(file, "#{name}_FILE=").unwrap();
+            }
         }
     }
     file

@@ -14,7 +14,7 @@ pub use self::mail::*;
 pub use self::network::*;
 pub use self::stores::*;
 use super::error::InvalidSetting;
-use super::values::http_url;
+use super::values::{Choice, http_url};
 use crate::telemetry;
 use crate::telemetry::log::{LogFilter, LogFormat};
 
@@ -28,7 +28,7 @@ pub struct LogArgs {
     #[arg(long, env, value_name = "FILTER", default_value = "info")]
     pub log_level: LogFilter,
     /// Log format: pretty or json
-    #[arg(long, env, value_name = "FORMAT", default_value = "pretty")]
+    #[arg(long, env, value_name = "FORMAT", default_value = "pretty", value_parser = Choice::<LogFormat>::default())]
     pub log_format: LogFormat,
 }
 

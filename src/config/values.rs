@@ -1,7 +1,11 @@
 //! Parsers for settings whose type has no suitable `FromStr`.
 
+use std::ops::{Bound, RangeBounds};
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::{Arg, Command, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
 
@@ -18,6 +22,60 @@ pub fn text(text: &str) -> Result<String, String> {
 /// Parses a secret like [`text`].
 pub fn secret(value: &str) -> Result<SecretString, String> {
     text(value).map(SecretString::from)
+}
+
+/// Returns a parser of whole numbers in a range.
+pub fn number<T>(range: impl RangeBounds<T> + Clone + Send + Sync + 'static) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr + PartialOrd + ToString + Clone + Send + Sync + 'static,
+{
+    move |text: &str| {
+        let parsed = text.trim().parse().ok().filter(|number| range.contains(number));
+        parsed.ok_or_else(|| {
+            let limit = |bound: Bound<&T>| match bound {
+                Bound::Included(limit) => Some(limit.to_string()),
+                _ => None,
+            };
+            match (limit(range.start_bound()), limit(range.end_bound())) {
+                (Some(least), Some(most)) => format!("must be a whole number from {least} to {most}"),
+                (Some(least), None) => format!("must be a whole number of at least {least}"),
+                (None, Some(most)) => format!("must be a whole number of at most {most}"),
+                (None, None) => "must be a whole number".to_owned(),
+            }
+        })
+    }
+}
+
+/// Parses `true` or `false`, or the words for them in other programs.
+pub fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err("must be true or false"),
+    }
+}
+
+/// A parser of the names of an enum's variants, in any case.
+#[derive(Clone)]
+pub struct Choice<T: ValueEnum + Clone + Send + Sync + 'static>(EnumValueParser<T>);
+
+impl<T: ValueEnum + Clone + Send + Sync + 'static> Default for Choice<T> {
+    fn default() -> Self {
+        Self(EnumValueParser::new())
+    }
+}
+
+impl<T: ValueEnum + Clone + Send + Sync + 'static> TypedValueParser for Choice<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &std::ffi::OsStr) -> Result<T, clap::Error> {
+        let name = value.to_str().map(|text| text.trim().to_ascii_lowercase());
+        self.0.parse_ref(command, arg, name.as_deref().unwrap_or_default().as_ref())
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        self.0.possible_values()
+    }
 }
 
 /// Parses a duration such as `250ms`, `60s`, `4h`, or a plain number of seconds. Rejects zero.
@@ -48,7 +106,9 @@ pub fn http_url(text: &str) -> Result<Url, String> {
     // The URL parser would silently remove line breaks and tabs.
     let url =
         self::text(text)?.parse().ok().filter(|url: &Url| ["http", "https"].contains(&url.scheme()) && url.has_host());
-    url.ok_or_else(|| "must begin with http:// or https:// and name a host".to_owned())
+    url.ok_or_else(|| {
+        "must begin with http:// or https:// and name a host, such as https://mail.example.com".to_owned()
+    })
 }
 
 /// Parses the base URL of the links in mails. Rejects credentials, because every recipient could read them.

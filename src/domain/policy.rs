@@ -33,10 +33,11 @@ impl Policy {
 
     /// Returns a regular expression (ECMA-262) that matches every guess that [`Policy::code`] accepts.
     ///
-    /// It requires as many characters as a code has digits, and excludes ASCII letters and symbols. It cannot be exact: the
-    /// digits of all scripts are no character class that every language knows.
+    /// It requires as many characters as a code has digits, and excludes ASCII letters and most symbols. It cannot be exact:
+    /// the digits of all scripts are no character class that every language knows. It contains no `/`, which ends a literal
+    /// regular expression in many languages.
     pub fn code_pattern(&self) -> String {
-        format!("^[^!-,/:-~]{{{},}}$", self.code_length.digits())
+        format!("^[^!-,:-~]{{{},}}$", self.code_length.digits())
     }
 }
 
@@ -59,8 +60,8 @@ mod tests {
 
     #[test]
     fn pattern_requires_as_many_characters_as_the_shortest_code() {
-        assert_eq!(Policy::default().code_pattern(), "^[^!-,/:-~]{4,}$");
+        assert_eq!(Policy::default().code_pattern(), "^[^!-,:-~]{4,}$");
         let six = Policy { code_length: CodeLength::new(6).unwrap(), ..Policy::default() };
-        assert_eq!(six.code_pattern(), "^[^!-,/:-~]{6,}$");
+        assert_eq!(six.code_pattern(), "^[^!-,:-~]{6,}$");
     }
 }

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::process::{PROGRAM, Running, failure_line, output, sixty};
+use super::process::{Folder, PROGRAM, Running, failure_line, output, sixty};
 
 /// Every secret in these tests contains this text; no output may contain it.
 const CANARY: &str = "c4n4ry";
@@ -53,6 +53,67 @@ async fn a_bad_setting_is_reported_in_one_line_with_its_name_and_without_its_val
         assert!(line.starts_with(&format!("sixty: {setting}: ")), "{setting}={value}: {line}");
         assert!(!line.contains(CANARY), "{setting}={value}: {line}");
         assert_eq!(status, 2, "{setting}={value}: {line}");
+    }
+}
+
+/// Returns the names of the settings of `sixty serve`, from the file that lists them.
+fn names_of_settings() -> Vec<String> {
+    let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/.env.example")).unwrap();
+    let (serve, _) = file.split_once("# --- `sixty dev`").unwrap();
+    let lines = serve.lines().filter_map(|line| line.trim_start_matches('#').split_once('='));
+    let names = lines.map(|(name, _)| name.to_owned());
+    names.filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || b"_0123456789".contains(&byte))).collect()
+}
+
+#[tokio::test]
+async fn nonsense_in_any_setting_is_refused_in_our_words() {
+    let names = names_of_settings();
+    assert!(names.len() > 45, "{names:?}");
+    for name in names {
+        if ["MAIL_FROM_NAME", "REDIS_PREFIX", "MAILJET_API_KEY", "MAILJET_API_SECRET"].contains(&&*name) {
+            continue;
+        }
+        let mut serve = serve();
+        let mut expected = "must ";
+        if let Some(secret) = name.strip_suffix("_FILE") {
+            serve.env_remove(secret);
+            expected = "there is no such file";
+        }
+        let (status, line) = failure_line(serve.env(&name, "c4n4ry \u{e9}")).await;
+        assert_eq!(status, 2, "{line}");
+        assert!(line.starts_with(&format!("sixty: {name}: ")) && line.contains(expected), "{line}");
+        // The path of a file is no secret.
+        assert_eq!(line.contains(CANARY), name.ends_with("_FILE"), "{line}");
+        let parsers = ["invalid digit", "invalid socket", "invalid value", "relative URL", "provided string", "error:"];
+        assert!(!parsers.iter().any(|words| line.contains(words)), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_parameters_and_undecodable_parts_of_store_urls_are_refused_without_their_values() {
+    for (setting, url, reason) in [
+        (
+            "DATABASE_URL",
+            "postgres://sixty@127.0.0.1:1/sixty?Password=c4n4ry",
+            "the parameter Password is not supported",
+        ),
+        ("DATABASE_URL", "postgres://sixty:c4n4ry@one:1,two:2/sixty", "must name one host"),
+        ("DATABASE_URL", "postgres://sixty:c4n4/ry@127.0.0.1:1/sixty", "must be percent-encoded"),
+        ("DATABASE_URL", "postgres://sixty:c4n4#c4n4ry@127.0.0.1:1/sixty", "must be percent-encoded"),
+        ("REDIS_URL", "redis://127.0.0.1:1?password=c4n4ry", "the parameter password is not supported"),
+        ("REDIS_URL", "redis://:c4n4ry@127.0.0.1:1/1,redis://:c4n4ry@127.0.0.1:2/1", "database 0 only"),
+        ("REDIS_URL", "redis://:c4n4ry/@127.0.0.1:1", "must be percent-encoded"),
+    ] {
+        let (status, line) = failure_line(serve().env(setting, url)).await;
+        assert_eq!(status, 2, "{line}");
+        assert!(line.starts_with(&format!("sixty: {setting}: ")) && line.contains(reason), "{line}");
+        assert!(!line.contains(CANARY), "{line}");
+    }
+    let url = "postgres://sixty@127.0.0.1:1/sixty?Password=c4n4ry";
+    for arguments in [&["migrate", "status"][..], &["users", "list"]] {
+        let (status, line) = failure_line(sixty(arguments).env("DATABASE_URL", url)).await;
+        assert!(status == 2 && line.contains("the parameter Password is not supported"), "{line}");
+        assert!(!line.contains(CANARY), "{line}");
     }
 }
 
@@ -120,6 +181,120 @@ async fn settings_are_trimmed_and_control_characters_inside_are_refused() {
         .env("CODE_TTL", written("60s"));
     let (mut running, _) = Running::serve(&mut serve).await;
     assert!(running.end(Signal::SIGTERM).await.success());
+}
+
+/// Writes a file into the folder. Returns its path.
+fn write(folder: &Folder, name: &str, content: &str) -> String {
+    std::fs::create_dir_all(&folder.0).unwrap();
+    std::fs::write(folder.join(name), content).unwrap();
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn secrets_are_read_from_files() {
+    let folder = Folder::new("secret-files");
+    let secrets = [
+        ("DATABASE_URL", format!("postgres://sixty:{CANARY}@127.0.0.1:1/sixty")),
+        ("REDIS_URL", format!("redis://:{CANARY}@127.0.0.1:1")),
+        ("MAIL_URL", "http://127.0.0.1:1".to_owned()),
+        ("CODE_SECRET", CANARY.repeat(8)),
+        ("MAILJET_API_KEY", CANARY.to_owned()),
+        ("MAILJET_API_SECRET", CANARY.to_owned()),
+    ];
+    let mut serve = sixty(&["serve", "--mail-dialect=mailjet"]);
+    for (name, value) in &secrets {
+        let path = write(&folder, name, &format!("\u{feff}{value}\r\n\n"));
+        serve.env(format!("{name}_FILE"), format!("{path}\n"));
+    }
+    let (mut running, _) = Running::serve(&mut serve).await;
+    assert!(running.end(Signal::SIGTERM).await.success());
+    assert!(!running.stderr().contains(CANARY), "{}", running.stderr());
+
+    // The flag of a file, before and after the action of a command.
+    let path = folder.join("DATABASE_URL");
+    let flag = format!("--database-url-file={}", path.display());
+    for arguments in [["migrate", &flag, "status"], ["migrate", "status", &flag], ["users", "list", &flag]] {
+        let output = output(sixty(&arguments).env("DATABASE_TIMEOUT", "1s")).await;
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert!(!line.contains("must be set") && !line.contains(CANARY), "{line}");
+        assert!(!output.status.success(), "nothing listens on port 1");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_file_that_cannot_be_used_is_reported_with_its_path_and_without_its_content() {
+    let folder = Folder::new("bad-secret-files");
+    let good = write(&folder, "good", CANARY);
+    let empty = write(&folder, "empty", " \n");
+    let bad = write(&folder, "bad", "c4n4ry");
+    let long = write(&folder, "long", &CANARY.repeat(20_000));
+    let missing = folder.join("missing").to_str().unwrap().to_owned();
+    let parent = folder.0.to_str().unwrap().to_owned();
+    for name in ["DATABASE_URL", "REDIS_URL", "MAIL_URL", "CODE_SECRET"] {
+        let setting = format!("{name}_FILE");
+        for (path, reason) in [
+            (&missing, "there is no such file"),
+            (&parent, "it is a folder, not a file"),
+            (&empty, "it is empty"),
+            (&long, "it is longer than 64 KiB"),
+        ] {
+            let failure = failure_line(serve().env_remove(name).env(&setting, path)).await;
+            assert_eq!(failure, (2, format!("sixty: {setting}: cannot use {path}: {reason}\n")));
+        }
+        let (status, line) = failure_line(serve().env(&setting, &good)).await;
+        assert_eq!(
+            (status, line.as_str()),
+            (2, &*format!("sixty: {setting}: must not be set, because {name} is set too\n"))
+        );
+        let (status, line) = failure_line(serve().env_remove(name).env(&setting, &bad)).await;
+        assert!(status == 2 && line.starts_with(&format!("sixty: {name}: must ")), "{line}");
+        assert!(!line.contains(CANARY), "{line}");
+    }
+    // Empty variables are not set.
+    for (name, file) in [("CODE_SECRET_FILE", ""), ("DATABASE_URL_FILE", " ")] {
+        let (mut running, _) = Running::serve(serve().env(name, file)).await;
+        assert!(running.end(Signal::SIGTERM).await.success());
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_is_not_utf_8_is_reported() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    for name in ["CODE_TTL", "DATABASE_URL", "MAIL_FROM_NAME"] {
+        let failure = failure_line(serve().env(name, OsStr::from_bytes(b"c4n4ry\xff"))).await;
+        assert_eq!(failure, (2, format!("sixty: {name}: must be text in UTF-8\n")));
+    }
+}
+
+#[tokio::test]
+async fn every_form_of_an_address_listens() {
+    for form in ["127.0.0.1:0", "localhost:0", ":0", "[::]:0", "*:0", "0.0.0.0:0", " localhost:0\n"] {
+        let mut serve = serve();
+        serve.env("API_ADDR", form).env("OPS_ADDR", form).env("LOG_FORMAT", "json");
+        let mut running = Running::start(&mut serve);
+        let listening = running.until("log line with the addresses", async |running| {
+            let log = running.stderr();
+            let mut events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            events.find(|event| event["message"] == "listening")
+        });
+        let listening = listening.await;
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let status = async |url: String| http.get(url).send().await.unwrap().status().as_u16();
+        for port in [&listening["api"], &listening["ops"]] {
+            let (_, port) = port.as_str().unwrap().rsplit_once(':').unwrap();
+            assert_eq!(status(format!("http://127.0.0.1:{port}/livez")).await, 200, "{form}");
+            assert_eq!(status(format!("http://localhost:{port}/livez")).await, 200, "{form}");
+            if TcpListener::bind("[::1]:0").is_ok() && [":0", "[::]:0", "*:0"].contains(&form) {
+                assert_eq!(status(format!("http://[::1]:{port}/livez")).await, 200, "{form}");
+            }
+        }
+        let (_, port) = listening["api"].as_str().unwrap().rsplit_once(':').unwrap();
+        let addr = form.replace(":0", &format!(":{port}"));
+        let healthy = output(sixty(&["healthcheck"]).env("API_ADDR", addr)).await;
+        assert!(healthy.status.success(), "{form}: {healthy:?}");
+        assert!(running.end(Signal::SIGTERM).await.success());
+    }
 }
 
 #[tokio::test]

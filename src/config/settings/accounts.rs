@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use crate::accounts::ExistingAccount;
 use crate::config::error::InvalidSetting;
-use crate::config::values::{secret, time};
+use crate::config::values::{Choice, number, secret, time};
 use crate::passwords::HashCost;
 
 /// The form in which Redis stores a code.
@@ -30,7 +30,7 @@ pub struct CodeArgs {
     #[arg(long, env, value_name = "BASE64", required = true, value_parser = secret)]
     pub code_secret: Option<SecretString>,
     /// Form of a code in Redis: hmac or plain
-    #[arg(long, env, value_name = "KIND", default_value = "hmac")]
+    #[arg(long, env, value_name = "KIND", default_value = "hmac", value_parser = Choice::<CodeFormat>::default())]
     pub code_storage: CodeFormat,
     /// Lifetime of a code
     ///
@@ -51,23 +51,23 @@ pub struct CodeArgs {
     #[arg(long, env, value_name = "TIME", default_value = "24h", value_parser = time)]
     pub code_wait_reset: Duration,
     /// Digits of a code, from 4 to 10
-    #[arg(long, env, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=10))]
+    #[arg(long, env, value_name = "N", default_value_t = 4, value_parser = number::<u8>(4..=10))]
     pub code_digits: u8,
     /// Short codes per address and year
     ///
     /// A short code has CODE_DIGITS digits. After this many in any 365 days, an address gets codes of ten digits
-    #[arg(long, env, value_name = "N", default_value_t = 30)]
+    #[arg(long, env, value_name = "N", default_value_t = 30, value_parser = number::<u16>(0..=u16::MAX))]
     pub short_codes_per_year: u16,
     /// Code mails per mailbox in any hour
     ///
     /// From 1 to 1000. A mailbox is an address without its +tag. Further code mails are not sent. A quarter of the quota is
     /// reserved for the address without a tag
-    #[arg(long, env, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, env, value_name = "N", default_value_t = 10, value_parser = number::<u16>(1..=1000))]
     pub mailbox_codes_per_hour: u16,
     /// Code mails per mailbox in any 24 hours
     ///
     /// From 1 to 1000. It works like MAILBOX_CODES_PER_HOUR
-    #[arg(long, env, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, env, value_name = "N", default_value_t = 40, value_parser = number::<u16>(1..=1000))]
     pub mailbox_codes_per_day: u16,
 }
 
@@ -90,7 +90,7 @@ impl ValueEnum for ExistingAccount {
 #[command(next_help_heading = "Registrations")]
 pub struct RegistrationArgs {
     /// If the address has an account: hide or reveal
-    #[arg(long, env, value_name = "KIND", default_value = "hide")]
+    #[arg(long, env, value_name = "KIND", default_value = "hide", value_parser = Choice::<ExistingAccount>::default())]
     pub existing_account: ExistingAccount,
     /// Lifetime of a pending registration
     ///
@@ -104,19 +104,19 @@ pub struct RegistrationArgs {
 #[command(next_help_heading = "Passwords")]
 pub struct PasswordArgs {
     /// Minimum characters of a password, from 8 to 64
-    #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(8..=64))]
+    #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = number::<u8>(8..=64))]
     pub password_min_length: u8,
     /// argon2id memory (m) in KiB
     ///
     /// When m × t rises, the service renews an account's hash at the next login. New addresses get the costs of existing
     /// accounts, so a lower cost applies only while there are none
-    #[arg(long, env, value_name = "KIB", default_value_t = 19456)]
+    #[arg(long, env, value_name = "KIB", default_value_t = 19456, value_parser = number::<u32>(1..))]
     pub argon2_memory_kib: u32,
     /// argon2id passes (t)
-    #[arg(long, env, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env, value_name = "N", default_value_t = 2, value_parser = number::<u32>(1..))]
     pub argon2_passes: u32,
     /// argon2id lanes (p)
-    #[arg(long, env, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, env, value_name = "N", default_value_t = 1, value_parser = number::<u32>(1..=16))]
     pub argon2_lanes: u32,
 }
 
@@ -134,7 +134,7 @@ pub struct HashArgs {
     /// Hashing threads; 0 means one per core
     ///
     /// Fewer than one per core if the memory limit of the container has no room for ARGON2_MEMORY_KIB each
-    #[arg(long, env, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    #[arg(long, env, value_name = "N", default_value_t = 0, value_parser = number::<u16>(0..=1024))]
     pub hash_threads: u16,
     /// Longest predicted wait for a hashing thread
     ///

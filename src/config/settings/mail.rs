@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::config::values::{http_url, secret, text, time};
+use crate::config::values::{Choice, http_url, number, secret, text, time};
 
 /// Where the mail provider is.
 #[derive(Clone, Args)]
@@ -35,8 +35,8 @@ pub struct MailjetArgs {
     /// Mailjet API key
     ///
     /// Sent if MAIL_DIALECT is mailjet. The mock provider requires this key; without the setting it accepts any key
-    #[arg(long, env, value_name = "KEY", value_parser = text, requires = "mailjet_api_secret")]
-    pub mailjet_api_key: Option<String>,
+    #[arg(long, env, value_name = "KEY", value_parser = secret, requires = "mailjet_api_secret")]
+    pub mailjet_api_key: Option<SecretString>,
     /// Mailjet secret key
     ///
     /// Required with MAILJET_API_KEY
@@ -51,7 +51,7 @@ pub struct MailArgs {
     /// Provider's send API: mailpit or mailjet
     ///
     /// mailjet requires MAILJET_API_KEY and MAILJET_API_SECRET
-    #[arg(long, env, value_name = "KIND", default_value = "mailpit")]
+    #[arg(long, env, value_name = "KIND", default_value = "mailpit", value_parser = Choice::<MailDialect>::default())]
     pub mail_dialect: MailDialect,
     #[command(flatten)]
     pub mailjet: MailjetArgs,
@@ -63,9 +63,9 @@ pub struct MailArgs {
     pub mail_from_name: String,
     /// Timeout of one request to the provider
     ///
-    /// Choose more than a slow provider takes. CODE_TTL is the upper limit
-    #[arg(long, env, value_name = "TIME", default_value = "20s", value_parser = time)]
-    pub mail_timeout: Duration,
+    /// Choose more than a slow provider takes. CODE_TTL and MAIL_GIVE_UP are upper limits. Default: 20s, or a shorter CODE_TTL
+    #[arg(long, env, value_name = "TIME", value_parser = time)]
+    pub mail_timeout: Option<Duration>,
     /// Duration of a worker's lease on a mail
     ///
     /// A running worker renews its lease. Another worker takes over the mail of a dead one when the lease ends
@@ -77,6 +77,6 @@ pub struct MailArgs {
     #[arg(long, env, value_name = "TIME", default_value = "15m", value_parser = time)]
     pub mail_give_up: Duration,
     /// Maximum number of concurrent sends
-    #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = number::<u16>(1..=1024))]
     pub mail_concurrency: u16,
 }

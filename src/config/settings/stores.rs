@@ -6,14 +6,14 @@ use clap::Args;
 use secrecy::SecretString;
 
 use crate::config::error::InvalidSetting;
-use crate::config::values::{secret, text, time, time_or_zero};
+use crate::config::values::{boolean, number, secret, text, time, time_or_zero};
 
 /// The database. `sixty serve`, `sixty migrate` and `sixty users` share this setting.
 #[derive(Clone, Args)]
 pub struct DatabaseArgs {
     /// PostgreSQL: postgres://user:password@host/database
     ///
-    /// With a port and TLS: host:5432/database?sslmode=verify-full
+    /// With a port and TLS: host:5432/database?sslmode=verify-full. Special characters of a password are percent-encoded: %2F is /
     // Optional for clap, because it does not allow a global argument to be required.
     #[arg(long, env, value_name = "URL", required = true, value_parser = secret)]
     database_url: Option<SecretString>,
@@ -38,13 +38,13 @@ pub struct StoreArgs {
     pub database: DatabaseArgs,
     /// Redis: redis://default:password@host/0
     ///
-    /// rediss:// uses TLS. Several URLs, separated by commas, are the nodes of a Redis Cluster
+    /// rediss:// uses TLS, unix:///run/redis.sock a socket. Several URLs, separated by commas, are the nodes of a Redis Cluster
     #[arg(long, env, value_name = "URL", value_parser = secret)]
     pub redis_url: SecretString,
     /// Apply pending migrations at startup
     ///
     /// A lock makes replicas that start together apply them one after the other
-    #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, value_parser = boolean)]
     pub migrate: bool,
 }
 
@@ -53,7 +53,7 @@ pub struct StoreArgs {
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
     /// Maximum number of PostgreSQL connections
-    #[arg(long, env, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env, value_name = "N", default_value_t = 10, value_parser = number::<u32>(1..))]
     pub database_max_connections: u32,
     /// Timeout of a call to PostgreSQL
     ///
@@ -61,7 +61,7 @@ pub struct LimitArgs {
     #[arg(long, env, value_name = "TIME", default_value = "5s", value_parser = time)]
     pub database_timeout: Duration,
     /// Maximum number of Redis connections
-    #[arg(long, env, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env, value_name = "N", default_value_t = 16, value_parser = number::<u32>(1..))]
     pub redis_max_connections: u32,
     /// Timeout of a call to Redis
     ///
@@ -74,12 +74,12 @@ pub struct LimitArgs {
     /// Approximate length of the event stream
     ///
     /// Redis deletes the oldest events beyond this number, whether or not a consumer has read them
-    #[arg(long, env, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env, value_name = "N", default_value_t = 100_000, value_parser = number::<u64>(1..))]
     pub events_maxlen: u64,
     /// Maximum number of HTTP connections
     ///
     /// For each of API_ADDR and OPS_ADDR
-    #[arg(long, env, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env, value_name = "N", default_value_t = 1024, value_parser = number::<u32>(1..))]
     pub max_connections: u32,
     /// Timeout of reading a request
     ///
