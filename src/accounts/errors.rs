@@ -6,14 +6,20 @@ use thiserror::Error;
 
 use crate::passwords::Overloaded;
 
-/// A store did not answer, or returned data that cannot be valid. A missing row is not an error.
+/// A store could not be used, or returned data that cannot be valid. A missing row is not an error.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The store does not answer now; the same call may succeed later. Whether a change was written is unknown.
+    /// The store cannot be used now; the same call may succeed later. Whether a change was written is unknown.
     #[error("{store} is unavailable: {reason}")]
-    Unavailable { store: &'static str, reason: String },
-    /// A defect in this program or in the stored data.
-    #[error("{store} returned invalid data: {reason}")]
+    Unavailable {
+        store: &'static str,
+        /// What clients may read, after the name of the store: "does not answer".
+        summary: &'static str,
+        /// What operators read.
+        reason: String,
+    },
+    /// A defect of this program or of the stored data, or a missing right in the store.
+    #[error("{store} refused a call: {reason}")]
     Broken { store: &'static str, reason: String },
 }
 
@@ -54,6 +60,9 @@ pub enum ActivateError {
     /// The registration was replaced or deleted after its credentials were checked, and its code with it.
     #[error("the registration no longer exists")]
     Gone,
+    /// The code is right, but an operator has created an account of the address in the meantime.
+    #[error("the address has an account")]
+    Taken,
     /// The guess was wrong. `remaining` guesses are left; at 0 this guess destroyed the code.
     #[error("the code is wrong")]
     Incorrect { remaining: u8 },
@@ -64,7 +73,9 @@ pub enum ActivateError {
 /// Why a user has no live code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoCodeReason {
-    /// No code was mailed in the last hour, or its mail could not be sent yet.
+    /// The mail with the code is queued.
+    OnItsWay,
+    /// No code was mailed in the last hour, or its mail was given up.
     NotMailed,
     /// The code was mailed, and its lifetime is over. Or Redis lost the wrong guesses at the code.
     Expired,
@@ -80,6 +91,9 @@ pub enum AuthenticateError {
     /// The credentials are right, but an operator disabled the account.
     #[error("the account is disabled")]
     Disabled,
+    /// The credentials are those of a registration that the owner of the address has deleted.
+    #[error("the owner of the address has deleted the registration")]
+    Disowned,
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
     #[error(transparent)]
