@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use deadpool_redis::redis::aio::ConnectionLike;
 use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use deadpool_redis::redis::cluster_async::ClusterConnection;
-use deadpool_redis::redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisFuture, RedisResult, Value};
+use deadpool_redis::redis::{AsyncConnectionConfig, Cmd, ConnectionInfo, Pipeline, RedisFuture, RedisResult, Value};
 use deadpool_redis::{Manager, Pool, PoolError, Runtime, TimeoutType, Timeouts};
 use tokio::sync::OnceCell;
 
-use super::{CallError, error_category, was_late};
+use super::{CallError, reason, silent, was_late};
 use crate::store::PoolState;
 
 #[derive(Clone)]
@@ -35,18 +35,18 @@ pub(super) enum Connection {
 }
 
 impl Nodes {
-    pub(super) fn one(url: &str, max_connections: usize, timeout: Duration) -> RedisResult<Self> {
+    pub(super) fn one(server: ConnectionInfo, max_connections: usize, timeout: Duration) -> RedisResult<Self> {
         let timeouts =
             AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
-        let pool = Pool::builder(Manager::new_with_config(url, timeouts)?).max_size(max_connections);
+        let pool = Pool::builder(Manager::new_with_config(server, timeouts)?).max_size(max_connections);
         Ok(Self::One(pool.runtime(Runtime::Tokio1).build().expect("the builder has a runtime for its timeouts")))
     }
 
-    pub(super) fn cluster(urls: Vec<&str>, timeout: Duration) -> RedisResult<Self> {
+    pub(super) fn cluster(nodes: Vec<ConnectionInfo>, timeout: Duration) -> RedisResult<Self> {
         // The driver refreshes its topology when a node times out, so its timeout must end before the caller's.
         let node_timeout = timeout / 3;
         let client =
-            ClusterClientBuilder::new(urls).connection_timeout(node_timeout).response_timeout(node_timeout).build()?;
+            ClusterClientBuilder::new(nodes).connection_timeout(node_timeout).response_timeout(node_timeout).build()?;
         Ok(Self::Cluster(Arc::new(Cluster { client, connection: OnceCell::new() })))
     }
 
@@ -80,12 +80,11 @@ impl Nodes {
         let connection = match tokio::time::timeout(timeout, connecting).await {
             Ok(connection) => connection,
             Err(_) if was_late(begun, timeout) => return Err(CallError::NoConnection),
-            Err(_) => return Err(CallError::Failed(format!("no connection within {timeout:?}"))),
+            Err(_) => return Err(CallError::Failed(silent(timeout))),
         };
         connection.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => CallError::NoConnection,
-            PoolError::Backend(error) => CallError::Failed(error_category(&error)),
-            other => CallError::Failed(other.to_string()),
+            other => CallError::Failed(reason::pool_fault(&other)),
         })
     }
 

@@ -4,6 +4,9 @@
 ///
 /// A test scripts the clock: a last argument that is not 0 is the time.
 ///
+/// The clock may be set back, and after a failover another server's clock may be behind. Then stored times are further ahead
+/// than a script would ever store them. Scripts must not wait for such a time.
+///
 /// Scripts must write numbers of this size by `string.format('%.0f')`: Lua's own conversion rounds them.
 pub(super) const NOW: &str = r"
     local time = redis.call('TIME')

@@ -8,8 +8,9 @@ use std::time::Duration;
 use deadpool_redis::redis::{FromRedisValue, ScriptInvocation};
 use metrics::counter;
 use tokio::time::Instant;
-use tracing::{Instrument as _, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 
+use crate::store::fault::{Cure, Fault};
 use crate::store::redis::{CallError, Redis};
 use crate::telemetry::spans;
 
@@ -25,13 +26,31 @@ pub(super) struct FailOpen {
     redis: Redis,
     /// The time of the next probe of each slot that does not respond.
     paused_until: Arc<Mutex<HashMap<u16, Instant>>>,
+    latest_fault: Arc<Mutex<Option<Fault>>>,
+    /// Whether faults are logged and counted.
+    is_logged: bool,
 }
 
 impl FailOpen {
     pub(super) fn new(redis: Redis) -> Self {
         // Optional Redis calls get half the timeout.
         let timeout = redis.timeout / 2;
-        Self { redis: Redis { timeout, ..redis }, paused_until: Arc::default() }
+        Self {
+            redis: Redis { timeout, ..redis },
+            paused_until: Arc::default(),
+            latest_fault: Arc::default(),
+            is_logged: true,
+        }
+    }
+
+    /// Creates a client for a check, which reports its faults by itself.
+    pub(super) fn unlogged(redis: Redis) -> Self {
+        Self { is_logged: false, ..Self::new(redis) }
+    }
+
+    /// Returns why a call had no result, if one had none.
+    pub(super) fn latest_fault(&self) -> Option<Fault> {
+        self.latest_fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn prefix(&self) -> &str {
@@ -70,14 +89,12 @@ impl FailOpen {
                 Some(value)
             }
             Err(CallError::NoConnection) => skipped(),
-            Err(CallError::Failed(reason)) => {
+            Err(CallError::Failed(fault)) => {
                 spans::record_failure(&span);
-                if self.pause(slot) {
-                    warn!(
-                        %reason,
-                        "Redis does not respond; each process limits client networks by itself until Redis does"
-                    );
+                if self.pause(slot) && self.is_logged {
+                    log(&fault);
                 }
+                *self.latest_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
                 skipped()
             }
         }
@@ -108,6 +125,14 @@ impl FailOpen {
     fn resume(&self, slot: u16) -> bool {
         let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
         paused_until.remove(&slot).is_some() && paused_until.is_empty()
+    }
+}
+
+fn log(Fault { summary, reason, cure, .. }: &Fault) {
+    if *cure == Cure::Defect {
+        error!(%reason, "Redis {summary}; each process limits client networks by itself until Redis does");
+    } else {
+        warn!(%reason, "Redis {summary}; each process limits client networks by itself until Redis does");
     }
 }
 

@@ -18,6 +18,7 @@ mod levels;
 mod local;
 mod quota;
 mod quotas;
+mod script_check;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use self::flood::FloodDetector;
 use self::local::LocalLimits;
 pub use self::quota::{Quota, QuotaName, QuotaState};
 pub use self::quotas::{ConsumedUnits, Quotas};
+pub(super) use self::script_check::run_each_script;
 use super::Redis;
 use crate::domain::code::CodeSecret;
 
@@ -45,10 +47,19 @@ pub struct LimitsConfig {
     pub max_wait: Duration,
 }
 
+/// Small quotas, for a check of the scripts.
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let quota = Quota::per_hour(100);
+        Self { codes: quota, misses: quota, pending_logins: quota, flood: quota, max_wait: Duration::from_secs(1) }
+    }
+}
+
 #[derive(Clone)]
 pub struct RedisLimits {
     pub quotas: Quotas,
     pub auth_throttle: AuthThrottle,
+    redis: FailOpen,
 }
 
 impl RedisLimits {
@@ -59,12 +70,16 @@ impl RedisLimits {
 
     /// The same, with a clock that a test may script.
     pub fn with_clock(redis: Redis, secret: CodeSecret, config: LimitsConfig, clock: LimitsClock) -> Self {
-        let redis = FailOpen::new(redis);
+        Self::on(FailOpen::new(redis), secret, config, clock)
+    }
+
+    fn on(redis: FailOpen, secret: CodeSecret, config: LimitsConfig, clock: LimitsClock) -> Self {
         let local = LocalLimits::new(&config);
         let flood = FloodDetector::new(redis.clone(), config.flood, clock.clone());
         Self {
             quotas: Quotas::new(redis.clone(), secret.clone(), config, flood, local.clone(), clock.clone()),
-            auth_throttle: AuthThrottle::new(redis, secret, config.max_wait, local, clock),
+            auth_throttle: AuthThrottle::new(redis.clone(), secret, config.max_wait, local, clock),
+            redis,
         }
     }
 }
