@@ -10,12 +10,13 @@ mod health;
 mod jobs;
 mod memory_limit;
 mod public_url;
+pub mod self_check;
 mod shutdown;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use listen_address::{ListenAddress, Listener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ use crate::accounts::{hash_costs, purge};
 use crate::config::Config;
 use crate::domain::policy::Policy;
 use crate::http::openapi::{Document, Operator};
+use crate::http::server::Port;
+use crate::http::trusted_proxies::TrustedProxies;
 use crate::http::{routes, server};
 use crate::store::postgres::users::PgUsers;
 use crate::store::redis::codes::RedisCodes;
@@ -36,8 +39,8 @@ use crate::store::redis::codes::RedisCodes;
 pub struct App {
     config: Config,
     connections: Connections,
-    api: TcpListener,
-    ops: TcpListener,
+    api: Listener,
+    ops: Listener,
     render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -48,20 +51,26 @@ impl App {
         config: Config,
         render_metrics: impl Fn() -> String + Send + Sync + 'static,
     ) -> Result<Self, AppError> {
-        let api = listen("API_ADDR", config.api_addr).await?;
-        let ops = listen("OPS_ADDR", config.ops_addr).await?;
+        let api = listen("API_ADDR", &config.api_addr).await?;
+        let ops = listen("OPS_ADDR", &config.ops_addr).await?;
         Self::with_listeners(config, api, ops, render_metrics)
     }
 
     /// Creates a service with listeners that the caller has bound.
     pub fn with_listeners(
         config: Config,
-        api: TcpListener,
-        ops: TcpListener,
+        api: Listener,
+        ops: Listener,
         render_metrics: impl Fn() -> String + Send + Sync + 'static,
     ) -> Result<Self, AppError> {
         let connections = Connections::new(&config)?;
         Ok(Self { config, connections, api, ops, render_metrics: Arc::new(render_metrics) })
+    }
+
+    /// Logs the settings that work and are not what production needs. A setting that does not work has stopped the start with
+    /// one line.
+    pub fn warn_about_settings(&self) {
+        self_check::log_settings(&self.config);
     }
 
     pub fn api_addr(&self) -> SocketAddr {
@@ -78,11 +87,20 @@ impl App {
     /// requests and mails, for at most `SHUTDOWN_GRACE`.
     ///
     /// # Errors
-    /// A migration cannot be applied.
+    /// A migration cannot be applied, or a store can never be used with these settings.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let public_url = self.config.public_url.clone().unwrap_or_else(|| default_public_url(self.api_addr()));
         let Self { config, connections, api, ops, render_metrics } = self;
         let (migrated, is_migrated) = watch::channel(false);
+        // Until the migrations are applied, the ports answer, and a request that needs the database gets 503.
+        connections.postgres.close_until_prepared();
+        // Boxed like `jobs`.
+        let self_check = Box::pin(self_check::at_start(
+            connections.redis.clone(),
+            self_check::redis_limits(&config),
+            connections.provider.clone(),
+            stop.clone(),
+        ));
         let components = Components::new(&config, connections, public_url, is_migrated, stop.clone());
         let (health, rng) = (components.health.clone(), components.rng.clone());
         let shutdown = Shutdown::default();
@@ -95,7 +113,9 @@ impl App {
             rng.clone(),
             components.api_config(&config),
         );
-        let api = server::serve(api, api_routes, config.server, stop.clone(), shutdown.closing.clone());
+        let port = |name, proxies| Port { name, limits: config.server, proxies };
+        let api_port = port("api", config.trusted_proxies.clone());
+        let api = server::serve(api, api_routes, api_port, stop.clone(), shutdown.closing.clone());
 
         let gauges = components.gauges(&config);
         let metrics = move || {
@@ -108,7 +128,8 @@ impl App {
         let announcement = health.clone().log_until_ready();
         let ops_routes = routes::ops(metrics, health, rng, config.body_timeout);
         // Operators can read the metrics until everything else has stopped.
-        let ops = server::serve(ops, ops_routes, config.server, stop.clone(), work_done.clone());
+        let ops_port = port("ops", TrustedProxies::default());
+        let ops = server::serve(ops, ops_routes, ops_port, stop.clone(), work_done.clone());
 
         let worker = components.worker(&config).run(shutdown.closing.clone(), shutdown.release_leases.clone());
         let purge = purge::run(Arc::clone(&components.users), config.pending_ttl, shutdown.closing.clone());
@@ -122,7 +143,7 @@ impl App {
         let jobs = Box::pin(jobs);
 
         let work = async move {
-            tokio::try_join!(infallible(api), jobs)?;
+            tokio::try_join!(infallible(api), jobs, self_check)?;
             work_done.cancel();
             Ok(())
         };
@@ -144,6 +165,6 @@ pub fn document() -> Document {
     Document::new::<PgUsers, RedisCodes>(&Policy::default(), &Operator::default())
 }
 
-async fn listen(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(addr).await.map_err(|source| AppError::Listen { setting, addr, source })
+async fn listen(setting: &'static str, addr: &ListenAddress) -> Result<Listener, AppError> {
+    addr.bind().await.map_err(|source| AppError::Listen { setting, addr: addr.clone(), source })
 }

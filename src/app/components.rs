@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::events::Relay;
 use crate::http::client_limits::ClientLimits;
 use crate::http::health::Health;
+use crate::http::not_me_form::NotMeForm;
 use crate::http::openapi::Operator;
 use crate::http::routes::ApiConfig;
 use crate::mail::circuit_breaker::CircuitBreaker;
@@ -58,7 +59,7 @@ impl Components {
         let Connections { postgres, redis, provider } = connections;
         let hash_threads = hash_threads(config.hash_threads, config.hash_cost);
         Self {
-            users: Arc::new(PgUsers::new(postgres.clone(), config.pacing)),
+            users: Arc::new(PgUsers::with_secret(postgres.clone(), config.pacing, config.code_secret.clone())),
             codes: Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl)),
             hasher: Hasher::start(config.hash_cost, hash_threads, config.hash_max_wait),
             costs: CostDraw::new(config.code_secret.clone(), config.hash_cost),
@@ -92,6 +93,7 @@ impl Components {
             operator: Operator { public_url: config.public_url.clone(), contact: config.contact.clone() },
             body_timeout: config.body_timeout,
             limits: ClientLimits::new(limits, &self.rng),
+            not_me: NotMeForm::new(config.code_secret.clone()),
             proxies: config.trusted_proxies.clone(),
             cors: config.cors_origins.clone(),
         }

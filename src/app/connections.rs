@@ -18,10 +18,8 @@ pub(super) struct Connections {
 impl Connections {
     pub fn new(config: &Config) -> Result<Self, AppError> {
         let setting = |name, reason: String| AppError::Setting { name, reason };
-        // The errors of the drivers may contain the URL and thereby a password.
-        let postgres = Postgres::new(&config.postgres)
-            .map_err(|_| setting("DATABASE_URL", "must be a PostgreSQL URL".to_owned()))?;
-        let redis = Redis::new(&config.redis).map_err(|_| setting("REDIS_URL", "must be a Redis URL".to_owned()))?;
+        let postgres = Postgres::new(&config.postgres).map_err(|error| setting("DATABASE_URL", error.to_string()))?;
+        let redis = Redis::new(&config.redis).map_err(|error| setting("REDIS_URL", error.to_string()))?;
         let provider = Provider::new(
             &config.mail_url,
             Arc::clone(&config.mail_dialect),

@@ -16,7 +16,8 @@ pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// A running check. The error is the reason why the store is not ready.
 type RunningCheck = BoxFuture<'static, Result<(), String>>;
 
-/// Returns the checks behind `/readyz`. `migrated` becomes true when all migrations are applied.
+/// Returns the checks behind `/readyz`. `migrated` becomes true when all migrations are applied and the data for logins is
+/// loaded.
 pub(super) fn store_checks(
     postgres: Postgres,
     redis: Redis,
@@ -33,22 +34,12 @@ pub(super) fn store_checks(
     Health::new(checks, stop)
 }
 
+/// The summary of a fault, without the reason: `/readyz` is public.
 async fn check_postgres(postgres: Postgres, migrated: bool) -> Result<(), String> {
-    if migrated {
-        return within_timeout(postgres.ping()).await;
-    }
-    within_timeout(postgres.answers()).await?;
-    Err("migrations are not applied yet".to_owned())
+    postgres.check(CHECK_TIMEOUT).await.map_err(|fault| fault.summary.to_owned())?;
+    if migrated { Ok(()) } else { Err("is not ready for logins yet".to_owned()) }
 }
 
 async fn check_redis(redis: Redis) -> Result<(), String> {
-    within_timeout(redis.ping()).await
-}
-
-async fn within_timeout<E>(call: impl Future<Output = Result<(), E>>) -> Result<(), String> {
-    match tokio::time::timeout(CHECK_TIMEOUT, call).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err("does not answer".to_owned()),
-        Err(_) => Err("no answer in time".to_owned()),
-    }
+    redis.check(CHECK_TIMEOUT).await.map_err(|fault| fault.summary.to_owned())
 }

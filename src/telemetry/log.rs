@@ -8,6 +8,7 @@ use thiserror::Error;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::{self as log_format, FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -42,7 +43,12 @@ impl FromStr for LogFilter {
     type Err = InvalidLogFilter;
 
     fn from_str(directives: &str) -> Result<Self, InvalidLogFilter> {
-        EnvFilter::try_new(directives).map_err(|_| InvalidLogFilter)?;
+        let directives = directives.trim();
+        // The parser takes a misspelled level for the name of a target, and would log nothing.
+        let is_level = |word: &str| word.trim().parse::<LevelFilter>().is_ok();
+        let has_level = |directive: &str| directive.contains(['=', '[']) || is_level(directive);
+        let valid = directives.contains('[') || directives.split(',').all(has_level);
+        EnvFilter::try_new(directives).ok().filter(|_| valid).ok_or(InvalidLogFilter)?;
         Ok(Self(directives.to_owned()))
     }
 }

@@ -19,7 +19,7 @@ const MAIL_BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 3
 /// Interval at which the recorder moves single samples into the histograms, to free their memory between scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("sixty_registrations_total", "Registrations that the API answered with 201."),
     ("sixty_codes_issued_total", "Codes and decoys whose mail the provider accepted."),
     (
@@ -48,6 +48,11 @@ const COUNTERS: [(&str, &str); 15] = [
         "sixty_log_lines_dropped_total",
         "Log lines that could not be written: standard error is closed, its disk is full, or its reader is too slow.",
     ),
+    (
+        "sixty_http_connections_closed_total",
+        "Connections closed to make room, by port and reason: all if all connections were in use, network if a client network \
+         had its share.",
+    ),
     ("sixty_http_requests_total", "HTTP requests, by method, route template and response status."),
     (
         "sixty_spans_total",
@@ -64,7 +69,7 @@ const COUNTERS: [(&str, &str); 15] = [
     ),
 ];
 
-const GAUGES: [(&str, &str); 16] = [
+const GAUGES: [(&str, &str); 19] = [
     ("sixty_build_info", "Always 1; the label holds the version of this program."),
     (
         "sixty_mail_probing",
@@ -74,6 +79,10 @@ const GAUGES: [(&str, &str); 16] = [
         "sixty_mail_account_refused",
         "1 while the mail provider refuses the account, such as a wrong key, and therefore every mail.",
     ),
+    (
+        "sixty_redis_may_evict",
+        "1 if Redis may delete codes and limits when its memory is full (maxmemory-policy is not noeviction). NaN if unknown.",
+    ),
     ("sixty_wrong_code_flood", "1 while wrong codes exceed FLOOD_MISSES_PER_MINUTE."),
     ("sixty_client_limits", "1 if the rate limits of client networks are on (CLIENT_LIMITS)."),
     (
@@ -81,6 +90,8 @@ const GAUGES: [(&str, &str); 16] = [
         "Keys that Redis has evicted since its start, because it was full. Every replica reads the same value: aggregate \
          with max().",
     ),
+    ("sixty_http_connections", "Open client connections, by port: api or ops. Idle connections count."),
+    ("sixty_http_max_connections", "MAX_CONNECTIONS, by port."),
     ("sixty_hasher_threads", "Threads that compute password hashes (argon2id)."),
     ("sixty_hasher_queue_length", "Password hashes that wait for a thread."),
     ("sixty_pool_connections", "Open pooled connections, by store and state: idle or used."),

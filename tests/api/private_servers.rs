@@ -67,17 +67,23 @@ pub struct PrivateRedis {
 
 impl PrivateRedis {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a server with more arguments.
+    pub async fn start_with(arguments: &[&str]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("redis://127.0.0.1:{port}");
-        let redis = Self { url, port, process: Self::spawn(port), reserved_port: None };
+        let redis = Self { url, port, process: Self::spawn(port, arguments), reserved_port: None };
         redis.wait_until_ready().await;
         redis
     }
 
-    fn spawn(port: u16) -> Child {
+    fn spawn(port: u16, arguments: &[&str]) -> Child {
         Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--save", ""])
             .args(["--port", &port.to_string()])
+            .args(arguments)
             .stdout(Stdio::null())
             .spawn()
             .unwrap()
@@ -104,7 +110,7 @@ impl PrivateRedis {
 
     /// Starts Redis again after `kill`, without data.
     pub async fn restart(&mut self) {
-        self.process = Self::spawn(self.port);
+        self.process = Self::spawn(self.port, &[]);
         self.wait_until_ready().await;
         self.reserved_port = None;
     }

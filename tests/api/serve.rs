@@ -201,7 +201,7 @@ async fn it_logs_which_stores_it_waits_for() {
     running
         .until("log line about missing stores", async |running| {
             let log = running.stderr();
-            log.contains("waiting for postgresql (does not answer); redis (does not answer)").then_some(())
+            log.contains("waiting for postgresql (refuses connections); redis (refuses connections)").then_some(())
         })
         .await;
     assert!(running.end(Signal::SIGTERM).await.success());
@@ -320,4 +320,21 @@ async fn an_idle_service_stops_at_once_despite_an_open_connection() {
     let start = Instant::now();
     assert!(running.end(Signal::SIGTERM).await.success());
     assert!(start.elapsed() < PATIENCE / 10, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn forwarding_headers_that_disagree_are_logged_once() {
+    let mut serve = serve("postgres://sixty@127.0.0.1:1/sixty", "redis://127.0.0.1:1");
+    let (mut running, api) = Running::serve(serve.args(["--trusted-proxies=127.0.0.1"])).await;
+    let http = Client::builder().no_proxy().build().unwrap();
+    let line = "sent X-Forwarded-For and Forwarded with different clients";
+    for (forwarded, expected) in [("for=192.0.2.1", 0), ("for=192.0.2.2", 1), ("for=192.0.2.3", 1)] {
+        let request = http.get(format!("{api}/livez")).header("X-Forwarded-For", "192.0.2.1");
+        assert_eq!(request.header("Forwarded", forwarded).send().await.unwrap().status(), 200);
+        running
+            .until("log line", async |running| (running.stderr().matches(line).count() == expected).then_some(()))
+            .await;
+    }
+    assert!(running.end(Signal::SIGTERM).await.success());
+    assert_eq!(running.stderr().matches(line).count(), 1, "{}", running.stderr());
 }

@@ -18,7 +18,7 @@ use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
 use sixty::passwords::{CostDistribution, CostDraw, HashCost, Hasher};
 use sixty::rng::Rng;
-use sixty::store::postgres::outbox::{Charge, Outbox};
+use sixty::store::postgres::outbox::{Charge, LeftCode, Outbox};
 use sixty::store::postgres::users::PgUsers;
 use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::codes::{CodeStorage, RedisCodes};
@@ -44,7 +44,8 @@ impl RealUsers {
         let postgres = postgres().await;
         let db = postgres.pool().clone();
         let outbox = Outbox::new(postgres.clone(), Duration::from_secs(30));
-        Self { users: Arc::new(PgUsers::new(postgres, Pacing::default())), outbox, db }
+        let secret = CodeSecret::new(SECRET.to_vec()).unwrap();
+        Self { users: Arc::new(PgUsers::with_secret(postgres, Pacing::default(), secret)), outbox, db }
     }
 }
 
@@ -84,7 +85,7 @@ impl UsersUnderTest for RealUsers {
     }
 
     async fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> bool {
-        self.outbox.link(user, Grant(0), &link).await.unwrap()
+        support::store_not_me_link(&self.db, user, &link).await
     }
 
     async fn disable(&self, user: UserId) {
@@ -159,12 +160,12 @@ async fn simultaneous_charges_of_a_mailbox_stay_within_its_quota() {
     assert_eq!((count(Charge::Charged), count(Charge::OverQuota)), (3, 97));
     // A charged mail stays charged when another process claims it; a mail over the quota does not become charged.
     for (claim, charge) in claims.iter().zip(&charges) {
-        assert!(outbox.retry(claim, Duration::ZERO, true).await.unwrap());
+        assert!(outbox.retry(claim, Duration::ZERO, true, LeftCode::None).await.unwrap());
         assert_eq!(outbox.charge(claim, &[61; 32], quota).await.unwrap(), Charge::ClaimLost);
         assert!(!claim.charged);
         let reclaimed = outbox.claim(1).await.unwrap();
         assert_eq!(reclaimed[0].charged, *charge == Charge::Charged);
-        assert!(outbox.finish(&reclaimed[0]).await.unwrap());
+        assert!(outbox.finish(&reclaimed[0], LeftCode::None).await.unwrap());
     }
 }
 
@@ -182,12 +183,15 @@ async fn claim_is_armed_from_the_link_until_the_next_grant() {
     let claim = async || store.outbox.claim(1).await.unwrap().pop().unwrap();
     let first = claim().await;
     assert!(!first.armed);
-    assert!(store.outbox.link(first.user, first.grant, &NotMeHash([7; 32])).await.unwrap());
-    assert!(store.outbox.retry(&first, Duration::ZERO, true).await.unwrap());
-    assert!(claim().await.armed);
-    store.users.resend(first.user, Nonce([1; 16]), None).await.unwrap();
+    assert!(store.outbox.link(&first, &NotMeHash([7; 32])).await.unwrap());
+    assert!(store.outbox.retry(&first, Duration::ZERO, true, LeftCode::None).await.unwrap());
+    let second = claim().await;
+    assert!(second.armed);
+    // A worker that lost its claim stores no link.
+    assert!(!store.outbox.link(&first, &NotMeHash([8; 32])).await.unwrap());
+    store.users.resend(second.user, Nonce([1; 16]), None).await.unwrap();
     // A late worker of the earlier grant does not arm the later grant.
-    assert!(store.outbox.link(first.user, first.grant, &NotMeHash([7; 32])).await.unwrap());
+    assert!(!store.outbox.link(&second, &NotMeHash([8; 32])).await.unwrap());
     assert!(!claim().await.armed);
 }
 

@@ -11,7 +11,8 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode as SpanStatus;
 use poem::http::StatusCode;
 use poem::{Body, Endpoint, Request, Response};
 use prost::Message as _;
-use sixty::http::server::{self, ServerLimits};
+use sixty::http::server::{self, Port, ServerLimits};
+use sixty::http::trusted_proxies::TrustedProxies;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -61,7 +62,8 @@ impl Collector {
             Receiver { spans: Arc::clone(&spans), headers: Arc::clone(&headers), behavior: behavior.subscribe() };
         let (stall_timeout, idle_timeout) = (Duration::from_secs(10), Duration::from_secs(10));
         let limits = ServerLimits { max_connections: 256, stall_timeout, idle_timeout };
-        tokio::spawn(server::serve(listener, endpoint, limits, stop.clone(), stop.clone()));
+        let port = Port { name: "collector", limits, proxies: TrustedProxies::default() };
+        tokio::spawn(server::serve(listener, endpoint, port, stop.clone(), stop.clone()));
         Collector { url, behavior, spans, headers, _stop: stop.drop_guard() }
     }
 
