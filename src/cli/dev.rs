@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use dev_stack::{ENV_FILE, Stack, StackEvent, StackOptions};
 use futures_util::StreamExt as _;
+use listen_address::{ListenAddress, Listener};
 use mail_mock::cli::{FaultArgs, HostArgs};
 use mail_mock::{MailMock, MailjetCredentials, MockOptions};
 use redis::RedisResult;
-use secrecy::SecretString;
-use tokio::net::TcpListener;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -35,17 +35,17 @@ pub struct DevArgs {
     ///
     /// Default: 127.0.0.1:8000, or the next free port
     #[arg(long, env, value_name = "ADDR")]
-    api_addr: Option<SocketAddr>,
+    api_addr: Option<ListenAddress>,
     /// Address of the mock mail provider and its inbox
     ///
     /// Default: 127.0.0.1:8025, or the next free port
     #[arg(long, env, value_name = "ADDR")]
-    mail_mock_addr: Option<SocketAddr>,
+    mail_mock_addr: Option<ListenAddress>,
     /// Address of /metrics, for operators only
     ///
     /// Default: 127.0.0.1:9000, or the next free port
     #[arg(long, env, value_name = "ADDR")]
-    ops_addr: Option<SocketAddr>,
+    ops_addr: Option<ListenAddress>,
     /// Folder of the data and the file `env`
     ///
     /// Default: target/dev, with `cargo run` in the folder of the crate
@@ -73,7 +73,7 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let mailjet = mailjet.mailjet_api_key.zip(mailjet.mailjet_api_secret);
     let mock = MockOptions {
         faults: args.faults.faults()?,
-        mailjet: mailjet.map(|(key, secret)| MailjetCredentials { key, secret }),
+        mailjet: mailjet.map(|(key, secret)| MailjetCredentials { key: key.expose_secret().to_owned(), secret }),
         api_url: Some(format!("http://{}", api.addr)),
         hosts: args.hosts.hosts(),
     };
@@ -218,32 +218,39 @@ async fn log_expired_codes(redis_url: &str, prefix: &str) {
 
 /// A bound port. Binding early prevents other processes from taking the port during the start.
 struct Port {
-    listener: TcpListener,
+    listener: Listener,
+    /// An address that reaches the port from this machine.
     addr: SocketAddr,
 }
 
 impl Port {
     /// Binds the wanted address, or else the first free port from `default` on.
-    async fn bind(setting: &str, wanted: Option<SocketAddr>, default: u16) -> Result<Self, CliError> {
-        let failed = |addr: SocketAddr, error: io::Error| {
+    async fn bind(setting: &str, wanted: Option<ListenAddress>, default: u16) -> Result<Self, CliError> {
+        let failed = |addr: &ListenAddress, error: io::Error| {
             CliError::Failed(format!("{setting}: cannot listen on {addr}: {error}"))
         };
+        let bind = async |addr: &ListenAddress| -> io::Result<Self> {
+            let listener = addr.bind().await?;
+            let mut addr = listener.local_addr()?;
+            if addr.ip().is_unspecified() {
+                addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            }
+            Ok(Self { listener, addr })
+        };
         if let Some(addr) = wanted {
-            let listener = TcpListener::bind(addr).await.map_err(|error| failed(addr, error))?;
-            let addr = listener.local_addr().map_err(|error| failed(addr, error))?;
-            return Ok(Self { listener, addr });
+            return bind(&addr).await.map_err(|error| failed(&addr, error));
         }
         for port in default..default + 100 {
-            let addr = SocketAddr::from(([127, 0, 0, 1], port));
-            match TcpListener::bind(addr).await {
-                Ok(listener) => {
+            let addr = ListenAddress::loopback(port);
+            match bind(&addr).await {
+                Ok(bound) => {
                     if port != default {
                         print_error(format_args!("Port {default} is in use; {setting} is {addr} instead."));
                     }
-                    return Ok(Self { listener, addr });
+                    return Ok(bound);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(failed(addr, error)),
+                Err(error) => return Err(failed(&addr, error)),
             }
         }
         Err(CliError::Failed(format!("{setting}: all ports from {default} to {} are in use", default + 99)))

@@ -6,6 +6,7 @@ mod database;
 mod definition;
 #[cfg(feature = "dev")]
 pub mod dev;
+pub mod doctor;
 mod error;
 pub mod healthcheck;
 mod help;
@@ -17,6 +18,7 @@ mod parse_error;
 mod process;
 #[cfg(test)]
 mod reference;
+mod secret_files;
 pub mod serve;
 pub mod users;
 
@@ -26,18 +28,26 @@ use clap::{Command, FromArgMatches};
 #[cfg(feature = "dev")]
 use dev_stack::guardian;
 
-use self::definition::{Cli, Subcommands, command};
+use self::definition::{Cli, Subcommands, command, command_for_completions};
 pub use self::error::CliError;
 use self::help::brief_help;
 use self::process::{in_runtime, print, print_error};
 use crate::telemetry;
 
-/// Runs the command of the command line and returns the exit status: 0, 1 for a failure, or 2 for an invalid setting.
+/// Runs the command of the command line and returns the exit status: 0, 1 for a failure, or 2 for an invalid setting
+/// or a store that cannot be used with the settings.
 pub fn run() -> ExitCode {
     // The short help of clap shows variables and defaults like the long help, so `-h` gets an edited command.
     let full = std::env::args_os().any(|arg| arg == "--help" || arg == "help");
     let definition = if full { command() } else { brief_help(command()) };
-    let parsed = definition.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let arguments = match secret_files::insert_contents(&definition, std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            print_error(format_args!("sixty: {error}"));
+            return ExitCode::from(2);
+        }
+    };
+    let parsed = definition.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let command = match parsed {
         Ok(Cli { command }) => command,
         Err(error) => return parse_error::print(&error),
@@ -54,6 +64,7 @@ pub fn run() -> ExitCode {
         Subcommands::MailMock(args) => in_runtime(mail_mock::run(args)),
         Subcommands::Migrate(args) => in_runtime(migrate::run(args)),
         Subcommands::Users(args) => in_runtime(users::run(args)),
+        Subcommands::Doctor(args) => in_runtime(doctor::run(*args)),
         Subcommands::Openapi(args) => in_runtime(openapi::run(args)),
         Subcommands::Healthcheck(args) => in_runtime(healthcheck::run(args)),
     };
@@ -62,13 +73,13 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(format_args!("sixty: {error}"));
-            ExitCode::from(if matches!(error, CliError::Setting(_)) { 2 } else { 1 })
+            ExitCode::from(if matches!(error, CliError::Setting(_) | CliError::Start(_)) { 2 } else { 1 })
         }
     }
 }
 
 fn completion_script(shell: clap_complete::Shell) -> String {
-    let commands = command();
+    let commands = command_for_completions();
     let visible = commands.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Command::new("sixty").subcommands(visible), "sixty", &mut script);

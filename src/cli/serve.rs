@@ -14,6 +14,7 @@ pub async fn run(settings: ServeArgs) -> Result<(), CliError> {
     let config = Config::new(settings)?;
     let stop = on_signal()?;
     let app = App::bind(config, move || metrics.render()).await?;
+    app.warn_about_settings();
     info!(api = %app.api_addr(), ops = %app.ops_addr(), "listening");
     Ok(app.run(stop).await?)
 }

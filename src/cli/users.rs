@@ -18,6 +18,7 @@ use super::error::CliError;
 use super::process::{print, print_error};
 use crate::accounts::errors::{DeleteError, UpdateError};
 use crate::accounts::ports::{AccountChange, Cursor, DeletedBy, StoredUser, UserFilter, Users as _};
+use crate::config::values::number;
 use crate::config::{DatabaseArgs, InvalidSetting, PasswordArgs};
 use crate::domain::email::{Address, Email};
 use crate::domain::network::Network;
@@ -46,7 +47,7 @@ enum Action {
     /// Create an active account; prompts for its password
     ///
     /// Reads the password from standard input if that is not a terminal. Sends no mail: you confirm that the address is
-    /// right. Create the first admin with --role admin
+    /// right. Deletes a pending registration of the address. Create the first admin with --role admin
     Create {
         /// E-mail address of the account
         email: String,
@@ -67,7 +68,7 @@ enum Action {
         /// Maximum number of users
         ///
         /// Default: 20, or all with --json
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "N", value_parser = number::<u32>(1..))]
         limit: Option<u32>,
     },
     /// Show a user
@@ -103,7 +104,7 @@ enum Action {
     /// the command prints, and its hash: a hash for each account would take most of the time
     Seed {
         /// Number of accounts
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        #[arg(long, value_name = "N", value_parser = number::<u32>(1..=10_000_000))]
         count: u32,
         #[command(flatten)]
         passwords: PasswordArgs,
@@ -131,7 +132,7 @@ pub async fn run(args: UsersArgs) -> Result<(), CliError> {
         Action::List { status, email, limit } => {
             let status = status.map(|word| word.parse().expect("clap accepts the names of a status only"));
             let address = email.map(|email| parse_address(&email)).transpose()?;
-            list(&users, &UserFilter { status, address }, limit, args.json).await
+            list(&users, &UserFilter { status, address, domain: None }, limit, args.json).await
         }
         Action::Show(user) => show(&[user.find(&users).await?]),
         Action::Disable(user) => show(&[user.update(&users, disabled(true)).await?]),

@@ -33,7 +33,7 @@ impl Dialect for Mailjet {
         mail: &RenderedMail,
         idempotency_key: Uuid,
     ) -> RequestBuilder {
-        request.basic_auth(&self.key, Some(self.secret.expose_secret())).json(&json!({
+        self.authorize(request).json(&json!({
             "Messages": [{
                 "From": { "Email": from.email, "Name": from.name },
                 "To": [{ "Email": mail.to }],
@@ -81,6 +81,14 @@ impl Dialect for Mailjet {
 
     fn account_settings(&self) -> &'static str {
         "MAILJET_API_KEY, MAILJET_API_SECRET, MAIL_FROM and MAIL_URL"
+    }
+
+    fn account_path(&self) -> &'static str {
+        "v3/REST/sender"
+    }
+
+    fn authorize(&self, request: RequestBuilder) -> RequestBuilder {
+        request.basic_auth(&self.key, Some(self.secret.expose_secret()))
     }
 }
 

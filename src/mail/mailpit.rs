@@ -49,6 +49,10 @@ impl Dialect for Mailpit {
     fn account_settings(&self) -> &'static str {
         "MAIL_URL, with the key in it, and MAIL_FROM"
     }
+
+    fn account_path(&self) -> &'static str {
+        "api/v1/info"
+    }
 }
 
 fn parse_id(body: &[u8]) -> Option<String> {

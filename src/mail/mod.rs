@@ -7,6 +7,7 @@
 //! - `circuit_breaker.rs`: fewer mails at once while the provider fails.
 //! - `worker.rs`: the loop that claims mails from the outbox and sends them.
 
+pub mod account_check;
 pub mod circuit_breaker;
 pub mod mailjet;
 pub mod mailpit;

@@ -74,14 +74,23 @@ pub trait Dialect: Send + Sync {
 
     /// The settings that an operator checks when the provider refuses the account.
     fn account_settings(&self) -> &'static str;
+
+    /// The path of a resource that only an accepted account can read. Reading it changes nothing.
+    fn account_path(&self) -> &'static str;
+
+    /// Adds the credentials of the account.
+    fn authorize(&self, request: RequestBuilder) -> RequestBuilder {
+        request
+    }
 }
 
 #[derive(Clone)]
 pub struct Provider {
     http: Client,
+    base: Url,
     url: Url,
     from: FromHeader,
-    dialect: Arc<dyn Dialect>,
+    pub(super) dialect: Arc<dyn Dialect>,
 }
 
 /// The octets of a response body that are read at most. No dialect has longer responses.
@@ -93,11 +102,7 @@ impl Provider {
     /// # Errors
     /// When the URL cannot be a base, or the TLS root certificates of this machine cannot be read.
     pub fn new(base: &Url, dialect: Arc<dyn Dialect>, from: FromHeader, timeout: Duration) -> Result<Self, String> {
-        let mut url = base.clone();
-        url.path_segments_mut()
-            .map_err(|()| "cannot be the base of a path")?
-            .pop_if_empty()
-            .extend(dialect.path().split('/'));
+        let url = below(base, dialect.path())?;
         // No redirects: mails must not go to a host that is not configured.
         let mut http = Client::builder().timeout(timeout).redirect(redirect::Policy::none());
         let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -106,7 +111,13 @@ impl Provider {
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| error.without_url().to_string())?;
-        Ok(Self { http, url, from, dialect })
+        Ok(Self { http, base: base.clone(), url, from, dialect })
+    }
+
+    /// Returns a GET request for a path below the base URL, with the credentials of the account.
+    pub(super) fn get(&self, path: &str) -> RequestBuilder {
+        let url = below(&self.base, path).expect("the base was checked");
+        self.dialect.authorize(self.http.get(url))
     }
 
     /// Sends a mail once. Returns the provider's id of the mail, if the response has one that is fit for a log line.
@@ -157,6 +168,13 @@ impl Provider {
             None => Err(temporary("answered 2xx without accepting the mail", true)),
         }
     }
+}
+
+/// Returns the URL of a path below a base URL.
+fn below(base: &Url, path: &str) -> Result<Url, String> {
+    let mut url = base.clone();
+    url.path_segments_mut().map_err(|()| "cannot be the base of a path")?.pop_if_empty().extend(path.split('/'));
+    Ok(url)
 }
 
 async fn read_body(mut response: Response) -> reqwest::Result<Vec<u8>> {
@@ -223,7 +241,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     retry_at.ok()?.duration_since(now.ok()?).ok()
 }
 
-fn failure_reason(error: &reqwest::Error) -> &'static str {
+pub(super) fn failure_reason(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "did not answer in time"
     } else if error.is_connect() {

@@ -111,6 +111,16 @@ impl From<MessageRequest> for MailContent {
     }
 }
 
+/// `GET /v3/REST/sender`: the sender addresses of the account. The mock accepts every sender, and lists none.
+#[handler]
+pub(super) fn senders(request: &Request, mock: Data<&MailMock>) -> Response {
+    if authorized(request.header("Authorization"), mock.mailjet()) {
+        wire::json(StatusCode::OK, &json!({ "Count": 0, "Data": [], "Total": 0 }))
+    } else {
+        unauthorized()
+    }
+}
+
 /// `POST /v3.1/send`
 #[handler]
 pub(super) async fn send(request: &Request, body: Body, mock: Data<&MailMock>) -> Response {

@@ -71,6 +71,12 @@ impl TryFrom<SendRequest> for MailContent {
     }
 }
 
+/// `GET /api/v1/info`
+#[handler]
+pub(super) fn info() -> Response {
+    wire::json(StatusCode::OK, &serde_json::json!({ "Version": concat!("mock ", env!("CARGO_PKG_VERSION")) }))
+}
+
 /// `POST /api/v1/send`
 #[handler]
 pub(super) async fn send(request: &Request, body: Body, mock: Data<&MailMock>) -> Response {

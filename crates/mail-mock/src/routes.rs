@@ -22,9 +22,11 @@ impl MailMock {
             .at("/livez", methods("GET, HEAD", get(livez)))
             .at("/api/faults", methods("GET, HEAD, PUT", get(fault_injection::show).put(fault_injection::replace)))
             .at("/api/v1/send", methods("POST", post(mailpit::send)))
+            .at("/api/v1/info", methods("GET, HEAD", get(mailpit::info)))
             .at("/api/v1/messages", methods("DELETE, GET, HEAD", get(mailpit::list).delete(mailpit::delete)))
             .at("/api/v1/search", methods("GET, HEAD", get(mailpit::search)))
             .at("/api/v1/message/:id", methods("GET, HEAD", get(mailpit::show)))
+            .at("/v3/REST/sender", methods("GET, HEAD", get(mailjet::senders)))
             .at("/v3.1/send", methods("POST", post(mailjet::send)));
         let mock = self.clone();
         route

@@ -9,7 +9,8 @@ use mail_mock::{MailMock, MockOptions};
 use poem::http::StatusCode;
 use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
 use serde_json::Value;
-use sixty::http::server::{self, ServerLimits};
+use sixty::http::server::{self, Port, ServerLimits};
+use sixty::http::trusted_proxies::TrustedProxies;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -100,7 +101,8 @@ impl Provider {
         let endpoint = endpoint.map_to_response();
         let (stall_timeout, idle_timeout) = (Duration::from_secs(10), Duration::from_secs(10));
         let limits = ServerLimits { max_connections: 256, stall_timeout, idle_timeout };
-        tokio::spawn(server::serve(listener, endpoint, limits, self.stop.clone(), self.stop.clone()));
+        let port = Port { name: "provider", limits, proxies: TrustedProxies::default() };
+        tokio::spawn(server::serve(listener, endpoint, port, self.stop.clone(), self.stop.clone()));
     }
 
     pub fn set_behavior(&self, behavior: Behavior) {
