@@ -1,5 +1,6 @@
 //! The accept loop, over hyper. The framework's own loop never closes a connection that stalls while sending its header.
 
+mod connections;
 mod header_timeout;
 
 use std::convert::Infallible;
@@ -7,29 +8,44 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::GracefulConnection;
+use listen_address::Listener;
 use poem::http::uri::Scheme;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request, Response};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, warn};
 
-use self::header_timeout::{HeaderStream, HeaderTimer};
+use self::connections::{Admission, Connections, Slot};
+use self::header_timeout::HeaderTimer;
 use super::framing::TwoLengths;
 use super::request_heads::HeadReader;
+use super::trusted_proxies::TrustedProxies;
+use crate::domain::network::Network;
+
+/// A port that a server serves.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// The name of the port in metrics.
+    pub name: &'static str,
+    pub limits: ServerLimits,
+    /// The proxies whose connections belong to many clients.
+    pub proxies: TrustedProxies,
+}
 
 /// Limits on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
-    /// The maximum number of open connections. Further connections wait in the kernel's accept queue.
+    /// The maximum number of open connections. For a further one, the longest idle connection closes. If none is idle, the
+    /// further ones wait in the kernel's accept queue. One client network gets three quarters of them.
     pub max_connections: usize,
     /// The timeout for receiving a complete request header, counted from its first octet. Also the timeout for a client to
     /// read more of a response.
@@ -42,53 +58,88 @@ pub struct ServerLimits {
 /// or 431.
 const MAX_HEADER: usize = 64 * 1024;
 
+/// The time for the first request of a new connection when the server stops: the request may be on its way.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
 /// Serves HTTP/1.1 until `stop` is cancelled, then waits until all open requests are finished. There is no time limit for
 /// that wait; the caller can drop the future.
 ///
 /// Each request runs in its own task, so it finishes even if the client disconnects. From the moment that `draining` is
 /// cancelled, each response ends its connection, so that a reverse proxy does not send another request over it.
 pub async fn serve<E>(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     endpoint: E,
-    limits: ServerLimits,
+    port: Port,
     draining: CancellationToken,
     stop: CancellationToken,
 ) where
     E: Endpoint<Output = Response> + 'static,
 {
-    let endpoint = Arc::new(endpoint);
-    let slots = Arc::new(Semaphore::new(limits.max_connections));
-    let (graceful, requests) = (GracefulShutdown::new(), TaskTracker::new());
+    let (listener, endpoint) = (listener.into(), Arc::new(endpoint));
+    let connections = Connections::new(port.name, port.limits.max_connections);
+    let (tasks, requests) = (TaskTracker::new(), TaskTracker::new());
     let mut http = http1::Builder::new();
     // `HeaderTimer` ignores the duration here, but hyper has no timer without one.
-    http.header_read_timeout(limits.stall_timeout).max_buf_size(MAX_HEADER);
+    http.header_read_timeout(port.limits.stall_timeout).max_buf_size(MAX_HEADER);
 
-    loop {
-        let (slot, stream, peer) = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accept(&listener, &slots) => accepted,
-        };
-        let connection =
-            connection(&http, stream, peer, limits, Arc::clone(&endpoint), requests.clone(), draining.clone());
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            // An error here comes from the client: it disconnected, stalled, or sent invalid HTTP.
+    let serve_connection = |admission, stream, peer| {
+        let (http, limits, stop) = (http.clone(), port.limits, stop.clone());
+        let request = (Arc::clone(&endpoint), requests.clone(), draining.clone());
+        tasks.spawn(async move {
+            let slot = match admission {
+                Admission::Open(slot) => Arc::new(slot),
+                Admission::Refused => return,
+                Admission::Queued(queued) => tokio::select! {
+                    slot = queued.admitted() => Arc::new(slot),
+                    () = stop.cancelled() => return,
+                },
+            };
+            let connection = connection(&http, stream, peer, limits, Arc::clone(&slot), request);
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                // An error here comes from the client: it disconnected, stalled, or sent invalid HTTP.
+                _ = connection.as_mut() => return,
+                () = slot.evicted() => return,
+                () = stop.cancelled() => {}
+            }
+            if slot.is_new() && tokio::time::timeout(FIRST_REQUEST, connection.as_mut()).await.is_ok() {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
             let _ = connection.await;
-            drop(slot);
         });
+    };
+    loop {
+        let (admission, stream, peer) = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &connections, &port.proxies) => accepted,
+        };
+        serve_connection(admission, stream, peer);
+    }
+    // The kernel resets connections that it has accepted and the service has not. Their requests would be lost.
+    while let Some((admission, stream, peer)) = accept(&listener, &connections, &port.proxies).now_or_never() {
+        serve_connection(admission, stream, peer);
     }
     drop(listener);
-    graceful.shutdown().await;
+    tasks.close();
+    tasks.wait().await;
     requests.close();
     requests.wait().await;
 }
 
-/// Waits for a free slot, then accepts the next connection.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
-    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+/// Accepts the next connection, and waits until there is room for it.
+async fn accept(
+    listener: &Listener,
+    connections: &Connections,
+    proxies: &TrustedProxies,
+) -> (Admission, TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (slot, stream, peer),
+            Ok((stream, peer)) => {
+                let address = peer.ip().to_canonical();
+                let network = (!proxies.trusts(address)).then(|| Network::of(address).fairness_key());
+                return (connections.admit(network).await, stream, peer);
+            }
             // Usually the process has no free file descriptor. Without a pause this loop would use a whole core.
             Err(error) => {
                 warn!(%error, "cannot accept a connection; trying again in 100 ms");
@@ -104,10 +155,9 @@ fn connection<E>(
     stream: TcpStream,
     peer: SocketAddr,
     limits: ServerLimits,
-    endpoint: Arc<E>,
-    requests: TaskTracker,
-    draining: CancellationToken,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + use<E>
+    slot: Arc<Slot>,
+    (endpoint, requests, draining): (Arc<E>, TaskTracker, CancellationToken),
+) -> impl GracefulConnection<Error = hyper::Error> + use<E>
 where
     E: Endpoint<Output = Response> + 'static,
 {
@@ -118,12 +168,12 @@ where
     // hyper has no write timeout. A client that never reads would keep its connection and its response forever.
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.stall_timeout));
-    let timer = HeaderTimer::new(limits);
-    let stream = HeaderStream { stream: Box::pin(stream), octets_read: Arc::clone(&timer.octets_read) };
+    let timer = HeaderTimer::new(limits, Arc::clone(&slot));
     // hyper may read a little more than its maximum.
-    let stream = HeadReader::new(stream, 2 * MAX_HEADER);
+    let stream = HeadReader::new(Box::pin(stream), 2 * MAX_HEADER, Arc::clone(&slot.head_begun));
     let heads = stream.heads();
     let service = service_fn(move |request| {
+        slot.serves();
         let mut request = Request::from((request, local.clone(), remote.clone(), Scheme::HTTP));
         if heads.next_has_two_lengths() {
             request.set_data(TwoLengths);

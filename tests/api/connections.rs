@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::process::{PATIENCE, PROGRAM, Running};
+use crate::process::{PATIENCE, PROGRAM, Running, sixty};
 use crate::support::{Service, eventually};
 
 async fn connect(url: &str) -> TcpStream {
@@ -228,23 +228,182 @@ async fn a_request_without_exactly_one_valid_host_is_refused() {
     }
 }
 
+/// Sends the head of a request whose body does not follow, and waits until the service asks for the body.
+async fn begin_request(stream: &mut TcpStream) {
+    let fields = "Host: sixty\r\nContent-Type: application/json\r\nContent-Length: 50\r\nExpect: 100-continue";
+    stream.write_all(format!("POST /v1/users HTTP/1.1\r\n{fields}\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = [0; 25];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+/// Connects from a loopback address, which is a client network of its own.
+#[cfg(target_os = "linux")]
+async fn connect_from(client: [u8; 4], url: &str) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((client, 0).into()).unwrap();
+    socket.connect(url.strip_prefix("http://").unwrap().parse().unwrap()).await.unwrap()
+}
+
 #[tokio::test]
-async fn a_connection_above_the_limit_waits_until_another_closes() {
-    let service = Service::start_with(&["--max-connections=2"]).await;
-    // `Service::start_with` already holds one of the two connections: that of its request to `/readyz`.
-    let mut second = connect(&service.url).await;
-    get_livez(&mut second).await;
+async fn the_longest_idle_connection_closes_for_one_above_the_limit() {
+    let service = Service::start_with(&["--max-connections=3", "--idle-timeout=10m"]).await;
+    // `Service::start_with` already holds one connection: that of its request to `/readyz`.
+    let (mut oldest, mut second, mut third) =
+        (connect(&service.url).await, connect(&service.url).await, connect(&service.url).await);
+    for connection in [&mut oldest, &mut second, &mut third] {
+        get_livez(connection).await;
+    }
+    get_livez(&mut oldest).await;
+    let mut another = connect(&service.url).await;
+    get_livez(&mut another).await;
+    assert_eq!(read_until_closed(&mut second).await, "");
+    for connection in [&mut oldest, &mut third, &mut another] {
+        get_livez(connection).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_above_the_limit_waits_while_all_others_serve_requests() {
+    let service = Service::start_with(&["--max-connections=2", "--request-timeout=10m"]).await;
+    let (mut one, mut two) = (connect(&service.url).await, connect(&service.url).await);
+    for busy in [&mut one, &mut two] {
+        begin_request(busy).await;
+    }
     let mut third = connect(&service.url).await;
     third.write_all(GET_LIVEZ).await.unwrap();
-    for _ in 0..20 {
-        get_livez(&mut second).await;
-    }
     let mut octets = [0; 1024];
-    let read = third.try_read(&mut octets);
-    assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-    drop(second);
+    drop(one);
     let n = tokio::time::timeout(PATIENCE, third.read(&mut octets)).await.expect("an answer").unwrap();
     assert!(octets[..n].starts_with(b"HTTP/1.1 200"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn idle_and_stalled_connections_of_one_network_do_not_delay_others() {
+    let service = Service::start_with(&["--max-connections=40", "--request-timeout=10m", "--idle-timeout=10m"]).await;
+    let mut stalled = vec![];
+    for n in 0..60 {
+        let mut connection = connect_from([127, 0, 0, 2], &service.url).await;
+        match n % 3 {
+            0 => begin_request(&mut connection).await,
+            1 => connection.write_all(b"GET /li").await.unwrap(),
+            _ => {}
+        }
+        stalled.push(connection);
+    }
+    let mut other = connect_from([127, 0, 0, 3], &service.url).await;
+    get_livez(&mut other).await;
+    get_livez(&mut other).await;
+    // The network itself is served too, as long as one of its connections is idle.
+    let mut own = connect_from([127, 0, 0, 2], &service.url).await;
+    get_livez(&mut own).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_trusted_proxy_may_have_all_connections() {
+    let flags = ["--max-connections=8", "--trusted-proxies=127.0.0.2", "--idle-timeout=10m"];
+    let service = Service::start_with(&flags).await;
+    for (client, closed) in [([127, 0, 0, 2], 0), ([127, 0, 0, 3], 2)] {
+        let mut connections = vec![];
+        for _ in 0..8 {
+            let mut connection = connect_from(client, &service.url).await;
+            get_livez(&mut connection).await;
+            connections.push(connection);
+        }
+        let (first, last) = connections.split_at_mut(closed);
+        for connection in first {
+            assert_eq!(read_until_closed(connection).await, "");
+        }
+        for connection in last {
+            get_livez(connection).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_metrics_show_open_connections_and_why_some_were_closed() {
+    let mut serve = sixty(&["serve"]);
+    serve
+        .env("DATABASE_URL", "postgres://x@127.0.0.1:1/x")
+        .env("REDIS_URL", "redis://127.0.0.1:1")
+        .env("MAIL_URL", "http://127.0.0.1:1")
+        .env("CODE_SECRET", "AAAA".repeat(11))
+        .env("MAX_CONNECTIONS", "4")
+        .env("IDLE_TIMEOUT", "10m");
+    let (running, api) = Running::serve(&mut serve).await;
+    let mut open = vec![];
+    for _ in 0..5 {
+        let mut connection = connect(&api).await;
+        get_livez(&mut connection).await;
+        open.push(connection);
+    }
+    let metrics = running.metrics().await;
+    for line in [
+        "sixty_http_connections{port=\"api\"} 3\n",
+        "sixty_http_connections{port=\"ops\"} 1\n",
+        "sixty_http_max_connections{port=\"api\"} 4\n",
+        "sixty_http_connections_closed_total{port=\"api\",reason=\"network\"} 2\n",
+        "sixty_http_connections_closed_total{port=\"api\",reason=\"all\"} 0\n",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    assert!(running.stderr().contains("a client network has its share of the connections"), "{}", running.stderr());
+    drop(open);
+    eventually("closed connections", async || {
+        running.metrics().await.contains("sixty_http_connections{port=\"api\"} 0\n").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_header_counts_if_it_came_with_the_request_before() {
+    let service = Service::start_with(&["--request-timeout=300ms", "--idle-timeout=10m"]).await;
+    let mut stream = connect(&service.url).await;
+    stream.write_all(&[GET_LIVEZ, b"G"].concat()).await.unwrap();
+    assert!(read_until_closed(&mut stream).await.starts_with("HTTP/1.1 200"));
+    // Empty lines between requests begin no header.
+    let mut stream = connect(&service.url).await;
+    get_livez(&mut stream).await;
+    stream.write_all(b"\r\n").await.unwrap();
+    let mut stalled = connect(&service.url).await;
+    stalled.write_all(b"G").await.unwrap();
+    assert_eq!(read_until_closed(&mut stalled).await, "");
+    get_livez(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_declared_length_beyond_the_limit_is_refused_at_once() {
+    let service = Service::start_with(&["--request-timeout=10m"]).await;
+    let head = |length: u64, more: &str| {
+        let fields = "Host: sixty\r\nContent-Type: application/json";
+        format!("POST /v1/users HTTP/1.1\r\n{fields}\r\nContent-Length: {length}\r\n{more}\r\n")
+    };
+    for (length, more, sent) in
+        [(20_000, "", 0), (1 << 40, "", 0), (20_000, "Expect: 100-continue\r\n", 0), (20_000_000, "", 1_000_000)]
+    {
+        let mut stream = connect(&service.url).await;
+        stream.write_all(head(length, more).as_bytes()).await.unwrap();
+        let mut answer = [0; 4096];
+        let n = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.expect("an answer").unwrap();
+        let answer = std::str::from_utf8(&answer[..n]).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close\r\n"), "{length}: {answer}");
+        // What the client sends meanwhile is thrown away.
+        stream.write_all(&vec![b'x'; sent]).await.unwrap();
+        read_until_closed(&mut stream).await;
+    }
+    // A client that reads only after it has sent everything gets the answer, too.
+    for framing in ["Content-Length: 3000000\r\n", "Transfer-Encoding: chunked\r\n"] {
+        let mut stream = connect(&service.url).await;
+        let head = format!("POST /v1/users HTTP/1.1\r\nHost: sixty\r\nContent-Type: application/json\r\n{framing}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        if framing.contains("chunked") {
+            stream.write_all(b"2dc6c0\r\n").await.unwrap();
+        }
+        stream.write_all(&vec![b'x'; 3_000_000]).await.unwrap();
+        assert!(read_until_closed(&mut stream).await.starts_with("HTTP/1.1 413 "), "{framing}");
+    }
 }
 
 #[cfg(target_os = "linux")]
