@@ -23,21 +23,28 @@ pub struct BasicCredentials {
 }
 
 impl BasicCredentials {
-    fn from_headers(headers: &HeaderMap) -> Option<Self> {
+    /// Reads the credentials. The error is the detail of a problem.
+    fn from_headers(headers: &HeaderMap) -> Result<Self, &'static str> {
         let mut fields = headers.get_all(header::AUTHORIZATION).iter();
-        let (field, None) = (fields.next()?, fields.next()) else {
-            return None;
+        let field = match (fields.next(), fields.next()) {
+            (Some(field), None) => field.to_str().unwrap_or_default(),
+            (None, _) => return Err("The request has no credentials: it has no Authorization header."),
+            (Some(_), Some(_)) => return Err("The request has two Authorization headers; send one."),
         };
-        let (scheme, encoded) = field.to_str().ok()?.split_once(' ')?;
+        let (scheme, encoded) = field.split_once(' ').unwrap_or((field, ""));
         if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
+            return Err("The scheme of the Authorization header must be Basic.");
         }
-        let decoded = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
+        let decoded =
+            STANDARD.decode(encoded.trim()).map_err(|_| "The credentials are not in base64 (with padding).")?;
+        let decoded = Zeroizing::new(decoded);
         let text = Zeroizing::new(decode_text(&decoded));
-        let (name, password) = text.split_once(':')?;
+        let (name, password) = text.split_once(':').ok_or("The credentials have no colon after the address.")?;
         let address = Email::parse(name).ok().map(|email| email.address().clone());
         // No user can have a password that fails here, so this early response reveals nothing about users.
-        Some(Self { address, password: Password::present(password).ok()? })
+        let password = Password::present(password)
+            .map_err(|_| "No password has control characters or more than 128 characters.")?;
+        Ok(Self { address, password })
     }
 }
 
@@ -90,7 +97,7 @@ impl<'a> ApiExtractor<'a> for BasicCredentials {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        Self::from_headers(request.headers()).ok_or_else(|| Problem::unauthenticated().into())
+        Self::from_headers(request.headers()).map_err(|detail| Problem::unauthenticated_because(detail).into())
     }
 }
 
@@ -102,7 +109,7 @@ mod tests {
     fn parse(field: &[u8]) -> Option<BasicCredentials> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, HeaderValue::from_bytes(field).ok()?);
-        BasicCredentials::from_headers(&headers)
+        BasicCredentials::from_headers(&headers).ok()
     }
 
     fn basic(pair: impl AsRef<[u8]>) -> Vec<u8> {
@@ -157,7 +164,27 @@ mod tests {
         for _ in 0..2 {
             headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(&basic("a@b.example:c")).unwrap());
         }
-        assert!(BasicCredentials::from_headers(&headers).is_none());
+        assert!(BasicCredentials::from_headers(&headers).is_err());
+    }
+
+    #[test]
+    fn each_error_says_what_is_wrong() {
+        let detail = |field: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_bytes(field).unwrap());
+            BasicCredentials::from_headers(&headers).err().unwrap()
+        };
+        let no_header = BasicCredentials::from_headers(&HeaderMap::new()).err().unwrap();
+        let details = [
+            no_header,
+            detail(b"Bearer YTpi"),
+            detail(b"Basic !!!"),
+            detail(&basic("no colon")),
+            detail(&basic("ada@example.com:correct\0horse")),
+        ];
+        for (word, detail) in ["no Authorization", "Basic", "base64", "colon", "control"].iter().zip(details) {
+            assert!(detail.contains(word), "{detail}");
+        }
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use poem::http::{HeaderValue, Method, header};
+use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 use tracing::{Instrument as _, Span, info_span};
@@ -76,11 +76,13 @@ async fn handle<E: Endpoint<Output: IntoResponse>>(
     .instrument(exported.clone())
     .await;
     spans::record_status(&exported, response.status().as_u16(), response.status().is_server_error());
+    let response_status = response.status();
     let headers = response.headers_mut();
     if is_from_script && headers.contains_key(header::WWW_AUTHENTICATE) {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(SCRIPT_CHALLENGE));
     }
-    if closes_connection {
+    // The rest of a body that is too large is not read to its end.
+    if closes_connection || response_status == StatusCode::PAYLOAD_TOO_LARGE {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response_headers::add(headers, &request_id, path, is_api);
@@ -95,7 +97,6 @@ mod tests {
     use poem::Route;
     use poem::endpoint::make_sync;
     use poem::get;
-    use poem::http::StatusCode;
 
     use super::super::request_id::REQUEST_ID;
     use super::*;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use poem::http::{HeaderValue, header};
 use poem::{Endpoint, Request, Response};
+use serde_json::Value;
 use url::Url;
 
 use super::problem;
@@ -15,6 +16,18 @@ pub struct PathPrefix(Arc<str>);
 impl PathPrefix {
     pub fn of(public_url: Option<&Url>) -> Self {
         Self(public_url.map_or("", |url| url.path().trim_end_matches('/')).into())
+    }
+
+    /// Adds the prefix to the paths of this service that are values in a document: a problem's `type`, and `Location`.
+    pub fn add_to_values(&self, document: &mut Value) {
+        match document {
+            Value::String(text) if text.starts_with("/problems/") || text.starts_with("/v1/") => {
+                text.insert_str(0, &self.0);
+            }
+            Value::Object(members) => members.values_mut().for_each(|value| self.add_to_values(value)),
+            Value::Array(items) => items.iter_mut().for_each(|value| self.add_to_values(value)),
+            _ => {}
+        }
     }
 }
 

@@ -242,32 +242,35 @@ fn syntax_error(error: &serde_json::Error) -> String {
 /// The media type of a merge patch (RFC 7396).
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// Whether the headers declare an uncompressed `application/json` body in UTF-8. The `charset` parameter is optional.
+/// Returns the detail of a problem unless the headers declare an uncompressed `application/json` body in UTF-8. The
+/// `charset` parameter is optional.
 ///
 /// PATCH also accepts a merge patch: bodies of PATCH have its meaning.
-fn has_json_content_type(request: &Request) -> bool {
+fn check_content_type(request: &Request) -> Result<(), &'static str> {
     let mut encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
     if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return false;
+        return Err("The body is compressed; send it without Content-Encoding.");
     }
     let mut fields = request.headers().get_all(header::CONTENT_TYPE).iter();
-    let (Some(media_type), None) = (fields.next(), fields.next()) else {
-        return false;
-    };
-    let Ok(media_type) = media_type.to_str() else {
-        return false;
+    let media_type = match (fields.next(), fields.next()) {
+        (Some(media_type), None) => media_type.to_str().unwrap_or_default(),
+        (None, _) => return Err("The header Content-Type is missing; the body must be application/json."),
+        (Some(_), Some(_)) => return Err("The request has two Content-Type headers; send one."),
     };
     let mut parts = media_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     let is_merge_patch = request.method() == Method::PATCH && essence.eq_ignore_ascii_case(MERGE_PATCH);
-    (is_merge_patch || essence.eq_ignore_ascii_case("application/json"))
-        && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-                let value = value.trim_matches('"');
-                ["utf-8", "utf8"].iter().any(|charset| value.eq_ignore_ascii_case(charset))
-            }
-            _ => true,
-        })
+    if !is_merge_patch && !essence.eq_ignore_ascii_case("application/json") {
+        return Err("The Content-Type of the body must be application/json.");
+    }
+    let is_utf_8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            let value = value.trim_matches('"');
+            ["utf-8", "utf8"].iter().any(|charset| value.eq_ignore_ascii_case(charset))
+        }
+        _ => true,
+    });
+    if is_utf_8 { Ok(()) } else { Err("The charset of the body must be UTF-8.") }
 }
 
 impl<'a, T: RequestSchema> ApiExtractor<'a> for JsonBody<T> {
@@ -290,13 +293,7 @@ impl<'a, T: RequestSchema> ApiExtractor<'a> for JsonBody<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        if !has_json_content_type(request) {
-            return Err(Problem::new(
-                ProblemType::UnsupportedMediaType,
-                "The body must be application/json in UTF-8, not compressed.",
-            )
-            .into());
-        }
+        check_content_type(request).map_err(|detail| Problem::new(ProblemType::UnsupportedMediaType, detail))?;
         let body = body
             .take()?
             .into_bytes()

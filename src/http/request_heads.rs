@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -35,6 +36,8 @@ pub struct HeadReader<S> {
     heads: RequestHeads,
     /// A longer head is not read. hyper refuses it.
     max_head: usize,
+    /// Whether a part of a head has arrived.
+    head_begun: Arc<AtomicBool>,
 }
 
 /// What the next byte on the connection belongs to.
@@ -48,8 +51,9 @@ enum Position {
 }
 
 impl<S> HeadReader<S> {
-    pub fn new(stream: S, max_head: usize) -> Self {
-        Self { stream, position: Position::Head(vec![]), heads: RequestHeads::default(), max_head }
+    /// `head_begun` is set while a part of a head has arrived, and its end has not.
+    pub fn new(stream: S, max_head: usize, head_begun: Arc<AtomicBool>) -> Self {
+        Self { stream, position: Position::Head(vec![]), heads: RequestHeads::default(), max_head, head_begun }
     }
 
     pub fn heads(&self) -> RequestHeads {
@@ -68,6 +72,9 @@ impl<S> HeadReader<S> {
                         self.position = Position::Head(vec![]);
                     }
                 }
+                // Some clients send an empty line after a body (RFC 9112, section 2.2).
+                Position::Head(head) if head.is_empty() && bytes.starts_with(b"\r") => bytes = &bytes[1..],
+                Position::Head(head) if head.is_empty() && bytes.starts_with(b"\n") => bytes = &bytes[1..],
                 Position::Head(head) => {
                     // A line end completes a head, so parse only then.
                     let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
@@ -116,6 +123,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadReader<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
         this.read(&buffer.filled()[before..]);
+        let begun = matches!(&this.position, Position::Head(head) if !head.is_empty());
+        this.head_begun.store(begun, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -152,7 +161,7 @@ mod tests {
 
     /// Returns one entry per request in `bytes`, which arrive in parts of `size`.
     fn two_lengths(bytes: &str, size: usize) -> Vec<bool> {
-        let mut reader = HeadReader::new((), 1000);
+        let mut reader = HeadReader::new((), 1000, Arc::default());
         bytes.as_bytes().chunks(size).for_each(|part| reader.read(part));
         let heads = reader.heads.0.lock().unwrap();
         heads.iter().copied().collect()

@@ -13,6 +13,7 @@ use super::cors::CorsOrigins;
 use super::docs_page::DocsPage;
 use super::health::Health;
 use super::middleware;
+use super::not_me_form::NotMeForm;
 use super::openapi::{self, Document, Operator};
 use super::path::Path;
 use super::path_prefix::{self, PathPrefix};
@@ -30,6 +31,7 @@ pub struct ApiConfig {
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
     pub limits: ClientLimits,
+    pub not_me: NotMeForm,
     pub proxies: TrustedProxies,
     pub cors: CorsOrigins,
 }
@@ -42,11 +44,12 @@ pub fn api<U: Users, C: Codes>(
     rng: Rng,
     config: ApiConfig,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let ApiConfig { operator, body_timeout, limits, proxies, cors } = config;
+    let ApiConfig { operator, body_timeout, limits, not_me, proxies, cors } = config;
     let document = Document::new::<U, C>(&policy, &operator);
     let state = Arc::new(SystemState {
         accounts: accounts.clone(),
         health,
+        not_me,
         openapi_json: StaticDocument::new("application/json", document.json()),
         openapi_yaml: StaticDocument::new("application/yaml", document.yaml()),
         docs: DocsPage::new(&document.with_relative_server().json()),
@@ -56,9 +59,9 @@ pub fn api<U: Users, C: Codes>(
         let path = system_route.path();
         let endpoints = system_route.operations.into_iter().map(|operation| {
             let (state, handler) = (Arc::clone(&state), operation.handler);
-            let endpoint = make(move |request| {
+            let endpoint = make(move |mut request| {
                 let state = Arc::clone(&state);
-                async move { handler(&request, &state).await }
+                async move { handler(&mut request, &state).await }
             });
             (operation.method, endpoint.boxed())
         });

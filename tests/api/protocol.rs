@@ -297,7 +297,7 @@ async fn html_pages_have_a_strict_content_security_policy() {
         added_for_docs.starts_with("; script-src 'sha256-") && !added_for_docs.contains("unsafe"),
         "{added_for_docs}"
     );
-    assert_eq!(added_for_docs.matches("'sha256-").count(), 2, "{added_for_docs}");
+    assert_eq!(added_for_docs.matches("'sha256-").count(), 4, "{added_for_docs}");
     assert_eq!(headers("/problems/internal", "*/*").await, ["", "", ""]);
 }
 
@@ -318,7 +318,10 @@ async fn listed_cors_origins_may_call_the_api_and_read_its_responses() {
     };
     let allowed = Answer::of(preflight("/v1/users/me/activation", "https://app.example.com")).await;
     assert_eq!(allowed.status, 204);
-    let exposed = "Location, RateLimit, RateLimit-Policy, Registration-Ticket, Retry-After, X-Request-Id";
+    let exposed = "Accept, Accept-Encoding, Accept-Patch, Allow, Location, RateLimit, RateLimit-Policy, Registration-Ticket, \
+                   Retry-After, WWW-Authenticate, X-Request-Id";
+    let allowed_headers = "Authorization, Content-Type, Registration-Ticket, X-Request-Id, X-Requested-With, traceparent, \
+                           tracestate, baggage";
     let for_listed_origins = [
         ("vary", "Origin"),
         ("access-control-allow-origin", "https://app.example.com"),
@@ -330,7 +333,7 @@ async fn listed_cors_origins_may_call_the_api_and_read_its_responses() {
     assert_eq!(
         preflight_only,
         [
-            ("access-control-allow-headers", "Authorization, Content-Type, Registration-Ticket, X-Request-Id"),
+            ("access-control-allow-headers", allowed_headers),
             ("access-control-allow-methods", "OPTIONS, POST"),
             ("access-control-max-age", "3600"),
         ]
@@ -352,6 +355,48 @@ async fn listed_cors_origins_may_call_the_api_and_read_its_responses() {
     assert_eq!(Answer::of(preflight("/v1/nothing", "https://app.example.com")).await.outcome(), (404, "not-found"));
     let page = Answer::of(request(Method::GET, "/problems/internal", "https://app.example.com")).await;
     assert_eq!(cors_headers(&page), [("vary", "Accept")]);
+}
+
+#[tokio::test]
+async fn apps_and_subdomains_may_be_listed_as_cors_origins() {
+    let service =
+        Service::start_with(&["--cors-origins=capacitor://localhost,tauri://localhost,https://*.example.com"]).await;
+    for (origin, expected) in [
+        ("capacitor://localhost", true),
+        ("tauri://localhost", true),
+        ("https://app.example.com", true),
+        ("https://example.com", false),
+        ("http://localhost", false),
+    ] {
+        let answer = Answer::of(service.request(Method::GET, "/v1/users/me").header("Origin", origin)).await;
+        let allowed = answer.headers.get("access-control-allow-origin").map(|value| value.to_str().unwrap());
+        assert_eq!(allowed, expected.then_some(origin));
+    }
+}
+
+#[tokio::test]
+async fn pages_can_read_every_header_of_every_response() {
+    let service = Service::start_with(&["--cors-origins=https://app.example.com"]).await;
+    // Safelisted by the Fetch Standard, needed by HTTP itself, or set by CORS.
+    let readable = ["cache-control", "content-language", "content-length", "content-type", "expires", "last-modified"];
+    let transport = ["connection", "date", "transfer-encoding", "vary", "x-content-type-options"];
+    for (method, path, body) in [
+        (Method::POST, "/v1/users", json!({ "email": "ada@example.com", "password": PASSWORD }).to_string()),
+        (Method::POST, "/v1/users", json!({ "email": "ada@example.com", "password": PASSWORD }).to_string()),
+        (Method::POST, "/v1/users", "{}".to_owned()),
+        (Method::GET, "/v1/users/me", String::new()),
+        (Method::PUT, "/v1/users", String::new()),
+        (Method::OPTIONS, "/v1/users/01a1ff2a-67dc-7470-9dc8-33935843e864", String::new()),
+    ] {
+        let request = service.request(method, path).header("Origin", "https://app.example.com");
+        let typed = Answer::of(request.header(CONTENT_TYPE, "application/json").body(body)).await;
+        let exposed = typed.headers["access-control-expose-headers"].to_str().unwrap().to_lowercase();
+        for name in typed.headers.keys().map(|name| name.as_str()) {
+            let known = readable.iter().chain(&transport).any(|known| *known == name);
+            let is_exposed = exposed.split(", ").any(|exposed| exposed == name);
+            assert!(known || is_exposed || name.starts_with("access-control-"), "{path}: {name}");
+        }
+    }
 }
 
 #[tokio::test]
