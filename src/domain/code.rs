@@ -50,6 +50,13 @@ pub struct Nonce(pub [u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grant(pub i64);
 
+/// An attempt to send the mail of a grant. Of two attempts for one grant, the later has the greater number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailAttempt {
+    pub grant: Grant,
+    pub number: u32,
+}
+
 /// A verification code: 4 to 10 ASCII digits, leading zeros included.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Code(String);
@@ -132,6 +139,14 @@ impl CodeSecret {
         if octets.len() < Self::MIN_OCTETS { Err(ShortSecret) } else { Ok(Self(octets.into())) }
     }
 
+    /// Returns whether the octets may come from a random generator. Of 32 random octets, fewer than 20 different ones are
+    /// less likely than one in 10^9; a text has few different ones.
+    pub fn looks_random(&self) -> bool {
+        let octets = self.0.expose_secret();
+        let distinct: std::collections::HashSet<u8> = octets.iter().copied().collect();
+        distinct.len() >= 20 && !octets.iter().all(|octet| octet.is_ascii_graphic() || *octet == b' ')
+    }
+
     /// Derives the code of a nonce: HMAC-SHA-256, reduced modulo the number of codes.
     ///
     /// Rejection sampling avoids modulo bias: a 64-bit word of the incomplete last round is skipped.
@@ -171,6 +186,21 @@ impl CodeSecret {
         NotMeToken::new(*mac.first_chunk().expect("a MAC is longer than a token"))
     }
 
+    /// Returns the MAC of the time in the form of a "this was not me" page.
+    pub fn not_me_form(&self, token: &NotMeToken, millis: u64) -> [u8; 32] {
+        self.hmac(&Self::not_me_form_parts(token.letters().as_bytes(), &millis.to_be_bytes()))
+    }
+
+    /// Compares a MAC with that of [`CodeSecret::not_me_form`], in constant time.
+    pub fn is_not_me_form(&self, token: &NotMeToken, millis: u64, mac: &[u8]) -> bool {
+        let parts = (token.letters(), millis.to_be_bytes());
+        self.mac(&Self::not_me_form_parts(parts.0.as_bytes(), &parts.1)).verify_slice(mac).is_ok()
+    }
+
+    fn not_me_form_parts<'a>(token: &'a [u8], millis: &'a [u8]) -> [&'a [u8]; 3] {
+        [b"sixty not me form:", token, millis]
+    }
+
     /// Returns a pseudonym of an address, or of a missing address: recognisable, but not readable.
     pub fn pseudonym(&self, address: Option<&Address>) -> [u8; 32] {
         self.hmac(&[b"sixty address:", address.map_or("", Address::as_str).as_bytes()])
@@ -181,6 +211,11 @@ impl CodeSecret {
         self.hmac(&[b"sixty mailbox:", mailbox.as_str().as_bytes()])
     }
 
+    /// Returns the MAC of an address under which PostgreSQL keeps its grants while it has no user.
+    pub fn address_row(&self, address: &str) -> [u8; 32] {
+        self.hmac(&[b"sixty address row:", address.as_bytes()])
+    }
+
     /// Returns the position at which an address draws a hash cost: uniform over all numbers.
     pub fn cost_position(&self, address: &Address) -> u64 {
         let mac = self.hmac(&[b"sixty hash cost:", address.as_str().as_bytes()]);
@@ -188,11 +223,15 @@ impl CodeSecret {
     }
 
     fn hmac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.mac(parts).finalize().into_bytes().into()
+    }
+
+    fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("HMAC takes keys of any length");
         for part in parts {
             mac.update(part);
         }
-        mac.finalize().into_bytes().into()
+        mac
     }
 }
 
