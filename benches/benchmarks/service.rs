@@ -12,7 +12,8 @@ use mail_mock::{MailMock, MockOptions};
 use poem::EndpointExt as _;
 use reqwest::{Client, Response};
 use serde_json::json;
-use sixty::http::server::{self, ServerLimits};
+use sixty::http::server::{self, Port, ServerLimits};
+use sixty::http::trusted_proxies::TrustedProxies;
 use sqlx::{Connection as _, PgConnection};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -56,15 +57,10 @@ impl Bench {
         });
         let (stall_timeout, idle_timeout) = (Duration::from_secs(60), Duration::from_secs(60));
         let limits = ServerLimits { max_connections: 256, stall_timeout, idle_timeout };
+        let port = Port { name: "provider", limits, proxies: TrustedProxies::default() };
         let listener = self.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        self.runtime.spawn(server::serve(
-            listener,
-            endpoint,
-            limits,
-            CancellationToken::new(),
-            CancellationToken::new(),
-        ));
+        self.runtime.spawn(server::serve(listener, endpoint, port, CancellationToken::new(), CancellationToken::new()));
         (url, arrivals)
     }
 

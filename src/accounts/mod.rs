@@ -80,6 +80,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
     fn drawn_cost(&self, address: &Address) -> Result<HashCost, StoreError> {
         self.costs.draw(address).ok_or_else(|| StoreError::Unavailable {
             store: "PostgreSQL",
+            summary: "has not returned the data for logins yet",
             reason: "the hash costs of the accounts are not loaded yet".to_owned(),
         })
     }

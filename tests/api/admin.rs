@@ -136,6 +136,81 @@ async fn the_user_list_filters_by_status_and_email() {
     assert_eq!((ids(&second), &second.body["next_cursor"]), (vec![&*ada], &Value::Null));
 }
 
+/// Returns the addresses in a page, as typed.
+fn emails(page: &Answer) -> Vec<&str> {
+    assert_eq!(page.status, 200, "{page:?}");
+    page.body["items"].as_array().unwrap().iter().map(|user| user["email"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn users_are_found_by_the_beginning_and_the_domain_of_their_address() {
+    let service = Service::start().await;
+    service.create_admin(ADMIN).await;
+    for email in ["ada@example.com", "Ada+news@b\u{fc}cher.example", "adam@example.com", "bob@b\u{fc}cher.example"] {
+        service.register_pending(email).await;
+    }
+    service.register_active("Ada.L@example.com").await;
+    for (query, expected) in [
+        (
+            "email_prefix=ada",
+            vec!["Ada+news@b\u{fc}cher.example", "Ada.L@example.com", "ada@example.com", "adam@example.com"],
+        ),
+        ("email_prefix=ADA@", vec!["ada@example.com"]),
+        ("email_prefix=ada%2B", vec!["Ada+news@b\u{fc}cher.example"]),
+        ("email_prefix=ada&status=active", vec!["Ada.L@example.com"]),
+        ("email_prefix=ada&domain=example.com&status=pending", vec!["ada@example.com", "adam@example.com"]),
+        ("email_prefix=%25", vec![]),
+        ("email_prefix=a_a", vec![]),
+        ("domain=b%C3%BCcher.example", vec!["bob@b\u{fc}cher.example", "Ada+news@b\u{fc}cher.example"]),
+        (
+            "domain=XN--BCHER-KVA.example&status=pending",
+            vec!["bob@b\u{fc}cher.example", "Ada+news@b\u{fc}cher.example"],
+        ),
+        ("domain=example.com", vec!["Ada.L@example.com", "adam@example.com", "ada@example.com", ADMIN]),
+        ("domain=example.org", vec![]),
+    ] {
+        let (mut found, mut path) = (vec![], format!("/v1/users?{query}"));
+        assert_eq!(emails(&service.get_as_admin(&path).await), expected, "{query}");
+        // One by one.
+        loop {
+            let page = service.get_as_admin(&format!("{path}&limit=1")).await;
+            found.extend(emails(&page).into_iter().map(ToOwned::to_owned));
+            let Some(cursor) = page.body["next_cursor"].as_str() else { break };
+            path = format!("/v1/users?{query}&cursor={cursor}");
+        }
+        assert_eq!(found, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn invalid_searches_are_named() {
+    let service = Service::start().await;
+    service.create_admin(ADMIN).await;
+    service.register_pending(ADA).await;
+    let errors = async |query: &str| {
+        let answer = service.get_as_admin(&format!("/v1/users?{query}")).await;
+        assert_eq!(answer.outcome(), (422, "invalid-field"), "{query}");
+        answer.body["errors"].clone()
+    };
+    let blank = "must not contain spaces or control characters; a + in a query stands for a blank, send it as %2B";
+    assert_eq!(errors("email_prefix=ada+news").await, json!([{ "parameter": "email_prefix", "detail": blank }]));
+    let domain = json!([{ "parameter": "domain", "detail": "must be a domain name such as example.com" }]);
+    for invalid in ["com", "@example.com", "exa+mple.com", "127.0.0.1", "example.com/"] {
+        assert_eq!(errors(&format!("domain={invalid}")).await, domain, "{invalid}");
+    }
+    let combined = "cannot be combined with email, which names one address";
+    assert_eq!(
+        errors("email=ada@example.com&email_prefix=ada&domain=example.com").await,
+        json!([{ "parameter": "email_prefix", "detail": combined }, { "parameter": "domain", "detail": combined }])
+    );
+    assert_eq!(errors("email_prefix=&domain=").await.as_array().unwrap().len(), 2);
+    // A cursor of another list.
+    let first = service.get_as_admin("/v1/users?email_prefix=a&limit=1").await;
+    let cursor = first.body["next_cursor"].as_str().unwrap();
+    assert_eq!(errors(&format!("cursor={cursor}")).await[0]["parameter"], "cursor");
+    assert_eq!(errors("email_prefix=a&cursor=AAZgs_vKEAEBofsxEJ9_06lpRw61mCuy").await[0]["parameter"], "cursor");
+}
+
 #[tokio::test]
 async fn all_invalid_query_parameters_are_named_without_their_values() {
     let service = Service::start().await;
@@ -146,7 +221,7 @@ async fn all_invalid_query_parameters_are_named_without_their_values() {
         { "parameter": "status", "detail": "must be pending, active or disabled" },
         { "parameter": "email", "detail": "must have an @ between a mailbox and a domain" },
         { "parameter": "limit", "detail": "must be a number from 1 to 100" },
-        { "parameter": "cursor", "detail": "must be the next_cursor of an earlier page" },
+        { "parameter": "cursor", "detail": "must be the next_cursor of an earlier page with the same parameters" },
     ]);
     assert_eq!(refused.body["errors"], errors);
     assert!(!refused.body.to_string().contains("c4n4ry"));

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::fixture::Fixture;
 use super::under_test::UsersUnderTest;
 use crate::accounts::errors::{DeleteError, UpdateError};
-use crate::accounts::ports::{AccountChange, Cursor, DeletedBy, UserFilter, Users as _};
+use crate::accounts::ports::{AccountChange, AddressSearch, Cursor, DeletedBy, SearchCursor, UserFilter, Users as _};
+use crate::domain::address_search::{AddressDomain, AddressPrefix};
 use crate::domain::email::Email;
 use crate::domain::user::{Role, Status, User};
 
@@ -103,7 +104,7 @@ pub async fn list_is_newest_first_and_continues_after_the_cursor<T: UsersUnderTe
     assert_eq!(list(&everybody, all.last().map(Cursor::at), 3).await, []);
     for status in [Status::Pending, Status::Active, Status::Disabled] {
         let expected: Vec<User> = all.iter().filter(|user| user.status == status).cloned().collect();
-        let filter = UserFilter { status: Some(status), address: None };
+        let filter = UserFilter { status: Some(status), ..UserFilter::default() };
         assert!(!expected.is_empty() || status == Status::Disabled);
         assert_eq!(list(&filter, None, 1000).await, expected);
         if let [first, rest @ ..] = &expected[..] {
@@ -112,10 +113,65 @@ pub async fn list_is_newest_first_and_continues_after_the_cursor<T: UsersUnderTe
     }
     // An address with an account and a pending registration.
     let address = Email::parse("BOTH@example.com").expect("a valid address").address().clone();
-    let of_address = UserFilter { status: None, address: Some(address) };
+    let of_address = UserFilter { address: Some(address), ..UserFilter::default() };
     let both = list(&of_address, None, 1000).await;
     assert_eq!(both.iter().map(|user| user.status).collect::<Vec<_>>(), [Status::Pending, Status::Active]);
     let accounts = UserFilter { status: Some(Status::Active), ..of_address.clone() };
     assert_eq!(list(&accounts, None, 1000).await, both[1..]);
     assert_eq!(list(&of_address, Some(Cursor::at(&both[0])), 1000).await, both[1..]);
+}
+
+pub async fn searches_find_parts_of_addresses_and_continue_after_the_cursor<T: UsersUnderTest>(
+    fixture: &Fixture<'_, T>,
+) {
+    let users = fixture.store.users();
+    let domain = |name: &str| AddressDomain::parse(name).expect("a valid domain");
+    let prefix = |text: &str| AddressPrefix::parse(text).expect("a valid prefix");
+    let mut registered = vec![];
+    // `sea` sorts before its continuations, and `seas@` after `sea@`: `@` is less than letters.
+    for email in
+        ["sea@one.example", "seaport@one.example", "Seas@two.example", "seb@one.example", "seaweed@two.example"]
+    {
+        registered.push(fixture.register(email).await);
+    }
+    let [sea, seaport, seas, seb, seaweed] = &registered[..] else { unreachable!("there are five") };
+    let active = fixture.activate(seaport).await.expect("the user is pending");
+
+    let search = AddressSearch { prefix: prefix("SEA"), domain: None, status: None };
+    let all = users.search(&search, None, 1000).await.expect("the store answers");
+    let found: Vec<User> = all.iter().map(|found| found.user.clone()).collect();
+    assert_eq!(found, [sea, &active, seas, seaweed].map(User::clone));
+    assert!(all.is_sorted_by(|a, b| a.position < b.position));
+    for (n, earlier) in all.iter().enumerate() {
+        let rest = users.search(&search, Some(&earlier.position), 1000).await.expect("the store answers");
+        assert_eq!(rest, all[n + 1..]);
+    }
+    assert_eq!(users.search(&search, None, 2).await.expect("the store answers"), all[..2]);
+    // A position of another search.
+    let before = SearchCursor { address: "aaa".to_owned(), id: sea.id };
+    assert_eq!(users.search(&search, Some(&before), 1000).await.expect("the store answers"), all);
+    let behind = SearchCursor { address: "zzz".to_owned(), id: sea.id };
+    assert_eq!(users.search(&search, Some(&behind), 1000).await.expect("the store answers"), []);
+
+    let found = async |search: AddressSearch| -> Vec<User> {
+        let found = users.search(&search, None, 1000).await.expect("the store answers");
+        found.into_iter().map(|found| found.user).collect()
+    };
+    let pending = AddressSearch { status: Some(Status::Pending), ..search.clone() };
+    assert_eq!(found(pending).await, [sea, seas, seaweed].map(User::clone));
+    let in_domain = AddressSearch { domain: Some(domain("TWO.example")), ..search.clone() };
+    assert_eq!(found(in_domain.clone()).await, [seas, seaweed].map(User::clone));
+    assert_eq!(found(AddressSearch { status: Some(Status::Active), ..in_domain }).await, []);
+    let whole = AddressSearch { prefix: prefix("seb@one.example"), ..search };
+    assert_eq!(found(whole).await, std::slice::from_ref(seb));
+
+    let filter = UserFilter { domain: Some(domain("one.example")), ..UserFilter::default() };
+    let of_domain = users.list(&filter, None, 1000).await.expect("the store answers");
+    let mut newest_first = [sea.clone(), active.clone(), seb.clone()];
+    newest_first.sort_by_key(|user| std::cmp::Reverse(Cursor::at(user)));
+    assert_eq!(of_domain, newest_first);
+    let after = Some(Cursor::at(&of_domain[0]));
+    assert_eq!(users.list(&filter, after, 1).await.expect("the store answers"), of_domain[1..2]);
+    let actives = UserFilter { status: Some(Status::Active), ..filter };
+    assert_eq!(users.list(&actives, None, 1000).await.expect("the store answers"), [active]);
 }

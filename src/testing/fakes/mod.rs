@@ -7,6 +7,7 @@ mod contract_tests;
 #[cfg(test)]
 mod model_tests;
 mod service;
+mod user_lists;
 mod users;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

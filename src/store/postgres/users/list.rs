@@ -5,7 +5,7 @@ use crate::accounts::ports::{Cursor, UserFilter};
 use crate::domain::user::Status;
 
 impl PgUsers {
-    /// Lists users with one of three statements. Each is a range scan of its own index; PostgreSQL would plan a single
+    /// Lists users with one of four statements. Each is a range scan of its own index; PostgreSQL would plan a single
     /// statement for all filters without an index.
     pub(super) async fn try_list(
         &self,
@@ -13,6 +13,9 @@ impl PgUsers {
         after: Option<Cursor>,
         limit: u32,
     ) -> Result<Vec<UserRow>, sqlx::Error> {
+        if let Some(domain) = &filter.domain {
+            return self.try_list_domain(domain, filter.status, after, i64::from(limit)).await;
+        }
         let (created_at, id) = (after.map(|after| after.created_at), after.map(|after| after.id.0));
         let (status, limit) = (filter.status.map(Status::as_str), i64::from(limit));
         match (&filter.address, status) {
@@ -34,12 +37,12 @@ impl PgUsers {
             (None, Some(status)) => {
                 sqlx::query_as!(
                     UserRow,
-                    "
+                    r#"
                     SELECT id, email, status, role, created_at, activated_at FROM users
                     WHERE (created_at, id) < (coalesce($1::timestamptz, 'infinity'), $2::uuid)
-                        AND status = $4
+                        AND status COLLATE "C" = $4
                     ORDER BY created_at DESC, id DESC LIMIT $3
-                    ",
+                    "#,
                     created_at,
                     id,
                     limit,
@@ -54,7 +57,7 @@ impl PgUsers {
                     UserRow,
                     "
                     SELECT id, email, status, role, created_at, activated_at FROM users
-                    WHERE address = $5 AND (status = 'pending' OR status <> 'pending')
+                    WHERE address = $5
                         AND (created_at, id) < (coalesce($1::timestamptz, 'infinity'), $2::uuid)
                         AND status = coalesce($4, status)
                     ORDER BY created_at DESC, id DESC LIMIT $3
