@@ -31,10 +31,17 @@ impl DocsPage {
         let document = document.replace('<', r"\u003c");
         let empty = OpenApiService::new((), "", "");
         let mut html = format!("<!doctype html>{}", empty.swagger_ui_html());
+        let title = format!("{TITLE}<script>{UTF_8_CREDENTIALS}</script>");
+        // Swagger UI contains `</head>`, too, in a string.
+        let last_style = format!("<style>{STYLES}</style>{END_OF_HEAD}");
+        let body = format!("{BODY}<script>{NAMES}</script>");
         for (old, new) in [
             (&*format!("let spec = {};", empty.spec()), &*format!("let spec = {document};")),
             (r#"<html charset="UTF-8">"#, r#"<html lang="en">"#),
-            ("<title>Swagger UI</title>", TITLE),
+            ("<title>Swagger UI</title>", &*title),
+            (END_OF_HEAD, &*last_style),
+            (r#"<div id="ui"></div>"#, &*body),
+            ("        deepLinking: true,\n", OPTIONS),
         ] {
             html = replace_once(&html, old, new);
         }
@@ -48,16 +55,33 @@ impl DocsPage {
     }
 }
 
-/// The title, and styles for narrow screens: columns are placed below each other.
-const TITLE: &str = r#"<title>Sixty API</title><meta name="viewport" content="width=device-width">
-        <style>@media (max-width: 40rem) {
-            .swagger-ui h3.opblock-tag { flex-wrap: wrap; }
-            .swagger-ui h3.opblock-tag small { order: 1; flex: 1 0 100%; padding: 0; }
-            .swagger-ui h3.opblock-tag a { flex: 1; }
-            .swagger-ui .opblock-summary-path-description-wrapper { flex-direction: column; align-items: start; gap: 0; }
-            .swagger-ui .responses-inner { overflow-x: auto; }
-            .swagger-ui table.responses-table .response-col_links { display: none; }
-        }</style>"#;
+const END_OF_HEAD: &str = "</head>\n<body>";
+
+const TITLE: &str = r#"<title>Sixty API</title><meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="color-scheme" content="light dark">"#;
+
+/// A script that makes `btoa` encode text in UTF-8. Swagger UI passes the credentials to it. The browser's own function
+/// encodes Latin-1, and fails for all other characters. Swagger UI keeps the function that it finds when it is loaded, so
+/// this script must come first.
+const UTF_8_CREDENTIALS: &str = "\
+    const base64OfLatin1 = window.btoa;
+    window.btoa = (text) => base64OfLatin1(Array.from(new TextEncoder().encode(text), (octet) => String.fromCharCode(octet)).join(''));";
+
+/// Options of Swagger UI. Without `credentials: 'omit'`, some browsers answer a 401 with their own login box, and the page
+/// does not get the response.
+const OPTIONS: &str = "        deepLinking: true,
+        requestInterceptor: (request) => Object.assign(request, { credentials: 'omit' }),
+";
+
+/// The styles of all pages, and those of Swagger UI.
+const STYLES: &str = concat!(include_str!("templates/theme.css"), include_str!("templates/docs.css"));
+
+/// The header of all pages, and the element that Swagger UI fills.
+const BODY: &str = r#"<header><a class="home" href="docs">Sixty</a><a href="openapi.json">OpenAPI document</a></header>
+<main id="ui"></main>"#;
+
+/// A script that names the controls of Swagger UI for screen readers.
+const NAMES: &str = include_str!("templates/docs.js");
 
 fn replace_once(html: &str, old: &str, new: &str) -> String {
     match html.matches(old).count() {

@@ -86,8 +86,9 @@ impl ProblemType {
                 "unauthenticated",
                 StatusCode::UNAUTHORIZED,
                 "The credentials are missing or wrong",
-                "Send the e-mail address and the password by HTTP Basic authentication, in UTF-8. If a pending address \
-                 was registered again, only the latest password is valid.",
+                "Send the e-mail address and the password by HTTP Basic authentication, in UTF-8. The member \
+                 detail says what is missing. If a pending address was registered again, only the latest password is valid. If \
+                 the owner of the address has deleted the registration by the link in its mail, register again.",
             ),
             Self::AccountDisabled => (
                 "account-disabled",

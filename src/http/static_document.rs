@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 /// How caches may use a document (RFC 9111). After five minutes they ask whether it has changed: a new release changes
 /// it.
-pub const CACHE_CONTROL: &str = "public, max-age=300";
+const CACHE_CONTROL: &str = "public, max-age=300";
 
 /// A document in its two encodings.
 #[derive(Debug)]

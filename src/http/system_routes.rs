@@ -1,6 +1,7 @@
 //! The routes outside `/v1`: documents, pages for people, and health probes.
 //!
-//! [`table`] is their only list. The router, the `Allow` header, the metric labels and the OpenAPI document all read it.
+//! [`table`] is their only list. The router, the `Allow` header, the metric labels and the OpenAPI document all read it;
+//! the document contains only those for programs.
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
@@ -10,11 +11,12 @@ use serde_json::{Value, json};
 
 use super::docs_page::DocsPage;
 use super::health::Health;
+use super::not_me_form::NotMeForm;
 use super::path::Path;
 use super::problem::Problem;
 use super::problem_type::ProblemType;
-use super::static_document::{CACHE_CONTROL, StaticDocument};
-use super::{not_me_page, problem_page, registration_ticket};
+use super::static_document::StaticDocument;
+use super::{not_me_page, problem_page};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 
@@ -22,12 +24,13 @@ use crate::accounts::ports::{Codes, Users};
 pub struct SystemState<U, C> {
     pub accounts: Accounts<U, C>,
     pub health: Health,
+    pub not_me: NotMeForm,
     pub openapi_json: StaticDocument,
     pub openapi_yaml: StaticDocument,
     pub docs: DocsPage,
 }
 
-pub type Handler<U, C> = for<'a> fn(&'a Request, &'a SystemState<U, C>) -> BoxFuture<'a, Response>;
+pub type Handler<U, C> = for<'a> fn(&'a mut Request, &'a SystemState<U, C>) -> BoxFuture<'a, Response>;
 
 /// A path and its operations.
 pub struct SystemRoute<U, C> {
@@ -48,11 +51,18 @@ enum PathKind {
 /// A method of a path.
 pub struct SystemOperation<U, C> {
     pub method: Method,
-    /// The OpenAPI operation object, without the parts that all operations share.
-    pub declaration: Value,
+    /// `None`: not in the OpenAPI document. Pages and the document itself are for browsers and tools; generated clients
+    /// would have a method for each, and some generators fail on their media types.
+    pub declaration: Option<Declaration>,
+    pub handler: Handler<U, C>,
+}
+
+/// How the OpenAPI document declares an operation.
+pub struct Declaration {
+    /// The operation object, without the parts that all operations share.
+    pub operation: Value,
     /// The problem types that this operation can return, besides those of every operation without a body.
     pub problems: &'static [ProblemType],
-    pub handler: Handler<U, C>,
 }
 
 impl<U, C> SystemRoute<U, C> {
@@ -72,59 +82,28 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
         SystemRoute {
             template: "/openapi.json",
             kind: PathKind::Public,
-            operations: vec![SystemOperation {
-                method: Method::GET,
-                declaration: declaration(
-                    "getOpenapiJson",
-                    "Read this document",
-                    static_responses(json_response(
-                        "The document in JSON.",
-                        json!({ "type": "object", "additionalProperties": true }),
-                        json!({ "openapi": "3.0.0" }),
-                    )),
-                ),
-                problems: &[],
-                handler: |request, state| state.openapi_json.response(request, &[]).boxed(),
-            }],
+            operations: vec![undeclared(Method::GET, |request, state| {
+                state.openapi_json.response(request, &[]).boxed()
+            })],
         },
         SystemRoute {
             template: "/openapi.yaml",
             kind: PathKind::Public,
-            operations: vec![SystemOperation {
-                method: Method::GET,
-                declaration: declaration(
-                    "getOpenapiYaml",
-                    "Read this document in YAML",
-                    static_responses(json!({
-                        "description": "The document in YAML.",
-                        "content": { "application/yaml": { "schema": {} } },
-                    })),
-                ),
-                problems: &[],
-                handler: |request, state| state.openapi_yaml.response(request, &[]).boxed(),
-            }],
+            operations: vec![undeclared(Method::GET, |request, state| {
+                state.openapi_yaml.response(request, &[]).boxed()
+            })],
         },
         SystemRoute {
             template: "/docs",
             kind: PathKind::Public,
-            operations: vec![SystemOperation {
-                method: Method::GET,
-                declaration: declaration(
-                    "getDocs",
-                    "Try the operations in a browser",
-                    static_responses(html_response("Swagger UI with this document.")),
-                ),
-                problems: &[],
-                handler: |request, state| state.docs.response(request).boxed(),
-            }],
+            operations: vec![undeclared(Method::GET, |request, state| state.docs.response(request).boxed())],
         },
         SystemRoute {
             template: "/problems/{name}",
             kind: PathKind::Public,
             operations: vec![SystemOperation {
                 method: Method::GET,
-                declaration: with_parameter(problem_name(), problem_declaration()),
-                problems: &[ProblemType::NotFound],
+                declaration: Some(problem_declaration()),
                 handler: |request, _| ready(problem_page::get(request)).boxed(),
             }],
         },
@@ -132,18 +111,10 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
             template: "/not-me/{token}",
             kind: PathKind::Token,
             operations: vec![
-                SystemOperation {
-                    method: Method::GET,
-                    declaration: with_parameter(token(), show_not_me_declaration()),
-                    problems: &[],
-                    handler: |request, _| ready(not_me_page::get(request)).boxed(),
-                },
-                SystemOperation {
-                    method: Method::POST,
-                    declaration: with_parameter(token(), report_not_me_declaration()),
-                    problems: &[],
-                    handler: |request, state| not_me_page::post(request, &state.accounts).boxed(),
-                },
+                undeclared(Method::GET, |request, state| ready(not_me_page::get(request, &state.not_me)).boxed()),
+                undeclared(Method::POST, |request, state| {
+                    not_me_page::post(request, &state.not_me, &state.accounts).boxed()
+                }),
             ],
         },
         SystemRoute {
@@ -151,14 +122,7 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
             kind: PathKind::Probe,
             operations: vec![SystemOperation {
                 method: Method::GET,
-                declaration: declaration(
-                    "getLiveness",
-                    "Check that the process responds",
-                    json!({
-                        "200": health_response("The process responds.", "live"),
-                    }),
-                ),
-                problems: &[],
+                declaration: Some(liveness_declaration()),
                 handler: |_, _| ready(Health::live()).boxed(),
             }],
         },
@@ -167,55 +131,47 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
             kind: PathKind::Probe,
             operations: vec![SystemOperation {
                 method: Method::GET,
-                declaration: readiness_declaration(),
-                problems: &[ProblemType::Unavailable],
+                declaration: Some(readiness_declaration()),
                 handler: |request, state| state.health.ready(request).boxed(),
             }],
         },
     ]
 }
 
-/// Declares the responses of a [`StaticDocument`]. `ok` is its response 200, without the headers.
-fn static_responses(mut ok: Value) -> Value {
-    let header = |description: &str, example: &str| json!({ "description": description, "required": true, "schema": { "type": "string" }, "example": example });
-    let headers = json!({
-        "ETag": header("The version of the document in this encoding, for If-None-Match.", "\"33a64df5\""),
-        "Cache-Control": header("How long a cache may use the document.", CACHE_CONTROL),
-        "Vary": header("The document is compressed for clients that accept gzip.", "accept-encoding"),
-    });
-    ok["headers"] = headers.clone();
-    let not_modified =
-        json!({ "description": "If-None-Match names this version of the document.", "headers": headers });
-    json!({ "200": ok, "304": not_modified })
+/// An operation that is not in the OpenAPI document.
+fn undeclared<U, C>(method: Method, handler: Handler<U, C>) -> SystemOperation<U, C> {
+    SystemOperation { method, declaration: None, handler }
 }
 
 /// The tag of all system routes.
 pub const TAG: &str = "Service";
 
 pub fn tag() -> Value {
-    json!({ "name": TAG, "description": "Documents, health probes, and the page that the link in a mail opens." })
+    json!({ "name": TAG, "description": "Health probes, and explanations of the problem types." })
 }
 
-fn declaration(operation_id: &str, summary: &str, responses: Value) -> Value {
-    json!({ "tags": [TAG], "summary": summary, "operationId": operation_id, "responses": responses })
+fn declaration(operation_id: &str, summary: &str, responses: Value, problems: &'static [ProblemType]) -> Declaration {
+    let operation = json!({ "tags": [TAG], "summary": summary, "operationId": operation_id, "responses": responses });
+    Declaration { operation, problems }
 }
 
-fn with_parameter(parameter: Value, mut declaration: Value) -> Value {
-    declaration["parameters"] = json!([parameter]);
-    declaration
+fn liveness_declaration() -> Declaration {
+    let ok = health_response("The process responds.", "live");
+    declaration("getLiveness", "Check that the process responds", json!({ "200": ok }), &[])
 }
 
-fn readiness_declaration() -> Value {
+fn readiness_declaration() -> Declaration {
     let description = "PostgreSQL responds, and all migrations are applied. `degraded` lists the stores that do not respond: \
                        without Redis, the service registers users and refuses codes.";
     declaration(
         "getReadiness",
         "Check that the service can serve requests",
         json!({ "200": health_response(description, "ready") }),
+        &[ProblemType::Unavailable],
     )
 }
 
-fn problem_declaration() -> Value {
+fn problem_declaration() -> Declaration {
     let schema = json!({ "$ref": "#/components/schemas/ProblemDescription" });
     let mut ok = json_response(
         "What the problem type means and what to do. HTML if `Accept` prefers text/html.",
@@ -227,71 +183,20 @@ fn problem_declaration() -> Value {
         "description": "The response depends on `Accept`.", "required": true, "schema": { "type": "string" },
         "example": "Accept",
     } });
-    declaration("getProblem", "Read what a problem type means", json!({ "200": ok }))
-}
-
-fn show_not_me_declaration() -> Value {
-    declaration(
-        "showNotMe",
-        "Show the page “Was it not you?”",
-        json!({
-            "200": html_response("The page with the button. It does not read the registration."),
-            "404": html_response("The link is not complete."),
-        }),
-    )
-}
-
-fn report_not_me_declaration() -> Value {
-    let mut deleted = html_response("The registration is deleted. The page shows the ticket of the response header.");
-    deleted["headers"] = json!({ registration_ticket::NAME: {
-        "description": "A ticket for the owner of the address. `registerUser` accepts it in the request header of the same \
-                        name: it passes the wait of the address once, within 15 minutes.",
-        "required": true,
-        "schema": { "type": "string", "pattern": "^[a-p]{32}$" },
-        "example": registration_ticket::EXAMPLE,
-    } });
-    let failed = html_response("The registration could not be deleted. Try again.");
-    let mut unavailable = failed.clone();
-    unavailable["headers"] = json!({ "Retry-After": {
-        "description": "Seconds to wait.", "required": true, "schema": { "type": "integer", "minimum": 1 },
-        "example": 42,
-    } });
-    declaration(
-        "disownRegistration",
-        "Delete a registration that somebody else started",
-        json!({
-            "200": deleted,
-            "404": html_response("The link is not complete."),
-            "410": html_response("The link is no longer valid."),
-            "500": failed,
-            "503": unavailable,
-        }),
-    )
+    let responses = json!({ "200": ok });
+    let mut declaration =
+        declaration("getProblem", "Read what a problem type means", responses, &[ProblemType::NotFound]);
+    declaration.operation["parameters"] = json!([problem_name()]);
+    declaration
 }
 
 fn problem_name() -> Value {
     json!({
         "name": "name", "in": "path", "required": true,
         "description": "The name of the problem type: the last segment of `type`.",
-        "schema": { "type": "string", "enum": ProblemType::ALL.map(ProblemType::name) },
+        "schema": { "$ref": "#/components/schemas/ProblemName" },
         "example": "code-expired",
     })
-}
-
-/// An example of a "not me" token.
-const TOKEN: &str = "abcdefghijklmnopabcdefghijklmnop";
-
-fn token() -> Value {
-    json!({
-        "name": "token", "in": "path", "required": true,
-        "description": "The secret token of the link in a mail. It authorizes the deletion.",
-        "schema": { "type": "string", "pattern": "^[a-p]{32}$" },
-        "example": TOKEN,
-    })
-}
-
-fn html_response(description: &str) -> Value {
-    json!({ "description": description, "content": { "text/html": { "schema": { "type": "string" } } } })
 }
 
 fn health_response(description: &str, status: &str) -> Value {

@@ -24,6 +24,8 @@ pub struct RenderedMail {
 #[template(path = "code.txt")]
 struct CodeText<'a> {
     code: &'a str,
+    /// For programs that read the mail aloud: they read four digits as one number.
+    spelled: &'a str,
     ttl: &'a str,
     link: &'a str,
 }
@@ -78,7 +80,7 @@ impl RenderedMail {
         let (subject, code, link) = ("Your Sixty code", code.expose(), not_me.as_str());
         let (spelled, seconds, ttl) = (&spelled(code), ttl.as_secs(), &in_words(ttl));
         let html = CodeHtml { subject, code, spelled, ttl, seconds, link };
-        Self::new(to, subject, &CodeText { code, ttl, link }, &html)
+        Self::new(to, subject, &CodeText { code, spelled, ttl, link }, &html)
     }
 
     /// The notice to the owner of an active account that somebody registered the address again.
@@ -162,8 +164,10 @@ mod tests {
 
         Your Sixty code is 0042
 
-        Enter it within one minute to activate your account. After that it is
-        worthless, and you can ask for another.
+        Digit by digit: 0, 0, 4, 2.
+
+        Enter it within one minute to activate your account. After that, you can ask for
+        another.
 
         You get this mail because somebody registered at Sixty with your address. If
         that was not you, you need do nothing: without the code there is no account.
@@ -174,8 +178,8 @@ mod tests {
         insta::assert_snapshot!(content(&mail), @r#"
         <h1>Your Sixty code</h1>
         <p class="code" role="img" aria-label="0, 0, 4, 2">0042</p>
-        <p>Enter it within <time datetime="PT60S">one minute</time> to activate your account. After that it is worthless,
-        and you can ask for another.</p>
+        <p>Enter it within <time datetime="PT60S">one minute</time> to activate your account. After that, you can ask
+        for another.</p>
         <p class="why">You get this mail because somebody registered at Sixty with your address. If that was not you, you need do
         nothing: without the code there is no account. To delete the registration, open this link within a day and press the
         button:</p>

@@ -47,6 +47,17 @@ impl<'a> Operation<'a> {
     }
 }
 
+impl Browser {
+    /// Enters credentials in Swagger UI's dialogue "Authorize".
+    async fn authorize(&self, email: &str, password: &str) {
+        self.click(".auth-wrapper .authorize").await;
+        self.type_into(".modal-ux [name=username]", email).await;
+        self.type_into(".modal-ux [name=password]", password).await;
+        self.click(".modal-ux .auth-btn-wrapper .authorize").await;
+        self.click(".modal-ux .btn-done").await;
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs Chromium and its chromedriver"]
 async fn a_user_registers_and_activates_with_swagger_ui() {
@@ -58,11 +69,7 @@ async fn a_user_registers_and_activates_with_swagger_ui() {
     let (status, user) = register.execute(Some(json!({ "email": ADA, "password": PASSWORD }))).await;
     assert_eq!((&*status, &user["status"]), ("201", &json!("pending")));
 
-    browser.click(".auth-wrapper .authorize").await;
-    browser.type_into(".modal-ux [name=username]", ADA).await;
-    browser.type_into(".modal-ux [name=password]", PASSWORD).await;
-    browser.click(".modal-ux .auth-btn-wrapper .authorize").await;
-    browser.click(".modal-ux .btn-done").await;
+    browser.authorize(ADA, PASSWORD).await;
 
     let activate = Operation::open(&browser, "Registration", "activateUser").await;
     let code = service.wait_for_code(ADA, 1).await;
@@ -75,6 +82,49 @@ async fn a_user_registers_and_activates_with_swagger_ui() {
 
     browser.assert_no_foreign_requests().await;
     assert_eq!(browser.console_warnings().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn authorize_accepts_passwords_in_every_script() {
+    let service = Service::start().await;
+    let browser = Browser::open(&service.url_of("/docs")).await;
+    for (email, password) in [
+        ("olga@example.com", "пароль-длинный"),
+        ("jörg@example.com", "pässwört-lang"),
+        ("mary@example.com", "パスワード: 鍵"),
+        (ADA, PASSWORD),
+    ] {
+        assert_eq!(service.register(email, password).await.status, 201, "{password}");
+        // A fresh page has no credentials.
+        browser.goto(&service.url_of("/docs")).await;
+        browser.authorize(email, password).await;
+        let current_user = Operation::open(&browser, "Account", "getCurrentUser").await;
+        let (status, user) = current_user.execute(None).await;
+        assert_eq!((&*status, &user["email"]), ("200", &json!(email)), "{password}: {user}");
+    }
+    assert_eq!(browser.console_warnings().await, Vec::<String>::new());
+}
+
+/// With the browser's login box, the page would get no response.
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn wrong_credentials_are_shown_as_an_error() {
+    let service = Service::start().await;
+    service.register_pending(ADA).await;
+    let browser = Browser::open(&service.url_of("/docs")).await;
+    for password in ["not her password", "неверный пароль", "fälsches Passwort"] {
+        browser.goto(&service.url_of("/docs")).await;
+        browser.authorize(ADA, password).await;
+        let current_user = Operation::open(&browser, "Account", "getCurrentUser").await;
+        let (status, problem) = current_user.execute(None).await;
+        assert!(status.starts_with("401"), "{password}: {status}");
+        assert_eq!(problem["type"], "/problems/unauthenticated", "{password}");
+    }
+    // Without credentials, too.
+    browser.goto(&service.url_of("/docs")).await;
+    let (status, problem) = Operation::open(&browser, "Account", "getCurrentUser").await.execute(None).await;
+    assert!(status.starts_with("401") && problem["type"] == "/problems/unauthenticated", "{status}: {problem}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Tests of the web pages in headless Chromium, controlled by chromedriver. They are ignored by default, because both
 //! programs must be installed: `cargo test -- --include-ignored`.
 
+mod accessibility;
 mod docs;
 mod faults;
 mod inbox;

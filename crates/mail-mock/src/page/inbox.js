@@ -205,7 +205,7 @@ function showHint(apiUrl) {
   const api = apiUrl ?? `http://${location.hostname}:8000`;
   const body = '{"email":"ada@example.com","password":"correct horse battery"}';
   setText($("try"), `curl ${api}/v1/users \\\n  -H 'Content-Type: application/json' \\\n  -d '${body}'`);
-  $("docs").href = `${api}/docs`;
+  for (const link of document.querySelectorAll(".docs")) link.href = `${api}/docs`;
 }
 
 // The mock responds when something has changed, or after 25 seconds.
