@@ -1,12 +1,15 @@
 //! The "not me" link of a mail: a GET shows a page with a button, and the button deletes the pending registration.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use reqwest::{Method, Response};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::json;
+use sixty::domain::code::CodeSecret;
+use sixty::domain::not_me::NotMeToken;
+use sixty::http::not_me_form::{FIELD, NotMeForm};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{self, Answer, PASSWORD, Service, concurrently};
+use crate::support::{self, Answer, PASSWORD, Service, concurrently, eventually};
 
 const ADA: &str = "ada@example.com";
 
@@ -22,24 +25,58 @@ async fn request_link(service: &Service, method: Method, link: &str) -> Response
 async fn read_page(response: Response) -> (u16, String) {
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
     let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
-    assert!(!text.contains("src=") && !text.contains("href="), "the page loads a resource or has a link: {text}");
+    assert!(!text.contains("src="), "the page loads a resource: {text}");
+    // `Referrer-Policy: no-referrer` keeps the token out of the request that this link makes.
+    assert_eq!(text.matches("href=").count(), text.matches("href=\"../docs\"").count(), "{text}");
     let (_, headline) = text.split_once("<h1>").unwrap();
     (status, headline.split_once("</h1>").unwrap().0.to_owned())
 }
 
-/// Sends the form of the page, as the button does. Returns the status and the headline of the next page.
-async fn press_button(service: &Service, link: &str) -> (u16, String) {
-    read_page(request_link(service, Method::POST, link).await).await
+/// The page before the press.
+fn question_page() -> (u16, String) {
+    (200, "Was it not you?".to_owned())
 }
 
-/// Sends the form of the page, which must delete the registration. Returns the ticket in the header, which the page shows too.
+/// Returns the field of the form in a page.
+fn form_field(page: &str) -> String {
+    let (_, field) = page.split_once(&format!(r#"<input type="hidden" name="{FIELD}" value=""#)).expect("a form");
+    field.split_once('"').unwrap().0.to_owned()
+}
+
+/// Returns the field of the form in a page that was shown `age` ago, so that a test need not wait after it loads the page.
+#[expect(clippy::disallowed_methods, reason = "the page has the time of the service's machine, which is this one")]
+fn field_of_age(link: &str, age: Duration) -> String {
+    let form = NotMeForm::new(CodeSecret::new(vec![0; 32]).unwrap());
+    let token = NotMeToken::parse(link.rsplit_once('/').unwrap().1).unwrap_or(NotMeToken::new([0; 16]));
+    form.field(&token, SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() - age)
+}
+
+fn form_request(http: &Client, link: &str, field: &str) -> RequestBuilder {
+    let form = http.post(link).header("content-type", "application/x-www-form-urlencoded");
+    form.body(format!("{FIELD}={field}"))
+}
+
+/// Sends the form of a page, as the button does.
+async fn send_form(service: &Service, link: &str, field: &str) -> Response {
+    let response = form_request(&service.http, link, field).send().await.unwrap();
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert_eq!(response.headers()["referrer-policy"], "no-referrer");
+    response
+}
+
+/// Presses the button of a page that was shown a minute ago. Returns the status and the headline of the next page.
+pub async fn press_button(service: &Service, link: &str) -> (u16, String) {
+    read_page(send_form(service, link, &field_of_age(link, Duration::from_secs(60))).await).await
+}
+
+/// Presses the button, which must delete the registration. Returns the ticket in the header, which the page shows too.
 async fn press_button_for_ticket(service: &Service, link: &str) -> String {
-    let response = request_link(service, Method::POST, link).await;
+    let response = send_form(service, link, &field_of_age(link, Duration::from_secs(60))).await;
     let ticket = response.headers()["registration-ticket"].to_str().unwrap().to_owned();
     assert!(ticket.len() == 32 && ticket.bytes().all(|byte| (b'a'..=b'p').contains(&byte)), "{ticket}");
     assert_eq!(response.status(), 200);
     let text = response.text().await.unwrap();
-    assert!(text.contains(&format!("<code>{ticket}</code>")) && text.contains("Registration-Ticket"), "{text}");
+    assert!(text.contains(&format!(">{ticket}</code>")) && text.contains("Registration-Ticket"), "{text}");
     ticket
 }
 
@@ -79,14 +116,20 @@ async fn the_button_deletes_the_registration_and_its_ticket_lets_the_owner_regis
         let response = request_link(&service, method, &link).await;
         assert_eq!(response.status(), 200);
     }
-    let (status, headline) = read_page(request_link(&service, Method::GET, &link).await).await;
-    assert_eq!((status, headline.as_str()), (200, "Was it not you?"));
+    assert_eq!(read_page(request_link(&service, Method::GET, &link).await).await, question_page());
     assert_eq!(service.me(ADA, PASSWORD).await.body["id"], strangers_id.as_str());
     assert_eq!(service.register(ADA, "the owner's password").await.outcome(), (429, "too-many-codes"));
 
     let ticket = press_button_for_ticket(&service, &link).await;
     assert_eq!(service.me(ADA, PASSWORD).await.status, 401);
-    assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 401);
+    let activation = service.activate(ADA, PASSWORD, &code).await;
+    assert_eq!(activation.outcome(), (410, "code-expired"));
+    let detail = "The registration was deleted: the link \"This was not me\" in its mail was used. Register again.";
+    assert_eq!(
+        (&activation.body["detail"], &service.me(ADA, PASSWORD).await.body["detail"]),
+        (&json!(detail), &json!(detail))
+    );
+    assert_eq!(service.activate(ADA, "not the password", &code).await.outcome(), (401, "unauthenticated"));
     let has_code: bool = service.redis(&["EXISTS", &service.redis_key("code", &strangers_id)]).await;
     assert!(!has_code);
 
@@ -101,6 +144,44 @@ async fn the_button_deletes_the_registration_and_its_ticket_lets_the_owner_regis
     assert_eq!(press_button(&service, &link).await, expired_page());
     let code = service.wait_for_code(ADA, 2).await;
     assert_eq!(service.activate(ADA, "the owner's password", &code).await.status, 200);
+}
+
+/// Programs that check the links in mails request the page and press its button at once.
+#[tokio::test]
+async fn a_press_without_the_page_or_at_once_shows_the_page_and_changes_nothing() {
+    let service = Service::start().await;
+    let replica = service.replica(&[]).await;
+    let id = service.register_pending(ADA).await;
+    let link = service.wait_for_not_me_link(ADA, 1).await;
+    service.wait_for_empty_outbox().await;
+    let other_link = service.url_of(&format!("/not-me/{}", "b".repeat(32)));
+    let minute = Duration::from_secs(60);
+
+    let without_body = request_link(&service, Method::POST, &link).await;
+    assert_eq!(read_page(without_body).await, question_page());
+    let json = service.http.post(&link).json(&json!({ FIELD: field_of_age(&link, minute) })).send().await.unwrap();
+    assert_eq!(read_page(json).await, question_page());
+    let hours = Duration::from_secs(5 * 60 * 60);
+    for field in [String::new(), "1".to_owned(), field_of_age(&other_link, minute), field_of_age(&link, hours)] {
+        let page = send_form(&service, &link, &field).await.text().await.unwrap();
+        assert!(page.contains("<h1>Was it not you?</h1>") && page.contains("press the button again"), "{page}");
+    }
+    let path = link.strip_prefix(&service.url).unwrap();
+    let page = replica.request(Method::GET, path).send().await.unwrap().text().await.unwrap();
+    assert!(!page.contains("again"), "{page}");
+    assert_eq!(read_page(send_form(&service, &link, &form_field(&page)).await).await, question_page());
+    assert_eq!(service.me(ADA, PASSWORD).await.body["id"], id.as_str());
+
+    // The page of a press that was too late has a new form. All replicas accept it after two seconds.
+    let again = send_form(&service, &link, &field_of_age(&link, hours)).await.text().await.unwrap();
+    let field = form_field(&again);
+    eventually("press that deletes the registration", async || {
+        let page = read_page(send_form(&replica, &replica.url_of(path), &field).await).await;
+        assert!([question_page(), deletion_page()].contains(&page), "{page:?}");
+        (page == deletion_page()).then_some(())
+    })
+    .await;
+    assert_eq!(service.me(ADA, PASSWORD).await.status, 401);
 }
 
 #[tokio::test]
@@ -240,9 +321,14 @@ async fn without_postgresql_the_page_is_served_and_the_button_answers_503() {
     let link = format!("{url}/not-me/{}", "a".repeat(32));
     let http = reqwest::Client::new();
     assert_eq!(read_page(http.get(&link).send().await.unwrap()).await.0, 200);
-    let answer = http.post(&link).send().await.unwrap();
+    let failed_page = (503, "That could not be done just now".to_owned());
+    let press = async |field: String| form_request(&http, &link, &field).send().await.unwrap();
+    let answer = press(field_of_age(&link, Duration::from_secs(60))).await;
     assert_eq!(answer.headers()["retry-after"], "1");
-    assert_eq!(read_page(answer).await, (503, "That could not be done just now".to_owned()));
+    let page = answer.text().await.unwrap();
+    assert!(page.contains("<h1>That could not be done just now</h1>"), "{page}");
+    // The button of this page works at once.
+    assert_eq!(read_page(press(form_field(&page)).await).await, failed_page);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sixty::domain::code::{CodeLength, CodeSecret, Nonce};
 use sixty::domain::not_me::NotMeToken;
 
+use crate::not_me::press_button;
 use crate::support::{Answer, CODE_SECRET, PASSWORD, Service, code_in, concurrently, eventually, wrong_code};
 
 const ADA: &str = "ada@example.com";
@@ -187,7 +188,6 @@ async fn the_code_and_the_link_of_a_replaced_registration_are_invalid() {
     if stale_code != code {
         assert_eq!(service.activate(ADA, PASSWORD, &stale_code).await.outcome(), (422, "incorrect-code"));
     }
-    let press = service.http.post(stale.lines().last().unwrap()).send().await.unwrap();
-    assert_eq!(press.status(), 410);
+    assert_eq!(press_button(&service, stale.lines().last().unwrap()).await.0, 410);
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
 }
