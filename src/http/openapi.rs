@@ -1,7 +1,7 @@
 //! The OpenAPI document: the framework derives it from the code, and this module completes it.
 //!
 //! The framework declares no problems, no examples, no empty security requirement, and no system routes. Client
-//! generators, test tools and readers need all of them. `operations.rs` completes the operations, `schemas.rs` the
+//! generators, test tools and readers need them. `operations.rs` completes the operations, `schemas.rs` the
 //! schemas. The declarations of the system routes are in `http/system_routes.rs`.
 
 mod contact;
@@ -15,7 +15,7 @@ use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
 use poem_openapi::registry::{MetaApi, MetaPath, Registry};
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 pub use contact::Contact;
@@ -23,7 +23,8 @@ pub use contact::Contact;
 use super::admin::AdminApi;
 use super::client_limits::ClientLimits;
 use super::path::Path;
-use super::system_routes::{self, SystemOperation};
+use super::path_prefix::PathPrefix;
+use super::system_routes::{self, Declaration, SystemOperation};
 use super::users::UsersApi;
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
@@ -118,15 +119,19 @@ impl Document {
         let paths = document["paths"].as_object_mut().expect("the framework writes paths");
         for operation in paths.values_mut().flat_map(|path| path.as_object_mut().expect("a path item")).map(|(_, o)| o)
         {
-            operations::complete_api(operation);
+            operations::complete_api(operation, policy);
         }
         for route in system_routes::table::<U, C>() {
-            let operations =
-                route.operations.into_iter().map(|SystemOperation { method, mut declaration, problems, .. }| {
-                    operations::complete_system(&mut declaration, problems);
-                    (method.as_str().to_lowercase(), declaration)
+            let declared =
+                route.operations.into_iter().filter_map(|SystemOperation { method, declaration, .. }| {
+                    let Declaration { mut operation, problems } = declaration?;
+                    operations::complete_system(&mut operation, problems);
+                    Some((method.as_str().to_lowercase(), operation))
                 });
-            paths.insert(route.template.to_owned(), Value::Object(operations.collect()));
+            let declared: Map<String, Value> = declared.collect();
+            if !declared.is_empty() {
+                paths.insert(route.template.to_owned(), Value::Object(declared));
+            }
         }
         let tags = document["tags"].as_array_mut().expect("the framework writes tags");
         tags.push(system_routes::tag());
@@ -134,6 +139,7 @@ impl Document {
         let schemas = document["components"]["schemas"].as_object_mut().expect("the framework writes schemas");
         schemas::complete(schemas, policy);
         unwrap_lines(&mut document);
+        PathPrefix::of(operator.public_url.as_ref()).add_to_values(&mut document);
         Self(document)
     }
 

@@ -1,6 +1,5 @@
 //! Request bodies, response bodies and responses of `/v1/users`.
 
-use poem_openapi::types::Password as PasswordField;
 use poem_openapi::{ApiResponse, Enum, Object};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -71,7 +70,7 @@ pub struct RegisterUser {
     /// Any Unicode characters except control characters; normalized to NFC. Common passwords and passwords derived from
     /// the address are refused.
     #[oai(validator(max_length = 128))]
-    password: PasswordField,
+    password: String,
 }
 
 impl RequestSchema for RegisterUser {
@@ -89,7 +88,7 @@ pub struct ChangePassword {
     /// The new password. Any Unicode characters except control characters; normalized to NFC. Common passwords and
     /// passwords derived from the address are refused.
     #[oai(validator(max_length = 128))]
-    password: PasswordField,
+    password: String,
 }
 
 impl RequestSchema for ChangePassword {
@@ -104,7 +103,7 @@ impl RequestSchema for ChangePassword {
 pub struct ActivateUser {
     /// The digits of the code in the latest mail. An address that requested many codes gets longer codes. White space,
     /// hyphens, dots and invisible characters are dropped; digits of any script are accepted.
-    code: PasswordField,
+    code: String,
 }
 
 impl RequestSchema for ActivateUser {

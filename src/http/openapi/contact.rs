@@ -16,13 +16,14 @@ pub enum Contact {
 }
 
 #[derive(Debug, Error)]
-#[error("must be an e-mail address or a URL of http or https")]
+#[error("must be an e-mail address or a URL, such as api@example.com or https://example.com/help")]
 pub struct ContactError;
 
 impl FromStr for Contact {
     type Err = ContactError;
 
     fn from_str(text: &str) -> Result<Self, ContactError> {
+        let text = text.trim();
         if let Ok(email) = Email::parse(text) {
             return Ok(Self::Email(email));
         }

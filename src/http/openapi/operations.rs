@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::schemas::{self, EMAIL_FORMAT};
 use crate::domain::email;
-use crate::http::admin;
+use crate::domain::policy::Policy;
+use crate::http::list_query;
 use crate::http::problem::{CHALLENGE, MEDIA_TYPE, Problem};
 use crate::http::problem_type::ProblemType;
 use crate::http::registration_ticket;
@@ -102,7 +103,7 @@ fn problems(operation_id: &str) -> Vec<ProblemType> {
 }
 
 /// Completes an operation below `/v1`, which the framework has declared.
-pub fn complete_api(operation: &mut Value) {
+pub fn complete_api(operation: &mut Value, policy: &Policy) {
     let id = operation["operationId"].as_str().expect("every operation has an id").to_owned();
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         let name = parameter["name"].as_str().expect("every parameter has a name");
@@ -112,7 +113,7 @@ pub fn complete_api(operation: &mut Value) {
     if let Some(body) = operation.pointer_mut("/requestBody/content/application~1json") {
         let reference = body["schema"]["$ref"].as_str().expect("request bodies have named schemas");
         let name = reference.rsplit('/').next().expect("a reference has a last segment");
-        body["example"] = schemas::request_example(name);
+        body["example"] = schemas::request_example(name, policy);
     }
     let responses = operation["responses"].as_object_mut().expect("every operation has responses");
     for response in responses.values_mut() {
@@ -174,13 +175,15 @@ fn complete(operation: &mut Value, mut problems: Vec<ProblemType>) {
 fn parameter_schema(name: &str) -> (Value, Value) {
     match name {
         "id" => (json!({ "type": "string", "format": "uuid" }), json!(schemas::USER_ID)),
-        "status" => (json!({ "type": "string", "enum": ["pending", "active", "disabled"] }), json!("pending")),
+        "status" => (json!({ "$ref": "#/components/schemas/Status" }), json!("pending")),
         "email" => {
             let schema = json!({ "type": "string", "format": EMAIL_FORMAT, "maxLength": email::MAX_OCTETS });
             (schema, json!("ada@example.com"))
         }
+        "email_prefix" => (json!({ "type": "string", "minLength": 1, "maxLength": email::MAX_OCTETS }), json!("ada")),
+        "domain" => (json!({ "type": "string", "minLength": 1, "maxLength": email::MAX_OCTETS }), json!("example.com")),
         "limit" => {
-            let (maximum, default) = (admin::MAX_LIMIT, admin::DEFAULT_LIMIT);
+            let (maximum, default) = (list_query::MAX_LIMIT, list_query::DEFAULT_LIMIT);
             let schema = json!({
                 "type": "integer", "format": "int32", "minimum": 1, "maximum": maximum, "default": default,
             });

@@ -4,11 +4,15 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::email;
 use crate::domain::policy::Policy;
+use crate::http::problem::Problem;
+use crate::http::problem_type::ProblemType;
 
 /// Addresses may be internationalized; the format `email` excludes those (JSON Schema Validation, section 7.3.2).
 pub const EMAIL_FORMAT: &str = "idn-email";
-/// A regular expression for any text without control characters.
-const NO_CONTROLS: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+/// A regular expression for any text without ASCII control characters. The service refuses further control characters. To
+/// name them here, the expression would need octets above 0x7F: Ruby refuses those in a literal, and PHP compares octets,
+/// not characters, so that it would refuse É.
+const NO_CONTROLS: &str = r"^[^\x00-\x1f\x7f]*$";
 
 /// An example of a user id.
 pub const USER_ID: &str = "01a1fb31-109f-7fd3-a969-470eb5982bb2";
@@ -27,39 +31,43 @@ pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
         (email["format"], email["maxLength"]) = (json!(EMAIL_FORMAT), json!(email::MAX_OCTETS));
     }
     schemas["CodeQueued"]["properties"]["retry_after"]["minimum"] = json!(1);
+    // Generators of languages with global constants, such as Go, fail if two enums have a constant of the same name.
+    schemas["AccountStatus"]["x-enum-varnames"] = json!(["AccountActive", "AccountDisabled"]);
     for (name, schema) in schemas.iter_mut() {
         complete_object(name, schema);
     }
-    // Inlined: generators of languages with global constants, such as Go, fail if two named enums share a value.
-    let status = schemas.shift_remove("AccountStatus").expect("the framework declares AccountStatus");
-    schemas["UpdateUser"]["properties"]["status"] = status;
     for (name, schema) in [
         ("FieldError", field_error()),
         ("Problem", problem()),
+        ("ProblemName", problem_name()),
         ("ProblemDescription", problem_description()),
         ("Health", health()),
+        ("HealthStatus", json!({ "type": "string", "title": "HealthStatus", "enum": ["live", "ready"] })),
+        ("OptionalStore", json!({ "type": "string", "title": "OptionalStore", "enum": ["redis"] })),
     ] {
         schemas.insert(name.to_owned(), schema);
     }
+    for (name, schema) in schemas.iter_mut() {
+        add_examples(schema, &schema_example(name, policy));
+    }
 }
+
+/// The members that may be null. They are not required, although every response contains them: several generated clients
+/// refuse null in a required member.
+const NULLABLE: [&str; 2] = ["activated_at", "next_cursor"];
 
 /// Completes the schema of an object.
 ///
-/// All members are required, including those that may be null. Request bodies allow no further members, and the service
+/// All members are required, except those that may be null. Request bodies allow no further members, and the service
 /// refuses them. Response bodies allow further members, so that a later version can add some.
 fn complete_object(name: &str, schema: &mut Value) {
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
     };
-    let names: Vec<String> = properties.keys().cloned().collect();
-    for nullable in ["activated_at", "next_cursor"] {
+    let required: Vec<String> = properties.keys().filter(|name| !NULLABLE.contains(&&***name)).cloned().collect();
+    for nullable in NULLABLE {
         if let Some(nullable) = properties.get_mut(nullable) {
             nullable["nullable"] = json!(true);
-        }
-    }
-    for secret in ["password", "code"] {
-        if let Some(secret) = properties.get_mut(secret) {
-            secret["writeOnly"] = json!(true);
         }
     }
     for property in properties.values_mut() {
@@ -70,10 +78,23 @@ fn complete_object(name: &str, schema: &mut Value) {
     }
     // All members of a PATCH body are optional.
     if name != "UpdateUser" {
-        schema["required"] = json!(names);
+        schema["required"] = json!(required);
     }
     if ["RegisterUser", "ActivateUser", "ChangePassword", "UpdateUser"].contains(&name) {
         schema["additionalProperties"] = json!(false);
+    }
+}
+
+/// Adds the example of a schema: to each property of an object, or to an enum. A reference cannot have an example beside
+/// it; the schema that it names has one.
+fn add_examples(schema: &mut Value, example: &Value) {
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+        schema["example"] = example.clone();
+        return;
+    };
+    for (name, property) in properties.iter_mut().filter(|(_, property)| property.get("$ref").is_none()) {
+        let example = example.get(name).unwrap_or_else(|| unreachable!("no example for the property {name}; add one"));
+        property["example"] = example.clone();
     }
 }
 
@@ -125,6 +146,15 @@ fn field_error() -> Value {
     })
 }
 
+fn problem_name() -> Value {
+    json!({
+        "type": "string",
+        "title": "ProblemName",
+        "description": "The name of a problem type.",
+        "enum": ProblemType::ALL.map(ProblemType::name),
+    })
+}
+
 fn problem_description() -> Value {
     json!({
         "type": "object",
@@ -133,8 +163,11 @@ fn problem_description() -> Value {
         "required": ["name", "status", "title", "advice"],
         "properties": {
             "name": { "type": "string", "description": "The last segment of the problem type." },
-            "status": { "type": "integer", "format": "int32", "minimum": 400, "maximum": 599 },
-            "title": { "type": "string" },
+            "status": {
+                "type": "integer", "format": "int32", "minimum": 400, "maximum": 599,
+                "description": "The status of the responses.",
+            },
+            "title": { "type": "string", "description": "A summary of the problem type." },
             "advice": { "type": "string", "description": "What the client can do." },
         },
     })
@@ -146,26 +179,63 @@ fn health() -> Value {
         "title": "Health",
         "required": ["status"],
         "properties": {
-            "status": { "type": "string", "enum": ["live", "ready"] },
+            "status": { "$ref": "#/components/schemas/HealthStatus" },
             "degraded": {
                 "type": "array",
                 "description": "The stores that do not respond and that readiness does not require. Absent if there are none.",
                 "minItems": 1,
-                "items": { "type": "string", "enum": ["redis"] },
+                "items": { "$ref": "#/components/schemas/OptionalStore" },
             },
         },
     })
 }
 
-/// An example of a request body. The page `/docs` prefills its forms with it.
-pub fn request_example(schema: &str) -> Value {
+/// An example of a schema. An object has a value for each property.
+fn schema_example(name: &str, policy: &Policy) -> Value {
+    match name {
+        "User" => user("active"),
+        "UserList" => response_example("listUsers"),
+        "CodeQueued" => response_example("resendCode"),
+        "RegisterUser" | "ChangePassword" | "ActivateUser" => request_example(name, policy),
+        "UpdateUser" => json!({}),
+        "Status" => json!("pending"),
+        "AccountStatus" => json!("disabled"),
+        "Role" => json!("user"),
+        "ProblemName" => json!(ProblemType::CodeExpired.name()),
+        "ProblemDescription" => Problem::description(ProblemType::CodeExpired),
+        "HealthStatus" => json!("ready"),
+        "OptionalStore" => json!("redis"),
+        "Health" => json!({ "degraded": ["redis"] }),
+        "FieldError" => {
+            json!({ "pointer": "/password", "parameter": "limit", "detail": "must have at least 8 characters" })
+        }
+        "Problem" => {
+            let mut problem = Problem::example(ProblemType::IncorrectCode).to_json();
+            problem["retry_after"] = json!(42);
+            problem
+        }
+        other => unreachable!("no example for the schema {other}; add one here"),
+    }
+}
+
+/// An example of a request body. The service accepts it, and the page `/docs` prefills its forms with it.
+pub fn request_example(schema: &str, policy: &Policy) -> Value {
     match schema {
-        "RegisterUser" => json!({ "email": "ada@example.com", "password": "correct horse battery" }),
-        "ChangePassword" => json!({ "password": "staple battery horse" }),
-        "ActivateUser" => json!({ "code": "0042" }),
+        "RegisterUser" => json!({ "email": "ada@example.com", "password": password("correct horse battery", policy) }),
+        "ChangePassword" => json!({ "password": password("staple battery horse", policy) }),
+        "ActivateUser" => json!({ "code": format!("{:0<digits$}", "0042", digits = policy.code_length.digits()) }),
         "UpdateUser" => json!({ "status": "disabled" }),
         other => unreachable!("no example for the request body {other}; add one here"),
     }
+}
+
+/// A password with these words, repeated until it is as long as the policy requires.
+fn password(words: &str, policy: &Policy) -> String {
+    let mut password = words.to_owned();
+    while password.len() < policy.password_min {
+        password = format!("{password} {words}");
+    }
+    password
 }
 
 /// An example of the JSON body of a successful response.
@@ -189,4 +259,26 @@ fn user(status: &str) -> Value {
         "created_at": "2026-11-20T12:00:00.000001Z",
         "activated_at": (status != "pending").then_some("2026-11-20T12:00:30.000001Z"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::code::CodeLength;
+    use crate::domain::email::Email;
+
+    #[test]
+    fn the_service_accepts_the_examples_under_every_policy() {
+        let text = |example: &Value, member: &str| example[member].as_str().expect("a string").to_owned();
+        for (password_min, digits) in [(8, 4), (22, 6), (64, 10)] {
+            let code_length = CodeLength::new(digits).expect("a valid length");
+            let policy = Policy { password_min, code_length };
+            let registration = request_example("RegisterUser", &policy);
+            let email = Email::parse(&text(&registration, "email")).expect("a valid address");
+            assert!(policy.password(&text(&registration, "password"), Some(&email)).is_ok(), "{registration}");
+            let change = request_example("ChangePassword", &policy);
+            assert!(policy.password(&text(&change, "password"), Some(&email)).is_ok(), "{change}");
+            assert!(policy.code(&text(&request_example("ActivateUser", &policy), "code")).is_ok());
+        }
+    }
 }
