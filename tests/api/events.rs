@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sixty::domain::not_me::NotMeToken;
+use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
@@ -399,4 +400,23 @@ async fn concurrent_changes_append_each_users_events_in_order() {
     let last = events.iter().rfind(|event| event["subject"] == ada.as_str()).unwrap();
     assert_eq!(last["data"]["status"], status);
     assert_eq!(types_of(&events, &root).len(), 2);
+}
+
+/// The locks of an installation belong to its schema.
+#[tokio::test]
+async fn two_installations_in_schemas_of_one_database_both_migrate_and_relay() {
+    let database_url = create_database().await;
+    let mut admin = PgConnection::connect(&database_url).await.unwrap();
+    sqlx::raw_sql("CREATE SCHEMA one; CREATE SCHEMA two").execute(&mut admin).await.unwrap();
+    let url_of = |schema| format!("{database_url}?options=-csearch_path%3D{schema}");
+    let (one, two) = (url_of("one"), url_of("two"));
+    let installations = [Service::start_in(&database_url).await, Service::start_in(&one).await];
+    // A migration in another schema holds a lock of its own.
+    let lock = "SELECT pg_advisory_lock(hashtextextended('one', $1))";
+    sqlx::query(lock).bind(i64::from_be_bytes(*b"sixty mi")).execute(&mut admin).await.unwrap();
+    let third = Service::start_in(&two).await;
+    for service in installations.iter().chain([&third]) {
+        let id = service.register_active(ADA).await;
+        assert_eq!(types_of(&service.relayed_events().await, &id), ["user.registered", "user.activated"]);
+    }
 }

@@ -6,11 +6,12 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use futures_util::future::join_all;
+use nix::sys::signal::Signal;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::process::Command;
 
 use super::process::{Running, failure_line, output, sixty};
-use super::support::{CODE_SECRET, create_database, stack};
+use super::support::{CODE_SECRET, create_database, eventually, stack};
 
 fn migrate(url: &str, action: &str) -> Command {
     let mut command = sixty(&["migrate", action]);
@@ -190,4 +191,92 @@ async fn up_waits_for_a_missing_database_and_other_actions_fail_at_once() {
         })
         .await;
     assert!(!waiting.stderr().contains("c4n4ry"));
+}
+
+/// A database with users on the schema before the migration of the collation, as an earlier release left it.
+async fn database_of_an_earlier_release() -> String {
+    let url = create_database().await;
+    run(&url, "up").await;
+    loop {
+        let printed = run(&url, "down").await;
+        if printed.starts_with("reverted 0012\n") {
+            break;
+        }
+    }
+    execute(
+        &url,
+        "INSERT INTO addresses (address, salt, hash_cost, granted_at, wait, short_granted_at)
+            SELECT n || '@example.com', decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1', now(), '60 s', '{}'
+            FROM generate_series(1, 1000) AS n;
+         INSERT INTO users (id, address, email, password_hash, status, activated_at)
+            SELECT gen_random_uuid(), address, address, '-', 'active', now() FROM addresses",
+    )
+    .await;
+    url
+}
+
+#[tokio::test]
+async fn indexes_are_built_while_others_write_and_again_after_an_interruption() {
+    let url = database_of_an_earlier_release().await;
+    // The build of an index waits for the end of older snapshots.
+    let mut reader = PgConnection::connect(&url).await.unwrap();
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT";
+    sqlx::raw_sql(begin).execute(&mut reader).await.unwrap();
+    let mut migration = Running::start(&mut migrate(&url, "up"));
+    let mut observer = PgConnection::connect(&url).await.unwrap();
+    let backend: i32 = eventually("an index that is not valid yet", async || {
+        let building = "SELECT pid FROM pg_stat_activity JOIN pg_index ON NOT indisvalid
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'CREATE%CONCURRENTLY%'";
+        sqlx::query_scalar(building).fetch_optional(&mut observer).await.unwrap()
+    })
+    .await;
+    execute(
+        &url,
+        "SET statement_timeout = '20 s';
+         INSERT INTO addresses (address, salt, hash_cost, granted_at, wait, short_granted_at)
+            VALUES ('ada@example.com', decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1', now(), '60 s', '{}')",
+    )
+    .await;
+    migration.end(Signal::SIGKILL).await;
+    sqlx::query("SELECT pg_terminate_backend($1)").bind(backend).execute(&mut observer).await.unwrap();
+    eventually("the end of the session", async || {
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1";
+        let running: i64 = sqlx::query_scalar(running).bind(backend).fetch_one(&mut observer).await.unwrap();
+        (running == 0).then_some(())
+    })
+    .await;
+    sqlx::raw_sql("COMMIT").execute(&mut reader).await.unwrap();
+    assert_eq!(states(&url, "up").await, all("applied"));
+    let invalid: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_index WHERE NOT indisvalid")
+        .fetch_one(&mut observer)
+        .await
+        .unwrap();
+    assert_eq!(invalid, 0);
+}
+
+/// Otherwise every request would queue behind the migration, which waits for the reader.
+#[tokio::test]
+async fn a_migration_that_waits_for_a_lock_gives_way_and_tries_again() {
+    let url = database_of_an_earlier_release().await;
+    let mut reader = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT FROM outbox LIMIT 1").execute(&mut reader).await.unwrap();
+    let mut migration = Running::start(migrate(&url, "up").env("LOG_LEVEL", "warn"));
+    let logged = "a migration waits for a lock that a long transaction holds";
+    migration.until("the log line", async |running| running.stderr().contains(logged).then_some(())).await;
+    sqlx::raw_sql("COMMIT").execute(&mut reader).await.unwrap();
+    eventually("the migrations", async || (states(&url, "status").await == all("applied")).then_some(())).await;
+}
+
+/// Prepared statements of the release before return a column whose collation changes.
+#[tokio::test]
+async fn connections_that_are_older_than_the_collation_are_closed() {
+    let url = database_of_an_earlier_release().await;
+    let older = format!("{url}?application_name=sixty");
+    let mut pooled = PgConnection::connect(&older).await.unwrap();
+    let resend = "SELECT address, password_hash FROM users WHERE email = $1";
+    sqlx::query(resend).bind("1@example.com").fetch_one(&mut pooled).await.unwrap();
+    assert_eq!(states(&url, "up").await, all("applied"));
+    sqlx::query(resend).bind("1@example.com").fetch_one(&mut pooled).await.unwrap_err();
+    let mut next = PgConnection::connect(&older).await.unwrap();
+    sqlx::query(resend).bind("1@example.com").fetch_one(&mut next).await.unwrap();
 }

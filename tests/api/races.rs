@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use sixty::accounts::errors::{DeleteError, RegisterError};
 use sixty::accounts::ports::{AccountChange, DeletedBy, NewUser, Users as _};
-use sixty::domain::code::Grant;
 use sixty::domain::email::Email;
 use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
@@ -69,7 +68,7 @@ impl Store {
     /// Registers the address and lets its wait pass. Returns the user and its stored "this was not me" link.
     async fn replaceable(&self) -> (User, NotMeHash) {
         let (user, link) = (self.register().await, NotMeHash(self.rng.bytes()));
-        assert!(self.outbox.link(user.id, Grant(0), &link).await.unwrap());
+        assert!(support::store_not_me_link(&self.db, user.id, &link).await);
         support::age_grants(&self.db, Duration::from_secs(60)).await;
         (user, link)
     }
@@ -231,7 +230,7 @@ async fn registration_waits_for_a_link_that_deletes_the_old_row() {
 async fn reported() -> Arc<Store> {
     let store = Store::new().await;
     let (user, link) = (store.register().await, NotMeHash(store.rng.bytes()));
-    assert!(store.outbox.link(user.id, Grant(0), &link).await.unwrap());
+    assert!(support::store_not_me_link(&store.db, user.id, &link).await);
     assert_eq!(store.users.report_not_me(&link, &TICKET).await.unwrap(), Some(user.id));
     store
 }
@@ -280,7 +279,7 @@ async fn registration_does_not_replace_one_that_a_ticket_just_made() {
 async fn second_of_two_simultaneous_presses_does_not_replace_the_ticket_of_the_first() {
     let store = Store::new().await;
     let (user, link) = (store.register().await, NotMeHash(store.rng.bytes()));
-    assert!(store.outbox.link(user.id, Grant(0), &link).await.unwrap());
+    assert!(support::store_not_me_link(&store.db, user.id, &link).await);
     let held = store.hold(THE_ADDRESS).await;
     let first = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &TICKET).await.unwrap() };
     let second = move |store: Arc<Store>| async move { store.users.report_not_me(&link, &OTHER_TICKET).await.unwrap() };
@@ -293,7 +292,7 @@ async fn second_of_two_simultaneous_presses_does_not_replace_the_ticket_of_the_f
 async fn press_after_a_use_of_an_earlier_ticket_deletes_nothing() {
     let store = Store::new().await;
     let (user, link) = (store.register().await, NotMeHash(store.rng.bytes()));
-    assert!(store.outbox.link(user.id, Grant(0), &link).await.unwrap());
+    assert!(support::store_not_me_link(&store.db, user.id, &link).await);
     let issue = sqlx::query("UPDATE addresses SET ticket_hash = $1, ticket_expires_at = now() + interval '1 min'");
     issue.bind(&TICKET.0[..]).execute(&store.db).await.unwrap();
     let held = store.hold(THE_ADDRESS).await;
@@ -333,11 +332,12 @@ async fn registration_retries_after_a_row_appeared_while_it_waited() {
 async fn link_of_a_row_that_is_being_deleted_is_not_stored() {
     let store = Store::new().await;
     let (ada, _) = store.replaceable().await;
-    let grant = sqlx::query_scalar("SELECT id FROM outbox").fetch_one(&store.db).await.unwrap();
+    let claim = store.outbox.claim(1).await.unwrap().pop().unwrap();
+    assert_eq!(claim.user, ada.id);
     let held = store.hold("DELETE FROM users").await;
     let link = {
         let store = Arc::clone(&store);
-        tokio::spawn(async move { store.outbox.link(ada.id, Grant(grant), &NotMeHash([7; 32])).await.unwrap() })
+        tokio::spawn(async move { store.outbox.link(&claim, &NotMeHash([7; 32])).await.unwrap() })
     };
     store.until_blocked(1).await;
     held.commit().await.unwrap();

@@ -8,12 +8,9 @@ use sqlx::types::time::OffsetDateTime;
 use sqlx::{ConnectOptions as _, PgConnection};
 use uuid::Uuid;
 
-use super::Postgres;
+use super::{Postgres, advisory_lock};
 use crate::accounts::ports::StoreError;
 use crate::domain::user::UserId;
-
-/// Key of the advisory lock: any number that no other program uses in this database. It spells "sixty ev".
-const LOCK: i64 = i64::from_be_bytes(*b"sixty ev");
 
 /// Idle timeout of the session that holds the lock. PostgreSQL then ends the session and frees the lock.
 ///
@@ -67,8 +64,8 @@ impl EventQueue {
 
     /// Tries to take the lock. Returns whether this session holds it; a session keeps its lock until it ends.
     pub async fn lock(&mut self) -> Result<bool, StoreError> {
-        let lock = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "locked!""#, LOCK);
-        self.postgres.bounded(lock.fetch_one(&mut self.session)).await
+        let lock = advisory_lock::try_lock(&mut self.session, advisory_lock::EVENTS);
+        self.postgres.bounded(lock).await
     }
 
     /// Returns the age of the oldest event that is not relayed yet; zero if there is none.

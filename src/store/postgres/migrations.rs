@@ -3,32 +3,37 @@
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError as DriverError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, FromRow};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, FromRow, PgConnection};
 use thiserror::Error;
 
-use super::{Postgres, store_error};
-use crate::accounts::ports::StoreError;
+use super::reason::fault;
+use super::schema::SchemaError;
+use super::{Postgres, advisory_lock, concurrent_indexes};
 use crate::backoff::Backoff;
+use crate::store::fault::{Cure, Fault};
+use crate::store::waiting::Waiting;
 
-/// The pauses while PostgreSQL does not answer, or another process has not applied the migrations yet.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+/// The longest pause between two attempts to get the lock of the migrations.
+const LOCK_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
 /// Returns the migrations of this binary. A database with newer migrations is accepted, so that a release can be rolled
 /// back.
+///
+/// The driver's lock is not used: it is one for all schemas, and a session that waits for it blocks the concurrent build of
+/// an index.
 fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("./sql");
     migrator.set_ignore_missing(true);
+    migrator.set_locking(false);
     migrator
 }
 
-/// Why the migrations cannot be used. Retrying helps only after `Silent`.
+/// Why the migrations cannot be used.
 #[derive(Debug, Error)]
 pub enum MigrateError {
-    #[error("DATABASE_URL: {0}")]
-    Setting(String),
-    #[error("DATABASE_URL: PostgreSQL does not answer: {0}")]
-    Silent(String),
+    #[error("{0}")]
+    Store(Fault),
     #[error(
         "migration {0:04} is not the one that was applied: its file was edited since. Run the release that applied it, or \
          put the file back"
@@ -44,8 +49,6 @@ pub enum MigrateError {
     /// Probably the migrations conflict with the content of the database.
     #[error("the migrations cannot be applied: {0}")]
     Apply(String),
-    #[error("the migrations cannot be listed: {0}")]
-    List(String),
 }
 
 /// State of a migration in a database.
@@ -93,44 +96,32 @@ impl Postgres {
     /// Applies pending migrations under an advisory lock, so that one replica at a time does so. Waits for a database that
     /// does not answer.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        let (mut logged, mut backoff) = (false, BACKOFF);
+        let mut waiting = Waiting::without_grace();
         loop {
-            let error = match self.migrate_once().await {
-                Ok(()) => return Ok(()),
-                Err(DriverError::Execute(error)) => unless_setting(error)?,
-                // Each migration is one transaction, so an interrupted migration changed nothing.
-                Err(DriverError::ExecuteMigration(error, _)) => error,
-                Err(DriverError::VersionMismatch(version)) => return Err(MigrateError::Edited(version)),
-                Err(DriverError::Dirty(version)) => return Err(MigrateError::Half(version)),
-                Err(other) => return Err(MigrateError::Apply(other.to_string())),
-            };
-            match store_error(error) {
-                StoreError::Unavailable { reason, .. } => {
-                    if !std::mem::replace(&mut logged, true) {
-                        tracing::warn!(reason, "waiting for PostgreSQL");
-                    }
-                    tokio::time::sleep(backoff.next_pause()).await;
-                }
-                broken => return Err(MigrateError::Apply(broken.to_string())),
+            match self.prepare_schema(true).await {
+                Ok(_) => return Ok(()),
+                Err(SchemaError::Migrate(error)) => return Err(error),
+                Err(SchemaError::Store(fault)) => waiting.pause(fault).await.map_err(MigrateError::Store)?,
             }
         }
     }
 
-    /// Waits until all migrations of this binary are applied, no matter by which process.
-    pub async fn await_migrations(&self) -> Result<Vec<Migration>, MigrateError> {
-        let mut backoff = BACKOFF;
-        loop {
-            match self.migrations().await {
-                Ok(migrations) => {
-                    check_states(&migrations)?;
-                    if migrations.iter().all(|migration| migration.state != State::Pending) {
-                        return Ok(migrations);
-                    }
-                }
-                Err(MigrateError::Silent(_)) => {}
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(backoff.next_pause()).await;
+    /// Applies pending migrations. Each is one transaction, so that an interrupted migration changed nothing.
+    pub(super) async fn apply_migrations(&self) -> Result<(), SchemaError> {
+        let (error, version) = match self.migrate_once().await {
+            Ok(()) => return Ok(()),
+            Err(DriverError::Execute(error)) => (error, None),
+            Err(DriverError::ExecuteMigration(error, version)) => (error, Some(version)),
+            Err(DriverError::VersionMismatch(version)) => return Err(MigrateError::Edited(version).into()),
+            Err(DriverError::Dirty(version)) => return Err(MigrateError::Half(version).into()),
+            Err(other) => return Err(MigrateError::Apply(other.to_string()).into()),
+        };
+        if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("42501") {
+            return Err(SchemaError::Store(super::schema::may_not_migrate(version)));
+        }
+        match fault(&error) {
+            Fault { cure: Cure::Defect, reason, .. } => Err(MigrateError::Apply(reason).into()),
+            fault => Err(SchemaError::Store(fault)),
         }
     }
 
@@ -146,34 +137,36 @@ impl Postgres {
             Some(latest) => latest.version,
         };
         let before = applied.next().map_or(0, |migration| migration.version);
-        let undone = migrator().undo(&self.pool, before).await;
-        undone.map_err(|error| MigrateError::Apply(error.to_string()))?;
+        let undone = async {
+            let mut session = self.lock_migrations().await?;
+            migrator().undo(&mut session, before).await?;
+            session.close().await.map_err(DriverError::Execute)
+        };
+        undone.await.map_err(|error| MigrateError::Apply(error.to_string()))?;
         Ok(Some(latest))
     }
 
     /// Returns all migrations in order: those of this binary, and those that a newer binary applied. Makes one attempt
     /// only, because a person waits for the list.
     pub async fn migrations(&self) -> Result<Vec<Migration>, MigrateError> {
-        // Not from the pool: it would retry until its timeout and then report only the timeout.
-        let rows = async {
-            let mut connection = self.pool.connect_options().connect().await?;
-            let rows = "SELECT version, description, success, checksum FROM _sqlx_migrations ORDER BY version";
-            sqlx::query_as::<_, Applied>(rows).fetch_all(&mut connection).await
+        Ok(self.inspect().await.map_err(MigrateError::Store)?.migrations)
+    }
+
+    /// Does the same as [`Postgres::migrations`], on an open connection.
+    pub(super) async fn migrations_on(connection: &mut PgConnection) -> sqlx::Result<Vec<Migration>> {
+        // Another schema on the search path may have a table of this name: that of another installation.
+        let table = "SELECT to_regclass(quote_ident(current_schema()) || '._sqlx_migrations') IS NOT NULL";
+        let has_table: Option<bool> = sqlx::query_scalar(table).fetch_one(&mut *connection).await?;
+        let rows = "SELECT version, description, success, checksum FROM _sqlx_migrations ORDER BY version";
+        let applied = match has_table {
+            Some(true) => sqlx::query_as::<_, Applied>(rows).fetch_all(connection).await,
+            _ => Ok(vec![]),
         };
-        let rows = tokio::time::timeout(self.timeout, rows)
-            .await
-            .map_err(|_| MigrateError::Silent(format!("no response within {:?}", self.timeout)))?;
-        let applied = match rows {
-            Ok(rows) => rows,
-            Err(sqlx::Error::Io(error)) => return Err(MigrateError::Silent(error.to_string())),
+        let applied = match applied {
+            Ok(applied) => applied,
             // SQLSTATE 42P01, undefined table: no migration was ever applied.
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => vec![],
-            Err(error) => {
-                return Err(match store_error(unless_setting(error)?) {
-                    StoreError::Unavailable { reason, .. } => MigrateError::Silent(reason),
-                    broken => MigrateError::List(broken.to_string()),
-                });
-            }
+            Err(error) => return Err(error),
         };
         let migrator = migrator();
         let ups = || migrator.iter().filter(|migration| migration.migration_type.is_up_migration());
@@ -195,17 +188,45 @@ impl Postgres {
     }
 
     async fn migrate_once(&self) -> Result<(), DriverError> {
-        // On a separate connection without a statement timeout, because a migration may take long.
-        let options = PgConnectOptions::clone(&self.pool.connect_options()).options([("statement_timeout", "0")]);
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout).connect_lazy_with(options);
-        let outcome = migrator().run(&pool).await;
-        pool.close().await;
-        outcome
+        let mut session = self.lock_migrations().await?;
+        let migrator = migrator();
+        // `run` and `run_to` make the future of the caller not `Send`: the compiler cannot prove that every lifetime fits.
+        for (version, indexes) in concurrent_indexes::MIGRATIONS {
+            migrator.run_direct(Some(version - 1), &mut session, false).await?;
+            let is_applied: bool =
+                sqlx::query_scalar("SELECT EXISTS (SELECT FROM _sqlx_migrations WHERE version = $1)")
+                    .bind(version)
+                    .fetch_one(&mut session)
+                    .await?;
+            if !is_applied {
+                concurrent_indexes::build(&mut session, indexes).await?;
+            }
+        }
+        migrator.run_direct(None, &mut session, false).await?;
+        session.close().await.map_err(DriverError::Execute)
+    }
+
+    /// Opens a session that holds the lock of the migrations until it ends. The session has no statement timeout, because a
+    /// migration may take long.
+    async fn lock_migrations(&self) -> Result<PgConnection, DriverError> {
+        let options = PgConnectOptions::clone(&self.pool.connect_options())
+            .application_name("sixty migrate")
+            .options([("statement_timeout", "0")]);
+        let connect = tokio::time::timeout(self.timeout, options.connect());
+        let mut session = connect.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        let (mut logged, mut backoff) = (false, LOCK_BACKOFF);
+        while !advisory_lock::try_lock(&mut session, advisory_lock::MIGRATIONS).await? {
+            if !std::mem::replace(&mut logged, true) {
+                tracing::info!("waiting for another process that applies the migrations");
+            }
+            tokio::time::sleep(backoff.next_pause()).await;
+        }
+        Ok(session)
     }
 }
 
 /// Fails if a migration was edited or is half applied: no release can continue from there.
-fn check_states(migrations: &[Migration]) -> Result<(), MigrateError> {
+pub(super) fn check_states(migrations: &[Migration]) -> Result<(), MigrateError> {
     for migration in migrations {
         match migration.state {
             State::Edited => return Err(MigrateError::Edited(migration.version)),
@@ -214,15 +235,4 @@ fn check_states(migrations: &[Migration]) -> Result<(), MigrateError> {
         }
     }
     Ok(())
-}
-
-/// Returns the error, unless a wrong setting caused it: then fails with [`MigrateError::Setting`].
-fn unless_setting(error: sqlx::Error) -> Result<sqlx::Error, MigrateError> {
-    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
-    let reason = match &*code {
-        "28000" | "28P01" => "refuses the user or the password",
-        "3D000" => "has no such database",
-        _ => return Ok(error),
-    };
-    Err(MigrateError::Setting(format!("PostgreSQL {reason} (SQLSTATE {code})")))
 }

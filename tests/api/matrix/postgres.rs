@@ -129,11 +129,14 @@ async fn disk_is_full() {
     let (env, running, service, code) = start_busy_service(&postgres).await;
     // A limit on the file size looks like a full disk to PostgreSQL, and needs no right to mount a disk. Files of the
     // write-ahead log have 16 MiB from the start, so the table must be larger than that. The limit lies in the middle
-    // of the table's next page, so that PostgreSQL writes only a part of the page, as on a full disk.
+    // of the table's next page, so that PostgreSQL writes only a part of the page, as on a full disk. The rows are smaller than
+    // that of a registration, which therefore fits into no page of the table.
     sqlx::raw_sql(
         "ALTER TABLE addresses SET (autovacuum_enabled = off);
-         INSERT INTO addresses SELECT n || repeat('x', 200), decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1', now(), '60 s', '{}'
-            FROM generate_series(1, 70000) AS n",
+         INSERT INTO addresses (address, salt, hash_cost, granted_at, wait, short_granted_at, mac, forget_at)
+            SELECT 100 + n, decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1', now(), '60 s', '{}',
+                sha256(n::text::bytea), 'infinity'
+            FROM generate_series(1, 200000) AS n",
     )
     .execute(&service.db)
     .await

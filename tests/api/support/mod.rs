@@ -14,9 +14,9 @@ mod wait;
 pub use answer::{Answer, concurrently};
 pub use collector::{CollectedSpan, Collector, CollectorBehavior};
 pub use mail::{code_in, start_mail_mock, wrong_code};
-pub use servers::{create_database, stack, unique_name};
+pub use servers::{create_database, create_database_with, stack, unique_name};
 pub use service::{CODE_SECRET, Service, run_service};
-pub use stores::age_grants;
+pub use stores::{age_grants, store_not_me_link};
 pub use wait::{eventually, eventually_within};
 
 /// The password of every user that [`Service::register_pending`] or [`Service::register_active`] creates.

@@ -20,10 +20,15 @@ pub fn stack() -> &'static Stack {
 
 /// Creates an empty database with a unique name. Returns its URL.
 pub async fn create_database() -> String {
+    create_database_with("").await
+}
+
+/// Creates an empty database with options of `CREATE DATABASE`. Returns its URL.
+pub async fn create_database_with(options: &str) -> String {
     let stack = tokio::task::spawn_blocking(stack).await.unwrap();
     let name = format!("t{}", unique_name());
     let mut admin = PgConnection::connect(stack.database_url()).await.unwrap();
-    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} {options}"));
     sqlx::query(create).execute(&mut admin).await.unwrap();
     let (server, _) = stack.database_url().rsplit_once('/').unwrap();
     format!("{server}/{name}")

@@ -65,6 +65,13 @@ impl Service {
         Self::start_on(&create_database().await, &prefix, &mail_url, flags, stop).await
     }
 
+    /// Starts a service on a database, with a Redis key prefix and a mail provider of its own.
+    pub async fn start_in(database_url: &str) -> Self {
+        let stop = CancellationToken::new();
+        let mail_url = start_mail_mock(MockOptions::default(), stop.clone()).await;
+        Self::start_on(database_url, &format!("t{}", unique_name()), &mail_url, &[], stop).await
+    }
+
     /// Starts a second service on the same database, Redis keys and mail provider, and on other ports.
     pub async fn replica(&self, flags: &[&str]) -> Self {
         Self::start_on(&self.database_url, &self.prefix, &self.mail_url, flags, CancellationToken::new()).await

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sixty::domain::not_me::{self, NotMeHash};
+use sixty::domain::user::UserId;
 use sqlx::PgPool;
 
 use super::{Service, eventually, stack};
@@ -52,6 +54,7 @@ pub async fn age_grants(db: &PgPool, by: Duration) {
     sqlx::query(
         "UPDATE addresses SET granted_at = granted_at - make_interval(secs => $1),
          ticket_expires_at = ticket_expires_at - make_interval(secs => $1),
+         forget_at = forget_at - make_interval(secs => $1),
          short_granted_at = ARRAY(SELECT at - make_interval(secs => $1) FROM unnest(short_granted_at) AS at)",
     )
     .bind(by.as_secs_f64())
@@ -66,9 +69,23 @@ pub async fn age_grants(db: &PgPool, by: Duration) {
     .execute(db)
     .await
     .unwrap();
+    sqlx::query("UPDATE disowned SET expires_at = expires_at - make_interval(secs => $1)")
+        .bind(by.as_secs_f64())
+        .execute(db)
+        .await
+        .unwrap();
     sqlx::query("UPDATE not_me_links SET expires_at = expires_at - make_interval(secs => $1)")
         .bind(by.as_secs_f64())
         .execute(db)
         .await
         .unwrap();
+}
+
+/// Stores a "this was not me" link of a pending user, as the mail worker does. Returns `false` if the user is not pending.
+pub async fn store_not_me_link(db: &PgPool, user: UserId, link: &NotMeHash) -> bool {
+    let insert = "INSERT INTO not_me_links (token_hash, user_id, expires_at)
+        SELECT $1, id, now() + make_interval(secs => $3) FROM users WHERE id = $2 AND status = 'pending'
+        ON CONFLICT (token_hash) DO UPDATE SET expires_at = EXCLUDED.expires_at";
+    let insert = sqlx::query(insert).bind(&link.0[..]).bind(user.0).bind(not_me::LIFETIME.as_secs_f64());
+    insert.execute(db).await.unwrap().rows_affected() == 1
 }

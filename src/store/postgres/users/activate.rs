@@ -15,7 +15,8 @@ impl PgUsers {
             UserRow,
             r#"
             WITH activated AS (
-                UPDATE users SET status = 'active', activated_at = now() WHERE id = $1 AND status = 'pending' RETURNING *
+                UPDATE users SET status = 'active', activated_at = now()
+                WHERE id = $1 AND status || '' = 'pending' RETURNING *
             ), unsent AS (
                 DELETE FROM outbox USING activated WHERE user_id = activated.id AND kind = 'code'
             ), queued AS (

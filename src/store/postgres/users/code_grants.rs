@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 
 use super::super::broken;
 use super::{PgUsers, UserRow, traceparent};
@@ -22,15 +22,17 @@ use crate::telemetry::trace::TraceContext;
 /// address before it checks the ticket, so of two simultaneous uses of a ticket one is refused. A used ticket leaves its time
 /// of use, by which `granted` tells that this statement used it.
 macro_rules! grant {
-    ($pacing:expr, $address:expr, $params:expr, $ticket:expr, $row:ty, $rest:literal $(, $more:expr)* $(,)?) => {
+    ($pacing:expr, $address:expr, $mac:expr, $params:expr, $ticket:expr, $row:ty, $rest:literal $(, $more:expr)* $(,)?) => {
         sqlx::query_as!(
             $row,
             r#"
             WITH granted AS (
-                INSERT INTO addresses AS a (address, salt, hash_cost, granted_at, wait, short_granted_at)
-                VALUES ($1, $2, $3, now(), make_interval(secs => $4), CASE WHEN $7 > 0 THEN ARRAY[now()] ELSE '{}' END)
+                INSERT INTO addresses AS a (address, salt, hash_cost, granted_at, wait, short_granted_at, mac)
+                VALUES ($1, $2, $3, now(), make_interval(secs => $4), CASE WHEN $7 > 0 THEN ARRAY[now()] ELSE '{}' END,
+                    $11)
                 ON CONFLICT (address) DO UPDATE SET
                     granted_at = now(),
+                    mac = coalesce(EXCLUDED.mac, a.mac),
                     wait = CASE
                         WHEN now() >= a.granted_at + make_interval(secs => $6) THEN make_interval(secs => $4)
                         ELSE least(a.wait * 2, make_interval(secs => $5))
@@ -61,6 +63,7 @@ macro_rules! grant {
             YEAR.as_secs_f64(),
             $pacing.short_length.digits() as i16,
             $ticket as Option<&[u8]>,
+            $mac as Option<&[u8]>,
             $($more),*
         )
     };
@@ -85,9 +88,11 @@ impl PgUsers {
         address: &str,
         params: HashParams,
     ) -> Result<Option<(Duration, CodeLength)>, sqlx::Error> {
+        let mac = self.mac(address);
         let granted = grant!(
             self.pacing,
             address,
+            mac.as_deref(),
             params,
             None,
             Granted,
@@ -105,13 +110,19 @@ impl PgUsers {
 
     /// Returns the rest of the address's wait, at least one millisecond: this runs after a grant was refused.
     async fn remaining_wait(&self, connection: &mut PgConnection, address: &str) -> Result<Duration, sqlx::Error> {
+        let mac = self.mac(address);
         let left = sqlx::query_scalar!(
-            r#"SELECT extract(epoch FROM granted_at + wait - now())::float8 AS "left!" FROM addresses WHERE address = $1"#,
+            r#"
+            SELECT extract(epoch FROM granted_at + wait - now())::float8 AS "left!"
+            FROM addresses WHERE address = $1 OR mac = $2 ORDER BY address = $1 DESC LIMIT 1
+            "#,
             address,
+            mac.as_deref(),
         )
-        .fetch_one(connection)
+        .fetch_optional(connection)
         .await?;
-        Ok(Duration::try_from_secs_f64(left).unwrap_or_default().max(Duration::from_millis(1)))
+        let left = left.and_then(|left| Duration::try_from_secs_f64(left).ok());
+        Ok(left.unwrap_or_default().max(Duration::from_millis(1)))
     }
 
     /// Writes a registration, if necessary with several attempts.
@@ -119,22 +130,44 @@ impl PgUsers {
     /// All parts of the statement read the users as of its start, but it may wait for its grant after that. A pending row
     /// that another request writes in the meantime is invisible to the DELETE, so `users_one_pending` rejects the INSERT.
     /// The next attempt sees the row.
+    ///
+    /// If the address has no user, `addresses_mac` rejects the INSERT. The next attempt gives the row its address back, and
+    /// takes it again if nothing is granted.
     pub(super) async fn try_register(&self, new: &NewUser<'_>) -> Result<User, RegisterError> {
-        let mut attempts = 0;
+        let address = new.email.address().as_str();
+        let (mut attempts, mut has_no_user) = (0, false);
         loop {
             attempts += 1;
-            match self.register_once(new).await {
+            let registered = if has_no_user {
+                self.register_after_restoring(address, new).await
+            } else {
+                self.register_once(new, self.pool()).await
+            };
+            match registered {
                 Ok(Some(row)) => return Ok(row.try_into()?),
                 Ok(None) => {
-                    let address = new.email.address().as_str();
                     let left = self.remaining_wait(&mut *self.pool().acquire().await?, address).await?;
                     return Err(RegisterError::TooSoon { left });
                 }
-                Err(sqlx::Error::Database(error))
-                    if error.constraint() == Some("users_one_pending") && attempts < MAX_ATTEMPTS => {}
+                Err(sqlx::Error::Database(error)) if attempts < MAX_ATTEMPTS => match error.constraint() {
+                    Some("users_one_pending") => {}
+                    Some("addresses_mac" | "addresses_pkey") => has_no_user = true,
+                    _ => return Err(sqlx::Error::Database(error).into()),
+                },
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    async fn register_after_restoring(&self, address: &str, new: &NewUser<'_>) -> Result<Option<UserRow>, sqlx::Error> {
+        let mut transaction = self.pool().begin().await?;
+        self.restore_address(&mut transaction, address).await?;
+        let registered = self.register_once(new, &mut *transaction).await?;
+        match registered {
+            Some(_) => transaction.commit().await?,
+            None => transaction.rollback().await?,
+        }
+        Ok(registered)
     }
 
     /// Writes a registration with one statement, so with one network round trip. Returns `None` if nothing was granted and
@@ -146,24 +179,32 @@ impl PgUsers {
     ///
     /// The mail of a registration with a ticket is not counted in its mailbox. The holder of the ticket reads the mailbox, and
     /// a stranger who used up the quota must not keep the owner out.
-    async fn register_once(&self, new: &NewUser<'_>) -> Result<Option<UserRow>, sqlx::Error> {
+    async fn register_once(
+        &self,
+        new: &NewUser<'_>,
+        connection: impl PgExecutor<'_>,
+    ) -> Result<Option<UserRow>, sqlx::Error> {
+        let address = new.email.address().as_str();
+        let mac = self.mac(address);
         grant!(
             self.pacing,
-            new.email.address().as_str(),
+            address,
+            mac.as_deref(),
             new.hash.params,
             new.ticket.as_ref().map(|TicketHash(hash)| &hash[..]),
             UserRow,
             r#"
             , replaced AS (
-                DELETE FROM users USING granted WHERE users.address = granted.address AND status = 'pending'
+                DELETE FROM users USING granted
+                WHERE users.address = granted.address AND status || '' = 'pending'
                 RETURNING users.id, status, role
             ), registered AS (
                 INSERT INTO users (id, address, email, password_hash)
-                SELECT $11, address, $12, $13 FROM granted WHERE (SELECT count(*) FROM replaced) >= 0
+                SELECT $12, address, $13, $14 FROM granted WHERE (SELECT count(*) FROM replaced) >= 0
                 RETURNING *
             ), queued AS (
                 INSERT INTO outbox (user_id, kind, nonce, digits, traceparent, charged)
-                SELECT id, 'code', $14, digits, $15, by_ticket FROM registered, granted
+                SELECT id, 'code', $15, digits, $16, by_ticket FROM registered, granted
             ), told AS (
                 INSERT INTO events (type, user_id, email, status, role)
                 SELECT 'user.deleted', id, NULL, status, role FROM replaced
@@ -179,7 +220,7 @@ impl PgUsers {
             &new.nonce.0[..],
             traceparent(new.trace),
         )
-        .fetch_optional(self.pool())
+        .fetch_optional(connection)
         .await
     }
 
@@ -192,7 +233,7 @@ impl PgUsers {
     ) -> Result<Option<Duration>, ResendError> {
         let mut transaction = self.pool().begin().await?;
         let pending =
-            sqlx::query!("SELECT address, password_hash FROM users WHERE id = $1 AND status = 'pending'", id.0)
+            sqlx::query!("SELECT address, password_hash FROM users WHERE id = $1 AND status || '' = 'pending'", id.0)
                 .fetch_optional(&mut *transaction)
                 .await?;
         let Some(pending) = pending else {
@@ -200,13 +241,14 @@ impl PgUsers {
         };
         let hash = PasswordHash::from_phc(&pending.password_hash).map_err(broken)?;
         // Lock order: address, then user, as in a registration.
+        self.merge_duplicates(&mut transaction, &pending.address).await?;
         let Some((wait, length)) = self.grant(&mut transaction, &pending.address, hash.params).await? else {
             let left = self.remaining_wait(&mut transaction, &pending.address).await?;
             transaction.rollback().await?;
             return Err(ResendError::TooSoon { left });
         };
         let still_pending =
-            sqlx::query!("SELECT FROM users WHERE id = $1 AND status = 'pending' FOR NO KEY UPDATE", id.0)
+            sqlx::query!("SELECT FROM users WHERE id = $1 AND status || '' = 'pending' FOR NO KEY UPDATE", id.0)
                 .fetch_optional(&mut *transaction)
                 .await?;
         if still_pending.is_none() {
@@ -220,7 +262,7 @@ impl PgUsers {
             ON CONFLICT (user_id) WHERE kind = 'code' DO UPDATE SET
                 id = DEFAULT, nonce = EXCLUDED.nonce, digits = EXCLUDED.digits, idempotency_key = DEFAULT,
                 created_at = DEFAULT, attempts = DEFAULT, unsent = DEFAULT, due_at = DEFAULT, lease = DEFAULT,
-                charged = DEFAULT, traceparent = EXCLUDED.traceparent
+                charged = DEFAULT, wait_moved = DEFAULT, traceparent = EXCLUDED.traceparent
             ",
             id.0,
             &nonce.0[..],

@@ -22,7 +22,8 @@ pub enum CreateError {
 }
 
 impl PgUsers {
-    /// Creates an active account. Grants its address no mail, and keeps a pending registration of the address.
+    /// Creates an active account. Grants its address no mail, and deletes a pending registration of the address: its code
+    /// could never activate it.
     pub async fn create(
         &self,
         id: UserId,
@@ -64,13 +65,16 @@ impl PgUsers {
         let created = sqlx::query_as!(
             UserRow,
             r#"
-            WITH created AS (
+            WITH replaced AS (
+                DELETE FROM users WHERE address = $2 AND status || '' = 'pending' RETURNING id, status, role
+            ), created AS (
                 INSERT INTO users (id, address, email, password_hash, status, role, activated_at)
-                VALUES ($1, $2, $3, $4, 'active', $5, now())
+                SELECT $1, $2, $3, $4, 'active', $5, now() WHERE (SELECT count(*) FROM replaced) >= 0
                 RETURNING *
             ), told AS (
                 INSERT INTO events (type, user_id, email, status, role)
-                SELECT type, id, email, status, role
+                SELECT 'user.deleted', id, NULL, status, role FROM replaced
+                UNION ALL SELECT type, id, email, status, role
                 FROM created, unnest(ARRAY['user.registered', 'user.activated']) AS type
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",

@@ -7,24 +7,27 @@ use crate::accounts::ports::DeletedBy;
 use crate::domain::user::UserId;
 
 impl PgUsers {
-    pub(super) async fn try_delete(&self, id: UserId, by: DeletedBy) -> Result<(), DeleteError> {
+    /// Returns the address of the deleted user.
+    pub(super) async fn try_delete(&self, id: UserId, by: DeletedBy) -> Result<String, DeleteError> {
         let may_be_disabled = by == DeletedBy::Operator;
         // Deleting a user who is not an admin does not wait for the lock on all admins.
-        let deleted = sqlx::query!(
-            "
+        let deleted = sqlx::query_scalar!(
+            r#"
             WITH deleted AS (
                 DELETE FROM users WHERE id = $1 AND role <> 'admin' AND ($2 OR status <> 'disabled')
-                RETURNING id, status, role
+                RETURNING id, address, status, role
+            ), told AS (
+                INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM deleted
             )
-            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM deleted
-            ",
+            SELECT address AS "address!" FROM deleted
+            "#,
             id.0,
             may_be_disabled
         )
-        .execute(self.pool())
+        .fetch_optional(self.pool())
         .await?;
-        if deleted.rows_affected() == 1 {
-            return Ok(());
+        if let Some(address) = deleted {
+            return Ok(address);
         }
         let mut transaction = self.pool().begin().await?;
         let is_last = !lock_admins_and_find_another(&mut transaction, id).await?;
@@ -41,16 +44,20 @@ impl PgUsers {
             transaction.rollback().await?;
             return Err(refusal);
         }
-        sqlx::query!(
-            "
-            WITH deleted AS (DELETE FROM users WHERE id = $1 RETURNING id, status, role)
-            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM deleted
-            ",
+        let address = sqlx::query_scalar!(
+            r#"
+            WITH deleted AS (
+                DELETE FROM users WHERE id = $1 RETURNING id, address, status, role
+            ), told AS (
+                INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM deleted
+            )
+            SELECT address AS "address!" FROM deleted
+            "#,
             id.0
         )
-        .execute(&mut *transaction)
+        .fetch_one(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(())
+        Ok(address)
     }
 }

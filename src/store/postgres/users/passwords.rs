@@ -28,9 +28,10 @@ impl PgUsers {
         let hashes = sqlx::query!(
             "
             UPDATE users SET password_hash = $3
-            WHERE id = $1 AND password_hash = $2 AND status <> 'pending'
+            WHERE id = $1 AND password_hash = $2 AND status || '' <> 'pending'
                 AND NOT EXISTS (
-                    SELECT FROM users AS shadow WHERE shadow.address = users.address AND shadow.status = 'pending'
+                    SELECT FROM users AS shadow
+                    WHERE shadow.address = users.address AND shadow.status || '' = 'pending'
                 )
             ",
             id.0,
@@ -59,7 +60,8 @@ impl PgUsers {
         let change = sqlx::query!(
             "
             WITH changed AS (
-                UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND status = 'active'
+                UPDATE users SET password_hash = $3
+                WHERE id = $1 AND password_hash = $2 AND status || '' = 'active'
                 RETURNING id, email, status, role
             ), told AS (
                 INSERT INTO events (type, user_id, email, status, role)

@@ -1,4 +1,5 @@
-//! Deletes pending registrations that were not activated in time, expired links, and old counts of mailboxes.
+//! Deletes pending registrations that were not activated in time, expired links, old counts of mailboxes, and addresses
+//! without a user that no rule needs any more.
 
 use std::time::Duration;
 
@@ -12,42 +13,51 @@ impl PgUsers {
     pub(super) async fn purge_all(&self, pending_ttl: Duration) -> Result<u64, StoreError> {
         let mut purged = 0;
         loop {
-            let batch = self.postgres.bounded(self.purge_batch(pending_ttl)).await?;
+            let addresses = self.postgres.bounded(self.purge_batch(pending_ttl)).await?;
+            let batch = addresses.len() as u64;
             purged += batch;
+            if batch > 0 {
+                self.retire_addresses(&addresses).await;
+            }
             if batch < BATCH {
                 break;
             }
         }
+        self.search_addresses_without_users().await?;
+        self.forget_addresses().await?;
         self.postgres.bounded(self.purge_links()).await?;
         while self.postgres.bounded(self.purge_mailboxes()).await? == BATCH {}
         Ok(purged)
     }
 
-    /// Deletes a batch of pending rows whose address was granted no code mail for `pending_ttl`. Returns the number of
-    /// deleted rows; fewer than [`BATCH`] if none are left.
+    /// Deletes a batch of pending rows whose address was granted no code mail for `pending_ttl`. Returns the
+    /// addresses of the deleted rows; fewer than [`BATCH`] if none are left.
     ///
     /// The statement locks the address before it trusts `granted_at`. A bare `DELETE … USING addresses` would wait for a
     /// locked row of `users` and then recheck that row alone: it would delete a registration that was just granted a mail.
     /// The lock makes PostgreSQL recheck the address, and makes the next grant wait. `SKIP LOCKED` skips an address that
     /// is being granted a mail now. The `DELETE` itself rechecks that the row is still pending.
-    async fn purge_batch(&self, pending_ttl: Duration) -> Result<u64, sqlx::Error> {
-        let purge = sqlx::query!(
-            "
+    async fn purge_batch(&self, pending_ttl: Duration) -> Result<Vec<String>, sqlx::Error> {
+        let purge = sqlx::query_scalar!(
+            r#"
             WITH stale AS MATERIALIZED (
                 SELECT addresses.address
                 FROM users JOIN addresses ON addresses.address = users.address
                 WHERE users.status = 'pending' AND granted_at <= now() - make_interval(secs => $1)
                 LIMIT $2 FOR UPDATE OF addresses SKIP LOCKED
             ), purged AS (
-                DELETE FROM users USING stale WHERE users.address = stale.address AND users.status = 'pending'
-                RETURNING users.id, status, role
+                DELETE FROM users USING stale
+                WHERE users.address = stale.address AND users.status || '' = 'pending'
+                RETURNING users.id, users.address, status, role
+            ), told AS (
+                INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM purged
             )
-            INSERT INTO events (type, user_id, status, role) SELECT 'user.deleted', id, status, role FROM purged
-            ",
+            SELECT address AS "address!" FROM purged
+            "#,
             pending_ttl.as_secs_f64(),
             BATCH as i64,
         );
-        Ok(purge.execute(self.pool()).await?.rows_affected())
+        purge.fetch_all(self.pool()).await
     }
 
     /// Deletes a batch of mailboxes that were sent no code mail for 24 hours, so that no quota counts their mails. Returns the
@@ -69,6 +79,7 @@ impl PgUsers {
     }
 
     async fn purge_links(&self) -> Result<(), sqlx::Error> {
-        sqlx::query!("DELETE FROM not_me_links WHERE expires_at <= now()").execute(self.pool()).await.map(drop)
+        sqlx::query!("DELETE FROM not_me_links WHERE expires_at <= now()").execute(self.pool()).await?;
+        sqlx::query!("DELETE FROM disowned WHERE expires_at <= now()").execute(self.pool()).await.map(drop)
     }
 }

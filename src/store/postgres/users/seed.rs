@@ -8,10 +8,13 @@ use crate::passwords::PasswordHash;
 const BATCH: u32 = 10_000;
 
 impl PgUsers {
-    /// Returns the number of users that [`PgUsers::seed`] ever created.
+    /// Returns the greatest number in the addresses of the users that [`PgUsers::seed`] created; 0 if there are none.
     pub async fn seeded(&self) -> Result<u32, StoreError> {
         let count = sqlx::query_scalar!(
-            r#"SELECT count(*)::integer AS "count!" FROM addresses WHERE address LIKE 'user%@seed.example'"#
+            r#"
+            SELECT coalesce(max(substring(address FROM '^user([0-9]{1,9})@seed[.]example$')::integer), 0) AS "count!"
+            FROM addresses WHERE address LIKE 'user%@seed.example'
+            "#
         );
         Ok(self.postgres.bounded(count.fetch_one(self.pool())).await?.cast_unsigned())
     }

@@ -1,0 +1,2 @@
+-- Nothing to revert: valid constraints need no change.
+SELECT;
