@@ -3,16 +3,19 @@
 //! A code is put into Redis twice. *Before* the mail is sent, because the mail may arrive before the provider responds.
 //! *After* the provider accepted the mail, so that a slow response does not shorten the code's lifetime.
 
+mod live_code;
 mod settle;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use metrics::{counter, histogram};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span, debug, info, info_span, warn};
+use tracing::{Instrument as _, Span, error, info, info_span, warn};
 use url::Url;
 
 use super::circuit_breaker::CircuitBreaker;
@@ -23,16 +26,16 @@ use crate::domain::code::CodeSecret;
 use crate::domain::email::Email;
 use crate::domain::mailbox::{Mailbox, MailboxQuota};
 use crate::rng::Rng;
-use crate::store::postgres::outbox::{Charge, Claim, MailKind, Outbox};
+use crate::store::postgres::outbox::{Charge, Claim, LeftCode, MailKind, Outbox};
 use crate::telemetry::spans;
 use crate::telemetry::trace::TraceContext;
 
 /// How often the worker reads the outbox without a notification: for mails of other processes, retries and expired leases.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// If the provider accepts a mail later than this after its grant, the wait for the next grant starts anew. Most providers
-/// respond in milliseconds; then nobody should wait longer than the API has promised.
-const LATE_ACCEPTANCE: Duration = Duration::from_secs(1);
+/// The number of attempts after which a mail that is older than `MAIL_GIVE_UP` is not tried again if the last attempt has
+/// not ended. Probably the mail itself ends the processes that send it.
+const MAX_UNFINISHED_ATTEMPTS: u32 = 5;
 
 pub struct Worker<C> {
     pub outbox: Outbox,
@@ -72,9 +75,11 @@ enum Outcome {
         retry_after: Option<Duration>,
         /// Whether no attempt, including this one, can have reached the provider.
         unsent: bool,
+        left: LeftCode,
     },
     GiveUp {
         reason: String,
+        left: LeftCode,
     },
 }
 
@@ -157,8 +162,15 @@ impl<C: Codes> Worker<C> {
     }
 
     async fn handle(&self, claim: Claim, trace: TraceContext, exported: Span, hand_over: CancellationToken) {
+        // The panic hook has logged the panic.
+        let attempt = AssertUnwindSafe(self.attempt(&claim, trace)).catch_unwind();
         let outcome = tokio::select! {
-            outcome = self.attempt(&claim, trace) => outcome,
+            outcome = attempt => outcome.unwrap_or_else(|_| Outcome::Retry {
+                reason: "the attempt panicked".to_owned(),
+                retry_after: None,
+                unsent: false,
+                left: LeftCode::Live(self.code_ttl),
+            }),
             () = self.outbox.keep(&claim) => Outcome::ClaimLost,
             () = hand_over.cancelled() => Outcome::HandOver,
         };
@@ -176,6 +188,11 @@ impl<C: Codes> Worker<C> {
         if !claim.wanted {
             return Outcome::NotWanted;
         }
+        let is_unfinished = claim.is_abandoned && claim.attempts > MAX_UNFINISHED_ATTEMPTS;
+        if is_unfinished && claim.age > self.give_up_after {
+            let reason = "no attempt to send it has ended".to_owned();
+            return Outcome::GiveUp { reason, left: LeftCode::Live(self.code_ttl) };
+        }
         match claim.kind {
             MailKind::Code => self.send_code(claim, trace).await,
             MailKind::Activated => self.send_notice(claim, RenderedMail::activated, trace).await,
@@ -186,9 +203,17 @@ impl<C: Codes> Worker<C> {
     /// Sends a code. If the address has an account, its owner gets a notice instead, and Redis a decoy, which no code matches.
     async fn send_code(&self, claim: &Claim, trace: TraceContext) -> Outcome {
         let Ok(registered) = Email::parse(&claim.email) else {
-            return failed(invalid_recipient(), claim.unsent);
+            return failed(invalid_recipient(), claim.unsent, LeftCode::None);
         };
-        let retry = |error: StoreError, unsent| Outcome::Retry { reason: error.to_string(), retry_after: None, unsent };
+        let live = LeftCode::Live(self.code_ttl);
+        // Before the first put: an earlier attempt may have left its code.
+        let before = if claim.unsent { LeftCode::None } else { live };
+        let retry = |error: StoreError, unsent, left| {
+            if matches!(error, StoreError::Broken { .. }) {
+                error!(%error, user.id = %claim.user, "a code cannot be mailed because of a defect or a missing right");
+            }
+            Outcome::Retry { reason: error.to_string(), retry_after: None, unsent, left }
+        };
         // Before the code becomes live: a code that is not sent must behave like one that is not mailed yet.
         if !claim.charged {
             let address = registered.address();
@@ -197,7 +222,7 @@ impl<C: Codes> Worker<C> {
                 Ok(Charge::Charged) => {}
                 Ok(Charge::OverQuota) => return Outcome::MailboxLimit,
                 Ok(Charge::ClaimLost) => return Outcome::ClaimLost,
-                Err(error) => return retry(error, claim.unsent),
+                Err(error) => return retry(error, claim.unsent, before),
             }
         }
         let token = self.secret.not_me(&claim.nonce);
@@ -208,51 +233,56 @@ impl<C: Codes> Worker<C> {
             Some(code) => RenderedMail::code(&recipient, code, self.code_ttl, &link),
             None => RenderedMail::existing_account(&recipient, &link),
         });
-        let put_code = |first| self.codes.put(claim.user, claim.grant, code.as_ref(), first);
+        match self.extend_wait_if_late(claim).await {
+            Ok(true) => {}
+            Ok(false) => return Outcome::ClaimLost,
+            Err(error) => return retry(error, claim.unsent, before),
+        }
+        let put_code = |first| self.codes.put(claim.user, claim.attempt(), code.as_ref(), first);
         match put_code(!claim.armed).await {
             Ok(PutOutcome::Live) => {}
+            Ok(PutOutcome::ClaimLost) => return Outcome::ClaimLost,
             Ok(PutOutcome::Superseded | PutOutcome::Invalidated) => return Outcome::NotWanted,
             Ok(PutOutcome::Spent) => {
                 warn!(user.id = %claim.user, "Redis has lost the wrong guesses at a code; the code is invalid and its mail is dropped");
                 return Outcome::NotWanted;
             }
             // The code in the mail would not work.
-            Err(error) => return retry(error, claim.unsent),
+            Err(error) => return retry(error, claim.unsent, live),
         }
         // After the put: if Redis does not respond, the code was not put, and the next attempt is the first again.
-        match self.outbox.link(claim.user, claim.grant, &token.hash()).await {
+        match self.outbox.link(claim, &token.hash()).await {
             Ok(true) => {}
             Ok(false) => return Outcome::NotWanted,
             // The link in the mail would not work.
             Err(error) => {
-                self.withdraw_unsent(claim, claim.unsent).await;
-                return retry(error, claim.unsent);
+                let left = self.withdraw_unsent(claim, claim.unsent).await;
+                return retry(error, claim.unsent, left);
             }
         }
-        let start = Instant::now();
         let sent = match &mail {
             Ok(mail) => self.send(claim, mail, trace).await,
             Err(_) => Err(invalid_recipient()),
         };
         let maybe_accepted = matches!(&sent, Ok(_) | Err(SendError::Temporary { maybe_accepted: true, .. }));
-        // A permanent refusal concerns one spelling of the address. An account gets its mail at another spelling. So the
-        // code or decoy must live as long as that of an accepted mail: otherwise guesses reveal the account.
-        let refused = matches!(&sent, Err(SendError::Permanent { .. }));
-        if (maybe_accepted || refused) && start.elapsed() + claim.age > LATE_ACCEPTANCE {
-            // Before the code gets its new lifetime: otherwise another grant could replace the code in between.
-            if let Err(error) = self.outbox.restart_wait(claim).await {
-                return retry(error, false);
-            }
-        }
         let unsent = claim.unsent && !maybe_accepted;
         if let Err(error @ SendError::Temporary { .. }) = sent {
-            self.withdraw_unsent(claim, unsent).await;
-            return failed(error, unsent);
+            let left = self.withdraw_unsent(claim, unsent).await;
+            return failed(error, unsent, left);
+        }
+        // A permanent refusal concerns one spelling of the address. An account gets its mail at another spelling. So the
+        // code or decoy must live as long as that of an accepted mail: otherwise guesses reveal the account.
+        match self.extend_wait_if_late(claim).await {
+            Ok(true) => {}
+            Ok(false) => return Outcome::ClaimLost,
+            Err(error) => return retry(error, unsent, live),
         }
         // Superseded, invalidated or spent while the provider responded: the mail is sent all the same.
-        if let Err(error) = put_code(false).await {
+        match put_code(false).await {
+            Ok(PutOutcome::ClaimLost) => return Outcome::ClaimLost,
+            Ok(_) => {}
             // The code may be gone. A second copy of the mail is better than a code that does not work.
-            return retry(error, unsent);
+            Err(error) => return retry(error, unsent, live),
         }
         match sent {
             Ok(message_id) => {
@@ -260,20 +290,20 @@ impl<C: Codes> Worker<C> {
                 counter!("sixty_codes_issued_total").increment(1);
                 Outcome::Sent { message_id }
             }
-            Err(error) => failed(error, unsent),
+            Err(error) => failed(error, unsent, live),
         }
     }
 
     /// Sends a mail that has no code.
     async fn send_notice(&self, claim: &Claim, render: fn(&Email) -> RenderedMail, trace: TraceContext) -> Outcome {
         let Ok(recipient) = Email::parse(&claim.email) else {
-            return failed(invalid_recipient(), claim.unsent);
+            return failed(invalid_recipient(), claim.unsent, LeftCode::None);
         };
         match self.send(claim, &render(&recipient), trace).await {
             Ok(message_id) => Outcome::Sent { message_id },
             Err(error) => {
                 let maybe_accepted = matches!(&error, SendError::Temporary { maybe_accepted: true, .. });
-                failed(error, claim.unsent && !maybe_accepted)
+                failed(error, claim.unsent && !maybe_accepted, LeftCode::None)
             }
         }
     }
@@ -298,24 +328,12 @@ impl<C: Codes> Worker<C> {
         }
         sent
     }
-
-    async fn withdraw_unsent(&self, claim: &Claim, unsent: bool) {
-        if unsent && let Err(error) = self.withdraw(claim).await {
-            debug!(%error, user.id = %claim.user, "the code of an unsent mail was not withdrawn; it expires by itself");
-        }
-    }
-
-    /// Deletes the code of an unsent mail: nobody has the code, so a guess at it must not count as wrong.
-    async fn withdraw(&self, claim: &Claim) -> Result<(), StoreError> {
-        // After a renewal, the claim is certain for a whole lease. Without it, another process may have sent the code.
-        if self.outbox.renew(claim).await? { self.codes.withdraw(claim.user, claim.grant).await } else { Ok(()) }
-    }
 }
 
-fn failed(error: SendError, unsent: bool) -> Outcome {
+fn failed(error: SendError, unsent: bool, left: LeftCode) -> Outcome {
     match error {
-        SendError::Temporary { reason, retry_after, .. } => Outcome::Retry { reason, retry_after, unsent },
-        SendError::Permanent { reason } => Outcome::GiveUp { reason },
+        SendError::Temporary { reason, retry_after, .. } => Outcome::Retry { reason, retry_after, unsent, left },
+        SendError::Permanent { reason } => Outcome::GiveUp { reason, left },
     }
 }
 

@@ -1,14 +1,24 @@
 //! The outbox delivers each mail although providers fail and workers die.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
-
+use sixty::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
+use sixty::domain::code::{Code, CodeSecret, MailAttempt};
+use sixty::domain::mailbox::MailboxQuota;
+use sixty::domain::user::UserId;
+use sixty::mail::circuit_breaker::CircuitBreaker;
+use sixty::mail::mailpit::Mailpit;
+use sixty::mail::provider::{FromHeader, Provider};
+use sixty::mail::worker::Worker;
+use sixty::rng::Rng;
 use sixty::store::postgres::outbox::{Backlog, Outbox};
 use sixty::store::postgres::{Postgres, PostgresConfig};
+use tokio_util::sync::CancellationToken;
 
-use crate::support::{Answer, PASSWORD, Service, eventually, wrong_code};
+use crate::support::{Answer, PASSWORD, Service, create_database, eventually, wrong_code};
 
 const ADA: &str = "ada@example.com";
 
@@ -91,6 +101,88 @@ async fn a_mail_older_than_mail_give_up_is_given_up() {
     service.register_pending(ADA).await;
     service.wait_for_empty_outbox().await;
     assert!(service.mails(ADA).await.is_empty());
+    let answer = service.activate(ADA, PASSWORD, "0000").await;
+    assert_eq!(answer.outcome(), (410, "code-expired"));
+    let detail = "No code is live: its mail was sent long ago or could not be sent; ask for another.";
+    assert_eq!(answer.body["detail"], detail);
+}
+
+/// Each process that sends the mail dies, so no attempt records its result.
+#[tokio::test]
+async fn a_mail_that_ends_its_processes_is_given_up() {
+    let service = Service::start().await;
+    service.set_mail_faults(json!({ "latency_ms": 60_000 })).await;
+    service.register_pending(ADA).await;
+    service.wait_for_mail_attempt().await;
+    let abandon = "UPDATE outbox SET lease = gen_random_uuid(), due_at = now(), attempts = 5,
+        created_at = created_at - interval '1 h'";
+    sqlx::query(abandon).execute(&service.db).await.unwrap();
+    service.wait_for_empty_outbox().await;
+}
+
+/// A defect in the code that sends a mail.
+struct PanickingCodes;
+
+impl Codes for PanickingCodes {
+    async fn put(&self, _: UserId, _: MailAttempt, _: Option<&Code>, _: bool) -> Result<PutOutcome, StoreError> {
+        panic!("simulated by the test")
+    }
+
+    async fn withdraw(&self, _: UserId, _: MailAttempt) -> Result<(), StoreError> {
+        panic!("simulated by the test")
+    }
+
+    async fn redeem(&self, _: UserId, _: &Code) -> Result<Redeemed, StoreError> {
+        panic!("simulated by the test")
+    }
+
+    async fn discard(&self, _: UserId) -> Result<(), StoreError> {
+        panic!("simulated by the test")
+    }
+}
+
+#[tokio::test]
+async fn a_mail_whose_attempts_panic_is_given_up() {
+    let config =
+        PostgresConfig { url: create_database().await.into(), max_connections: 4, timeout: Duration::from_secs(20) };
+    let postgres = Postgres::new(&config).unwrap();
+    postgres.migrate().await.unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO addresses (address, salt, hash_cost, granted_at, wait, short_granted_at)
+            VALUES ('ada@example.com', decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1', now(), '60 s', '{}');
+         INSERT INTO users (id, address, email, password_hash)
+            VALUES (gen_random_uuid(), 'ada@example.com', 'ada@example.com', '-');
+         INSERT INTO outbox (user_id, kind, nonce, digits) SELECT id, 'code', decode(repeat('00', 16), 'hex'), 4 FROM users",
+    )
+    .execute(postgres.pool())
+    .await
+    .unwrap();
+    let nowhere: url::Url = "http://127.0.0.1:1".parse().unwrap();
+    let from = FromHeader { email: "no-reply@sixty.example".to_owned(), name: "Sixty".to_owned() };
+    let worker = Worker {
+        // The lease must not end the attempts.
+        outbox: Outbox::new(postgres.clone(), Duration::from_secs(60 * 60)),
+        codes: Arc::new(PanickingCodes),
+        provider: Provider::new(&nowhere, Arc::new(Mailpit), from, Duration::from_secs(1)).unwrap(),
+        secret: CodeSecret::new(vec![60; 32]).unwrap(),
+        code_ttl: Duration::from_secs(60),
+        mailbox_quota: MailboxQuota::default(),
+        public_url: nowhere,
+        give_up_after: Duration::from_secs(1),
+        concurrency: 1,
+        circuit_breaker: CircuitBreaker::default(),
+        rng: Rng::from_system(),
+        queued: Arc::default(),
+    };
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
+    eventually("the end of the mail", async || {
+        let mails: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(postgres.pool()).await.unwrap();
+        (mails == 0).then_some(())
+    })
+    .await;
+    stop.cancel();
+    running.await.unwrap();
 }
 
 /// All processes were down for longer than `MAIL_GIVE_UP`. The mail still gets an attempt.
@@ -187,6 +279,8 @@ async fn a_valid_code_is_not_replaced_after_a_slow_acceptance() {
         service.register_pending(ADA).await;
         // Simulates that the provider took a minute to answer.
         service.age_grants(Duration::from_secs(59)).await;
+        let age_mail = "UPDATE outbox SET created_at = created_at - interval '59 s'";
+        sqlx::query(age_mail).execute(&service.db).await.unwrap();
         service.wait_for_code(ADA, 1).await;
         eventually("a renewed wait", async || {
             let left = "SELECT extract(epoch FROM granted_at + wait - now())::float8 FROM addresses";
@@ -196,6 +290,76 @@ async fn a_valid_code_is_not_replaced_after_a_slow_acceptance() {
         .await;
         assert_eq!(service.register(ADA, "another password").await.outcome(), (429, "too-many-codes"));
     }
+}
+
+/// The lifetime of a code starts when its mail is accepted, the wait before the next grant at the grant. Whatever delays the
+/// mail, the code must be dead when the wait ends.
+#[tokio::test]
+async fn a_live_code_is_never_replaced() {
+    for faults in [
+        json!({ "latency_ms": 900 }),
+        json!({ "latency_ms": 900, "fail_rate": 1, "status": 422 }),
+        json!({ "latency_ms": 900, "drop_rate": 1 }),
+        // The links are locked instead.
+        json!({}),
+    ] {
+        let service = Service::start_with(&["--code-ttl=2s", "--code-wait=2s", "--mail-give-up=3s"]).await;
+        let lock_links = faults == json!({});
+        service.set_mail_faults(faults).await;
+        let mut links = service.db.begin().await.unwrap();
+        if lock_links {
+            sqlx::query("LOCK TABLE not_me_links IN ACCESS EXCLUSIVE MODE").execute(&mut *links).await.unwrap();
+        }
+        let id = service.register_pending(ADA).await;
+        let code = service.redis_key("code", &id);
+        eventually("the code", async || service.redis::<bool>(&["EXISTS", &code]).await.then_some(())).await;
+        if lock_links {
+            eventually("a late mail", async || {
+                let age = "SELECT now() - created_at > interval '900 ms' FROM outbox";
+                let is_late: bool = sqlx::query_scalar(age).fetch_one(&service.db).await.unwrap();
+                is_late.then_some(())
+            })
+            .await;
+        }
+        links.rollback().await.unwrap();
+        eventually("another registration", async || {
+            (service.register(ADA, "another password").await.status == 201).then_some(())
+        })
+        .await;
+        let left: i64 = service.redis(&["PTTL", &code]).await;
+        assert!(left <= 0, "a code was replaced {left} ms before its end");
+    }
+}
+
+/// Another worker may have sent the mail and put the code.
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_changes_neither_the_wait_nor_the_code() {
+    let service = Service::start_with(&["--mail-lease=10m", "--mail-concurrency=1"]).await;
+    service.set_mail_faults(json!({ "latency_ms": 1_500 })).await;
+    let id = service.register_pending(ADA).await;
+    let code = service.redis_key("code", &id);
+    eventually("the link of the mail", async || {
+        let links: i64 = sqlx::query_scalar("SELECT count(*) FROM not_me_links").fetch_one(&service.db).await.unwrap();
+        (links > 0).then_some(())
+    })
+    .await;
+    let state = async || -> (String, i64) {
+        let granted_at = "SELECT granted_at::text FROM addresses WHERE address = 'ada@example.com'";
+        let granted_at = sqlx::query_scalar(granted_at).fetch_one(&service.db).await.unwrap();
+        (granted_at, service.redis(&["PEXPIRETIME", &code]).await)
+    };
+    let before = state().await;
+    let take = "UPDATE outbox SET lease = gen_random_uuid(), due_at = now() + interval '1 h'";
+    sqlx::query(take).execute(&service.db).await.unwrap();
+    service.register_pending("bob@example.com").await;
+    // The only sending slot starts the next mail after the attempt has ended.
+    eventually("the end of the attempt", async || {
+        let min_attempts: i32 =
+            sqlx::query_scalar("SELECT min(attempts) FROM outbox").fetch_one(&service.db).await.unwrap();
+        (min_attempts > 0).then_some(())
+    })
+    .await;
+    assert_eq!(state().await, before);
 }
 
 #[tokio::test]

@@ -8,30 +8,30 @@ use tracing::{debug, error, info, warn};
 use super::{Outcome, Worker};
 use crate::accounts::ports::{Codes, StoreError};
 use crate::mail::retry;
-use crate::store::postgres::outbox::Claim;
+use crate::store::postgres::outbox::{Claim, LeftCode};
 
 impl<C: Codes> Worker<C> {
     /// Stores the outcome in the outbox: deletes the mail's row, or schedules a retry.
     pub(super) async fn settle(&self, claim: &Claim, outcome: Outcome) -> Result<(), StoreError> {
         let (user, attempts) = (claim.user, claim.attempts);
         let outcome = match outcome {
-            Outcome::Retry { reason, retry_after, unsent } => {
+            Outcome::Retry { reason, retry_after, unsent, left } => {
                 let fraction = self.rng.fraction();
                 let age = claim.age + claim.claimed.elapsed();
                 match retry::delay(attempts, unsent, age, retry_after, self.give_up_after, fraction) {
                     Some(delay) => {
                         warn!(%reason, user.id = %user, attempts, ?delay, "a mail was not accepted; it will be tried again");
                         counter!("sixty_mail_attempts_total", "outcome" => "retry").increment(1);
-                        self.outbox.retry(claim, delay, unsent).await?;
+                        self.outbox.retry(claim, delay, unsent, left).await?;
                         return Ok(());
                     }
-                    None => Outcome::GiveUp { reason },
+                    None => Outcome::GiveUp { reason, left },
                 }
             }
             Outcome::HandOver => {
                 info!(user.id = %user, attempts, "a mail was not finished before the shutdown; another process will send it");
                 // `unsent` is false, because the provider may have accepted the mail.
-                self.outbox.retry(claim, Duration::ZERO, false).await?;
+                self.outbox.retry(claim, Duration::ZERO, false, LeftCode::Live(self.code_ttl)).await?;
                 return Ok(());
             }
             Outcome::ClaimLost => {
@@ -49,7 +49,7 @@ impl<C: Codes> Worker<C> {
                 );
                 "sent"
             }
-            Outcome::GiveUp { reason } => {
+            Outcome::GiveUp { reason, .. } => {
                 error!(%reason, user.id = %user, attempts, "a mail was given up");
                 "given_up"
             }
@@ -67,7 +67,12 @@ impl<C: Codes> Worker<C> {
             }
         };
         counter!("sixty_mail_attempts_total", "outcome" => label).increment(1);
-        if !self.outbox.finish(claim).await? {
+        let left = match outcome {
+            Outcome::Sent { .. } => LeftCode::Live(self.code_ttl),
+            Outcome::GiveUp { left, .. } => left,
+            _ => LeftCode::None,
+        };
+        if !self.outbox.finish(claim, left).await? {
             debug!(user.id = %user, "the claim on a finished mail was lost; another process may send the mail again");
         }
         Ok(())

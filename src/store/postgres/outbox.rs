@@ -1,5 +1,7 @@
 //! Transactional outbox of mails. A worker claims a mail under a lease, so no transaction is open while the mail is sent.
 
+mod attempt_end;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -7,11 +9,12 @@ use uuid::Uuid;
 
 use super::{Postgres, broken};
 use crate::accounts::ports::StoreError;
-use crate::domain::code::{CodeLength, Grant, Nonce};
+use crate::domain::code::{CodeLength, Grant, MailAttempt, Nonce};
 use crate::domain::mailbox::MailboxQuota;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::user::UserId;
 use crate::telemetry::trace::TraceContext;
+pub use attempt_end::LeftCode;
 
 /// The queue of mails to send.
 #[derive(Clone)]
@@ -55,6 +58,8 @@ pub struct Claim {
     pub charged: bool,
     /// Whether the code of this grant was put into Redis before. False also if a worker died after its first put.
     pub armed: bool,
+    /// Whether the worker of the previous attempt neither finished it nor released the mail: it probably died.
+    pub is_abandoned: bool,
     /// Time from the grant of the mail to this claim.
     pub age: Duration,
     pub claimed: Instant,
@@ -72,6 +77,12 @@ impl fmt::Debug for Claim {
             .field("user", &self.user)
             .field("attempts", &self.attempts)
             .finish_non_exhaustive()
+    }
+}
+
+impl Claim {
+    pub fn attempt(&self) -> MailAttempt {
+        MailAttempt { grant: self.grant, number: self.attempts }
     }
 }
 
@@ -113,7 +124,7 @@ impl Outbox {
                 sqlx::query!(
                     r#"
                     WITH due AS MATERIALIZED (
-                        SELECT id, unsent FROM outbox
+                        SELECT id, unsent, lease IS NOT NULL AS is_abandoned FROM outbox
                         WHERE due_at <= now() AND kind = ANY ($3)
                         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
                     ), claimed AS (
@@ -121,11 +132,12 @@ impl Outbox {
                         SET lease = gen_random_uuid(), attempts = attempts + 1, unsent = false,
                             due_at = now() + make_interval(secs => $2)
                         FROM due WHERE outbox.id = due.id
-                        RETURNING outbox.*, due.unsent AS was_unsent
+                        RETURNING outbox.*, due.unsent AS was_unsent, due.is_abandoned
                     )
                     SELECT claimed.id AS "id!", claimed.kind AS "kind!", claimed.user_id AS "user_id!",
                         claimed.nonce AS "nonce!", claimed.digits AS "digits!", claimed.idempotency_key AS "idempotency_key!",
                         claimed.attempts AS "attempts!", claimed.was_unsent AS "unsent!", claimed.lease AS "lease!",
+                        claimed.is_abandoned AS "is_abandoned!",
                         claimed.armed_id IS NOT DISTINCT FROM claimed.id AS "armed!",
                         extract(epoch FROM now() - claimed.created_at)::float8 AS "age!", claimed.traceparent,
                         claimed.charged AS "charged!", registered.email AS "email!",
@@ -168,6 +180,7 @@ impl Outbox {
                     charged: row.charged,
                     armed: row.armed,
                     account_email: row.account_email,
+                    is_abandoned: row.is_abandoned,
                     attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
                     age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
                     trace: row.traceparent.as_deref().and_then(TraceContext::parse),
@@ -266,61 +279,29 @@ impl Outbox {
     /// Stores the "this was not me" link of a mail. Its lifetime starts now, so the link of a late mail works as long as
     /// others. Records that the code of the grant is in Redis: see [`Claim::armed`].
     ///
-    /// Returns `false` if the registration is gone or no longer pending, and so needs no mail.
-    pub async fn link(&self, user: UserId, grant: Grant, link: &NotMeHash) -> Result<bool, StoreError> {
+    /// Returns `false` if the lease was lost, or the registration is gone or no longer pending. Then nothing was changed.
+    pub async fn link(&self, claim: &Claim, link: &NotMeHash) -> Result<bool, StoreError> {
         // The lock waits for a transaction that deletes the row. Otherwise the foreign key could fail. The lock precedes
         // that of the outbox row, as in a deletion; otherwise the two could deadlock.
         let link = sqlx::query!(
             "
             WITH pending AS MATERIALIZED (
-                SELECT id FROM users WHERE id = $2 AND status = 'pending' FOR KEY SHARE
+                SELECT id FROM users WHERE id = $2 AND status || '' = 'pending' FOR KEY SHARE
             ), armed AS (
                 UPDATE outbox SET armed_id = outbox.id FROM pending
-                WHERE outbox.id = $4 AND outbox.user_id = pending.id AND armed_id IS DISTINCT FROM outbox.id
+                WHERE outbox.id = $4 AND outbox.user_id = pending.id AND lease = $5
+                RETURNING user_id
             )
             INSERT INTO not_me_links (token_hash, user_id, expires_at)
-            SELECT $1, id, now() + make_interval(secs => $3) FROM pending
+            SELECT $1, user_id, now() + make_interval(secs => $3) FROM armed
             ON CONFLICT (token_hash) DO UPDATE SET expires_at = EXCLUDED.expires_at
             ",
             &link.0[..],
-            user.0,
+            claim.user.0,
             not_me::LIFETIME.as_secs_f64(),
-            grant.0,
-        );
-        Ok(self.postgres.bounded(link.execute(self.postgres.pool())).await?.rows_affected() == 1)
-    }
-
-    /// Restarts the wait for the next grant. Otherwise, after a slow provider accepted a mail, the wait would end while the
-    /// code is live, and a new registration could replace a live code.
-    pub async fn restart_wait(&self, claim: &Claim) -> Result<(), StoreError> {
-        let restart = sqlx::query!(
-            "UPDATE addresses SET granted_at = now() FROM users WHERE users.id = $1 AND addresses.address = users.address",
-            claim.user.0
-        );
-        self.postgres.bounded(restart.execute(self.postgres.pool())).await.map(drop)
-    }
-
-    /// Deletes a mail that was accepted or given up. Returns `false` if the lease was lost; nothing was changed.
-    pub async fn finish(&self, claim: &Claim) -> Result<bool, StoreError> {
-        let done = sqlx::query!("DELETE FROM outbox WHERE id = $1 AND lease = $2", claim.grant.0, claim.lease);
-        let done = self.postgres.bounded(done.execute(self.postgres.pool())).await?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    /// Releases the lease, so that any process can claim the mail after `delay`. `unsent`: whether certainly no attempt
-    /// reached the provider. Returns `false` if the lease was lost.
-    pub async fn retry(&self, claim: &Claim, delay: Duration, unsent: bool) -> Result<bool, StoreError> {
-        let back = sqlx::query!(
-            "
-            UPDATE outbox SET lease = NULL, due_at = now() + make_interval(secs => $3), unsent = $4
-            WHERE id = $1 AND lease = $2
-            ",
             claim.grant.0,
             claim.lease,
-            delay.as_secs_f64(),
-            unsent,
         );
-        let back = self.postgres.bounded(back.execute(self.postgres.pool())).await?;
-        Ok(back.rows_affected() == 1)
+        Ok(self.postgres.bounded(link.execute(self.postgres.pool())).await?.rows_affected() == 1)
     }
 }

@@ -1,9 +1,9 @@
 //! The live codes: two keys for each user, under one hash tag, so that one script can change both in a cluster.
 //!
 //! - `sixty:code:{<user id>}` expires after `CODE_TTL`. Fields: `code` (with `CODE_STORAGE=plain`) or `mac`, and `grant`.
-//! - `sixty:tries:{<user id>}` expires after an hour. Fields: `grant`, the latest one; `misses`, the wrong guesses at its
-//!   code; `withdrawn`, which is set if the mail with its code could not be sent; and `spent`, which is set if Redis had
-//!   lost the wrong guesses.
+//! - `sixty:tries:{<user id>}` expires after an hour. Fields: `grant`, the latest one; `attempt`, the latest attempt to send
+//!   its mail; `misses`, the wrong guesses at its code; `withdrawn`, which is set if the mail with its code could not be sent;
+//!   and `spent`, which is set if Redis had lost the wrong guesses.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use deadpool_redis::redis::Script;
 use super::{Redis, STORE};
 use crate::accounts::errors::NoCodeReason;
 use crate::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
-use crate::domain::code::{Code, CodeSecret, Grant, MAX_WRONG_GUESSES};
+use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES, MailAttempt};
 use crate::domain::user::UserId;
 
 /// How long wrong guesses are remembered. It must exceed the time for which a mail is retried: otherwise a retry would
@@ -36,30 +36,33 @@ pub struct RedisCodes {
 }
 
 /// Stores a code with a new lifetime, unless a later grant supersedes it, or wrong guesses or an activation have invalidated
-/// it.
+/// it. A worker that lost its claim to a later attempt changes nothing.
 ///
 /// If Redis has lost the wrong guesses of a code that was stored before, the code is spent. Otherwise each loss, for example
 /// a restart without persistence, would allow three more guesses at the same code.
 static PUT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        local grant, field, value, ttl, tries_ttl, max_misses, first =
-            tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
+        local grant, field, value, ttl, tries_ttl, max_misses, first, attempt =
+            tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
         local latest = tonumber(redis.call('HGET', KEYS[2], 'grant') or -1)
         if latest > grant then return 'superseded' end
         if latest < grant then
             -- HSET comes first: Redis refuses it when memory is full, unless the script has written before.
             if first == '0' then
-                redis.call('HSET', KEYS[2], 'grant', grant, 'misses', max_misses, 'spent', 1)
+                redis.call('HSET', KEYS[2], 'grant', grant, 'misses', max_misses, 'attempt', attempt, 'spent', 1)
                 redis.call('PEXPIRE', KEYS[2], tries_ttl)
                 redis.call('DEL', KEYS[1])
                 return 'spent'
             end
             redis.call('HSET', KEYS[2], 'grant', grant, 'misses', 0)
             redis.call('HDEL', KEYS[2], 'spent')
+        elseif tonumber(redis.call('HGET', KEYS[2], 'attempt') or 0) > attempt then
+            return 'claim lost'
         elseif tonumber(redis.call('HGET', KEYS[2], 'misses') or 0) >= max_misses then
             return 'invalidated'
         end
+        redis.call('HSET', KEYS[2], 'attempt', attempt)
         redis.call('HDEL', KEYS[2], 'withdrawn')
         redis.call('PEXPIRE', KEYS[2], tries_ttl)
         redis.call('DEL', KEYS[1])
@@ -105,7 +108,8 @@ static REDEEM: LazyLock<Script> = LazyLock::new(|| {
 static WITHDRAW: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        if redis.call('HGET', KEYS[2], 'grant') == ARGV[1] then
+        local attempt = tonumber(redis.call('HGET', KEYS[2], 'attempt') or 0)
+        if redis.call('HGET', KEYS[2], 'grant') == ARGV[1] and attempt <= tonumber(ARGV[2]) then
             redis.call('DEL', KEYS[1])
             redis.call('HSET', KEYS[2], 'withdrawn', 1)
         end
@@ -128,7 +132,7 @@ impl RedisCodes {
         Self { redis, storage, ttl }
     }
 
-    fn keys(&self, user: UserId) -> [String; 2] {
+    pub(super) fn keys(&self, user: UserId) -> [String; 2] {
         let prefix = &self.redis.prefix;
         [format!("{prefix}:code:{{{user}}}"), format!("{prefix}:tries:{{{user}}}")]
     }
@@ -148,33 +152,35 @@ impl Codes for RedisCodes {
     async fn put(
         &self,
         user: UserId,
-        grant: Grant,
+        attempt: MailAttempt,
         code: Option<&Code>,
         first: bool,
     ) -> Result<PutOutcome, StoreError> {
         let (field, value) = self.stored_code(user, code);
         let mut put = PUT.prepare_invoke();
         put.key(&self.keys(user)[..])
-            .arg(grant.0)
+            .arg(attempt.grant.0)
             .arg(field)
             .arg(value)
             .arg(self.ttl.as_millis() as u64)
             .arg(TRIES_TTL.as_millis() as u64)
             .arg(MAX_WRONG_GUESSES)
-            .arg(u8::from(first));
+            .arg(u8::from(first))
+            .arg(attempt.number);
         let result: String = self.redis.run(&put).await?;
         match result.as_str() {
             "live" => Ok(PutOutcome::Live),
             "superseded" => Ok(PutOutcome::Superseded),
             "invalidated" => Ok(PutOutcome::Invalidated),
             "spent" => Ok(PutOutcome::Spent),
+            "claim lost" => Ok(PutOutcome::ClaimLost),
             _ => Err(unknown_result()),
         }
     }
 
-    async fn withdraw(&self, user: UserId, grant: Grant) -> Result<(), StoreError> {
+    async fn withdraw(&self, user: UserId, attempt: MailAttempt) -> Result<(), StoreError> {
         let mut withdraw = WITHDRAW.prepare_invoke();
-        withdraw.key(&self.keys(user)[..]).arg(grant.0);
+        withdraw.key(&self.keys(user)[..]).arg(attempt.grant.0).arg(attempt.number);
         self.redis.run(&withdraw).await
     }
 

@@ -6,7 +6,7 @@ use super::super::wrong_code_for;
 use super::under_test::CodesUnderTest;
 use crate::accounts::errors::NoCodeReason;
 use crate::accounts::ports::{Codes as _, PutOutcome, Redeemed};
-use crate::domain::code::{Code, Grant};
+use crate::domain::code::{Code, Grant, MailAttempt};
 use crate::domain::user::UserId;
 use crate::rng::Rng;
 
@@ -21,6 +21,11 @@ pub async fn codes(store: &impl CodesUnderTest) {
     fixture.withdrawn_code_is_invalid_until_the_next_put().await;
     fixture.decoy_counts_guesses_and_never_matches().await;
     fixture.code_is_spent_when_its_wrong_guesses_are_lost().await;
+    fixture.attempt_that_lost_its_claim_changes_nothing().await;
+}
+
+fn first_attempt(grant: i64) -> MailAttempt {
+    MailAttempt { grant: Grant(grant), number: 1 }
 }
 
 struct CodesFixture<'a, T> {
@@ -42,11 +47,11 @@ impl<'a, T: CodesUnderTest> CodesFixture<'a, T> {
 
     /// Puts a code for the first time, or again while its wrong guesses are stored.
     async fn put(&self, user: UserId, grant: i64, code: Option<&Code>) -> PutOutcome {
-        self.store.codes().put(user, Grant(grant), code, true).await.expect("the store answers")
+        self.store.codes().put(user, first_attempt(grant), code, true).await.expect("the store answers")
     }
 
     async fn put_again(&self, user: UserId, grant: i64, code: Option<&Code>) -> PutOutcome {
-        self.store.codes().put(user, Grant(grant), code, false).await.expect("the store answers")
+        self.store.codes().put(user, first_attempt(grant), code, false).await.expect("the store answers")
     }
 
     async fn user_without_a_code_gets_not_mailed(&self) {
@@ -113,13 +118,13 @@ impl<'a, T: CodesUnderTest> CodesFixture<'a, T> {
         let (codes, user) = (self.store.codes(), self.rng.user_id());
         self.put(user, 2, Some(code)).await;
         self.redeem(user, wrong).await;
-        codes.withdraw(user, Grant(1)).await.expect("the store answers");
+        codes.withdraw(user, first_attempt(1)).await.expect("the store answers");
         assert_eq!(self.redeem(user, code).await, Redeemed::Match, "withdrawing an earlier grant must change nothing");
-        codes.withdraw(user, Grant(2)).await.expect("the store answers");
+        codes.withdraw(user, first_attempt(2)).await.expect("the store answers");
         assert_eq!(self.redeem(user, code).await, Redeemed::NoCode(NoCodeReason::NotMailed));
         assert_eq!(self.put(user, 2, Some(code)).await, PutOutcome::Live);
         assert_eq!(self.redeem(user, wrong).await, Redeemed::WrongGuess { remaining: 1 });
-        codes.withdraw(self.rng.user_id(), Grant(1)).await.expect("withdrawing nothing is not an error");
+        codes.withdraw(self.rng.user_id(), first_attempt(1)).await.expect("withdrawing nothing is not an error");
     }
 
     async fn decoy_counts_guesses_and_never_matches(&self) {
@@ -152,5 +157,29 @@ impl<'a, T: CodesUnderTest> CodesFixture<'a, T> {
             assert_eq!(self.put_again(user, 4, code).await, PutOutcome::Spent);
             assert_eq!(self.redeem(user, wrong).await, Redeemed::NoCode(NoCodeReason::Expired));
         }
+    }
+
+    async fn attempt_that_lost_its_claim_changes_nothing(&self) {
+        let Self { code, wrong, .. } = self;
+        let (codes, user) = (self.store.codes(), self.rng.user_id());
+        let attempt = |grant, number| MailAttempt { grant: Grant(grant), number };
+        let put = async |attempt| codes.put(user, attempt, Some(code), true).await.expect("the store answers");
+        assert_eq!(put(attempt(1, 1)).await, PutOutcome::Live);
+        assert_eq!(put(attempt(1, 3)).await, PutOutcome::Live);
+        self.store.advance(Duration::from_secs(40)).await;
+        assert_eq!(put(attempt(1, 2)).await, PutOutcome::ClaimLost);
+        codes.withdraw(user, attempt(1, 2)).await.expect("the store answers");
+        assert_eq!(self.redeem(user, code).await, Redeemed::Match);
+        self.store.advance(Duration::from_secs(20)).await;
+        assert_eq!(
+            self.redeem(user, code).await,
+            Redeemed::NoCode(NoCodeReason::Expired),
+            "the lifetime was restarted"
+        );
+        // The attempts of a later grant are counted from one again.
+        assert_eq!(put(attempt(2, 1)).await, PutOutcome::Live);
+        assert_eq!(self.redeem(user, wrong).await, Redeemed::WrongGuess { remaining: 2 });
+        codes.withdraw(user, attempt(2, 1)).await.expect("the store answers");
+        assert_eq!(self.redeem(user, code).await, Redeemed::NoCode(NoCodeReason::NotMailed));
     }
 }

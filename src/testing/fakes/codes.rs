@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::{ManualClock, lock};
 use crate::accounts::errors::NoCodeReason;
 use crate::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
-use crate::domain::code::{Code, Grant, MAX_WRONG_GUESSES};
+use crate::domain::code::{Code, MAX_WRONG_GUESSES, MailAttempt};
 use crate::domain::user::UserId;
 
 /// Fake of `store/redis/codes.rs`.
@@ -29,7 +29,7 @@ struct Keys {
 /// Wrong guesses at the code of a user's latest grant.
 #[derive(Clone, Copy)]
 struct GuessCounter {
-    grant: Grant,
+    attempt: MailAttempt,
     wrong_guesses: u8,
     withdrawn: bool,
     /// Whether the wrong guesses were lost.
@@ -64,19 +64,24 @@ impl Codes for InMemoryCodes {
     async fn put(
         &self,
         user: UserId,
-        grant: Grant,
+        attempt: MailAttempt,
         code: Option<&Code>,
         first: bool,
     ) -> Result<PutOutcome, StoreError> {
         let mut keys = self.live_keys();
         let expires_at = self.clock.now() + GUESS_COUNTER_TTL;
         let wrong_guesses = match keys.guesses.get(&user) {
-            Some(latest) if latest.grant > grant => return Ok(PutOutcome::Superseded),
-            Some(latest) if latest.grant == grant => latest.wrong_guesses,
+            Some(latest) if latest.attempt.grant > attempt.grant => return Ok(PutOutcome::Superseded),
+            Some(latest) if latest.attempt.grant == attempt.grant => {
+                if latest.attempt.number > attempt.number {
+                    return Ok(PutOutcome::ClaimLost);
+                }
+                latest.wrong_guesses
+            }
             _ if first => 0,
             _ => {
                 let wrong_guesses = MAX_WRONG_GUESSES;
-                let spent = GuessCounter { grant, wrong_guesses, withdrawn: false, spent: true, expires_at };
+                let spent = GuessCounter { attempt, wrong_guesses, withdrawn: false, spent: true, expires_at };
                 keys.guesses.insert(user, spent);
                 keys.codes.remove(&user);
                 return Ok(PutOutcome::Spent);
@@ -85,15 +90,18 @@ impl Codes for InMemoryCodes {
         if wrong_guesses >= MAX_WRONG_GUESSES {
             return Ok(PutOutcome::Invalidated);
         }
-        let counter = GuessCounter { grant, wrong_guesses, withdrawn: false, spent: false, expires_at };
+        let counter = GuessCounter { attempt, wrong_guesses, withdrawn: false, spent: false, expires_at };
         keys.guesses.insert(user, counter);
         keys.codes.insert(user, (code.cloned(), self.clock.now() + self.ttl));
         Ok(PutOutcome::Live)
     }
 
-    async fn withdraw(&self, user: UserId, grant: Grant) -> Result<(), StoreError> {
+    async fn withdraw(&self, user: UserId, attempt: MailAttempt) -> Result<(), StoreError> {
         let mut keys = self.live_keys();
-        if let Some(counter) = keys.guesses.get_mut(&user).filter(|counter| counter.grant == grant) {
+        let is_latest = |counter: &&mut GuessCounter| {
+            counter.attempt.grant == attempt.grant && counter.attempt.number <= attempt.number
+        };
+        if let Some(counter) = keys.guesses.get_mut(&user).filter(is_latest) {
             counter.withdrawn = true;
             keys.codes.remove(&user);
         }
