@@ -38,6 +38,7 @@ struct Attack {
 }
 
 /// A registration of the attacker, who does not read the mail.
+#[derive(Debug)]
 struct Target {
     email: Email,
     network: Network,
@@ -386,5 +387,40 @@ async fn simulated_attackers_stay_within_the_bounds_and_security_md_shows_it() {
         std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
     } else {
         assert_eq!(shown, table, "to accept: UPDATE_SECURITY=1 cargo test --test api adversary::");
+    }
+}
+
+/// A failover may lead to a Redis server whose clock is behind.
+#[tokio::test]
+async fn waits_stay_within_their_rules_when_the_clock_is_set_back() {
+    let hour = Duration::from_secs(60 * 60);
+    for back in [hour / 2, 2 * hour, 3 * DAY, 3650 * DAY] {
+        let mut attack = Attack::begin().await;
+        let network = ipv4(1);
+        let victim = attack.new_name();
+        let consumed = attack.limits.quotas.consume_code(network, victim.address()).await.unwrap().unwrap();
+        while attack.register(network).await.is_ok() {}
+        while attack.try_password(network, &victim).await.is_ok() {}
+        loop {
+            let unknown = attack.new_name();
+            if attack.try_password(network, &unknown).await.is_err() {
+                break;
+            }
+        }
+        attack.clock.set_back(back);
+        // The hourly quota of codes, and one unit of it.
+        let longest = hour + Duration::from_secs(36);
+        let wait = attack.register(network).await.unwrap_err();
+        assert!(wait <= longest, "{wait:?} after {back:?}");
+        let refunded = attack.limits.quotas.refund(consumed).await.unwrap();
+        assert!(refunded.remaining <= 1 && refunded.next <= longest, "{refunded:?} after {back:?}");
+        let unknown = attack.new_name();
+        for name in [victim, unknown] {
+            let wait = attack.try_password(network, &name).await.unwrap_err();
+            assert!(wait <= hour, "{wait:?} after {back:?}");
+        }
+        // The quota returns as usual.
+        attack.clock.advance(longest);
+        let _ = attack.register(network).await.unwrap();
     }
 }

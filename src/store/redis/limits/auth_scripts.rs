@@ -25,7 +25,7 @@ const RULES: &str = r"
 /// Admits an attempt unless the pair or one of the networks has a wait, and reserves the waits.
 ///
 /// KEYS: the throttled keys, the time to come back, and the count of such times. ARGV after the rules: the unit and the
-/// units of the patient lane, the factor of each network, PATIENCE, PATIENCE_WINDOW, MAX_PATIENT.
+/// units of the patient lane, the factor of each network, PATIENCE, PATIENCE_WINDOW, MAX_PATIENT, LONGEST_DEFER.
 ///
 /// Returns the wait in microseconds (0: admitted), whether the patient lane admitted it, and the reserved values of `until`.
 pub(super) static ADMIT: LazyLock<Script> = LazyLock::new(|| {
@@ -37,13 +37,17 @@ pub(super) static ADMIT: LazyLock<Script> = LazyLock::new(|| {
         local function factor(i) return tonumber(ARGV[base + i]) end
         local rest = base + count + 1
         local patience, window, max_patient = tonumber(ARGV[rest]), tonumber(ARGV[rest + 1]), tonumber(ARGV[rest + 2])
+        local longest_defer = tonumber(ARGV[rest + 3])
         local back, back_count = KEYS[count + 1], KEYS[count + 2]
 
         local forgiven, patient, pair_wait, network_wait = {}, {}, 0, 0
         for i = 1, count do
             local state = redis.call('HMGET', KEYS[i], 'forgiven', 'until', 'patient')
-            forgiven[i], patient[i] = tonumber(state[1] or 0), math.max(tonumber(state[3] or 0), now)
-            local wait = tonumber(state[2] or 0) - now
+            local patient_full = now + patient_units * patient_unit
+            forgiven[i] = tonumber(state[1] or 0)
+            patient[i] = math.max(math.min(tonumber(state[3] or 0), patient_full), now)
+            -- DEFER may store a longer wait than a failure. A time further ahead means that the clock was set back.
+            local wait = math.min(tonumber(state[2] or 0) - now, i == 1 and math.max(longest[i], longest_defer) or longest[i])
             if i == 1 then pair_wait = wait else network_wait = math.max(network_wait, wait) end
         end
         local function refused(wait) return {math.ceil(wait), 0, {}} end
@@ -59,6 +63,7 @@ pub(super) static ADMIT: LazyLock<Script> = LazyLock::new(|| {
                 lane_wait = math.max(lane_wait, patient[i] + patient_unit / factor(i) - full)
             end
             local due = tonumber(redis.call('GET', back) or 0)
+            if due > now + math.max(patience, patient_unit) + 1000000 then due = 0 end
             if due > now then return refused(due - now) end
             if due == 0 or due + window < now or lane_wait > 0 then
                 local wait = math.ceil(math.max(patience, lane_wait) / 1000000) * 1000000

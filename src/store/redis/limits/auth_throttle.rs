@@ -70,6 +70,9 @@ const PATIENCE_WINDOW: Duration = Duration::from_secs(15);
 /// The most addresses of one network that are remembered for the patient lane. It bounds the memory of a flood.
 const MAX_PATIENT: u32 = 50_000;
 
+/// The longest time for which [`AuthThrottle::defer`] is called: the window of a quota.
+const LONGEST_DEFER: Duration = Duration::from_secs(60 * 60);
+
 impl Rule {
     /// Returns the rule of a wider network level: `factor` times the failures.
     fn times(self, factor: u32) -> Self {
@@ -162,6 +165,7 @@ impl AuthThrottle {
         admit.arg(keys.throttled.len()).arg(keys.rules()).arg(PATIENT.unit_micros()).arg(PATIENT.units);
         admit.arg(&keys.factors[..]);
         admit.arg(PATIENCE.as_micros() as u64).arg(PATIENCE_WINDOW.as_micros() as u64).arg(MAX_PATIENT);
+        admit.arg(LONGEST_DEFER.as_micros() as u64);
         admit.arg(self.clock.argument());
         let admitted: Option<(u64, u8, Vec<String>)> = self.redis.run(pair, &admit).await;
         let (reserved, is_patient) = match admitted {
@@ -203,9 +207,20 @@ impl AuthThrottle {
         if reserved.iter().all(String::is_empty) {
             return;
         }
+        self.run_release(&attempt.keys, &reserved).await;
+    }
+
+    /// Ends all reservations of the address and its network, for a check of the script.
+    pub(super) async fn release_all(&self, network: Network, address: &Address) {
+        let keys = self.keys(network, Some(address));
+        let reserved = vec![String::new(); keys.throttled.len()];
+        self.run_release(&keys, &reserved).await;
+    }
+
+    async fn run_release(&self, keys: &Keys, reserved: &[String]) {
         let mut release = RELEASE.prepare_invoke();
-        release.key(&attempt.keys.throttled[..]).arg(&reserved[..]);
-        let _: Option<()> = self.redis.run(&attempt.keys.throttled[0], &release).await;
+        release.key(&keys.throttled[..]).arg(reserved);
+        let _: Option<()> = self.redis.run(&keys.throttled[0], &release).await;
     }
 
     /// Admits no attempt at the address from the network for a time.

@@ -21,6 +21,13 @@ impl LimitsClock {
         }
     }
 
+    /// Moves a scripted clock back, as a failover to a server whose clock is behind does.
+    pub fn set_back(&self, by: Duration) {
+        if let Self(Some(micros)) = self {
+            micros.fetch_sub(by.as_micros() as u64, Ordering::Relaxed);
+        }
+    }
+
     /// The last argument of each script; see `lua::NOW`.
     pub(super) fn argument(&self) -> u64 {
         self.0.as_ref().map_or(0, |micros| micros.load(Ordering::Relaxed))

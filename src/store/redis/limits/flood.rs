@@ -35,7 +35,7 @@ static COUNT: LazyLock<Script> = LazyLock::new(|| {
         r"
         local unit, quota, misses = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
         local window = quota * unit
-        local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+        local full_at = math.max(math.min(tonumber(redis.call('GET', KEYS[1]) or 0), now + 2 * window), now)
         if misses > 0 then
             local was_off = full_at <= now + window
             full_at = math.min(full_at + misses * unit, now + 2 * window)

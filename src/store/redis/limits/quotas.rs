@@ -62,6 +62,16 @@ pub struct Quotas {
     clock: LimitsClock,
 }
 
+/// Lua: the time at which a whole quota is available again. First guesses may consume more than the quota; a time that is
+/// more than two windows ahead means that the clock was set back.
+const FULL_AT: &str = r"
+    local function full_at_of(key, window)
+        local full_at = tonumber(redis.call('GET', key) or 0)
+        if full_at > now + 2 * window then full_at = now + window end
+        return math.max(full_at, now)
+    end
+";
+
 /// Consumes units at each level if all levels have enough.
 ///
 /// KEYS: the first-guess key, then a key for each level; the first level is the client's own network in an hour. ARGV:
@@ -72,7 +82,7 @@ pub struct Quotas {
 /// the microseconds until a unit returns (refused: until the request would be accepted), and whether it was a first guess.
 static CONSUME: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&format!(
-        "{NOW}{}",
+        "{NOW}{FULL_AT}{}",
         r"
         local first, first_ttl = ARGV[1], tonumber(ARGV[2])
         local raised_from, raised_cost = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -83,7 +93,7 @@ static CONSUME: LazyLock<Script> = LazyLock::new(|| {
         for i = 2, #KEYS do
             local at = 5 + (i - 2) * 3
             local level = {key = KEYS[i], unit = tonumber(ARGV[at]), quota = tonumber(ARGV[at + 1]), use = ARGV[at + 2]}
-            level.full_at = math.max(tonumber(redis.call('GET', level.key) or 0), now)
+            level.full_at = full_at_of(level.key, level.quota * level.unit)
             level.latest = now + level.quota * level.unit
             local used = math.ceil((level.full_at - now) / level.unit)
             if i == 2 and used >= raised_from and not is_first then cost = math.min(raised_cost, level.quota) end
@@ -124,13 +134,13 @@ static CONSUME: LazyLock<Script> = LazyLock::new(|| {
 /// then unit and quota for each level.
 static REFUND: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&format!(
-        "{NOW}{}",
+        "{NOW}{FULL_AT}{}",
         r"
         local units, first_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
         local answer
         for i = 2, #KEYS do
             local unit, quota = tonumber(ARGV[3 + (i - 2) * 2]), tonumber(ARGV[4 + (i - 2) * 2])
-            local full_at = math.max(tonumber(redis.call('GET', KEYS[i]) or 0) - units * unit, now)
+            local full_at = math.max(full_at_of(KEYS[i], quota * unit) - units * unit, now)
             if full_at > now then
                 redis.call('SET', KEYS[i], string.format('%.0f', full_at), 'PX', math.ceil((full_at - now) / 1000))
             else
