@@ -3,7 +3,7 @@
 use metrics::counter;
 
 use super::Accounts;
-use super::errors::{ActivateError, StoreError};
+use super::errors::{ActivateError, NoCodeReason, StoreError};
 use super::ports::{Codes, Redeemed, Users};
 use crate::domain::code::Code;
 use crate::domain::user::{Status, User};
@@ -29,16 +29,26 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             // Of two simultaneous requests the first discards the code; the second must get `AlreadyActive`.
             Redeemed::NoCode(reason) => {
                 count_guess("no_code");
-                return Err(self.why_not_pending(user).await?.unwrap_or(ActivateError::NoCode(reason)));
+                let not_pending = self.why_not_pending(user).await?;
+                return Err(match not_pending {
+                    Some(error) => error,
+                    None => ActivateError::NoCode(self.is_on_its_way(user, reason).await?),
+                });
             }
         }
         let Some(active) = self.users.activate(user.id, trace).await? else {
-            return Err(self.why_not_pending(user).await?.unwrap_or(ActivateError::Gone));
+            return Err(self.why_not_pending(user).await?.unwrap_or(ActivateError::Taken));
         };
         self.mail_queued.notify_one();
         self.discard_code(user.id).await;
         counter!("sixty_codes_verified_total").increment(1);
         Ok(active)
+    }
+
+    /// Distinguishes a mail that is queued from one that was sent long ago, was given up or was never queued.
+    async fn is_on_its_way(&self, user: &User, reason: NoCodeReason) -> Result<NoCodeReason, StoreError> {
+        let is_queued = reason == NoCodeReason::NotMailed && self.users.has_queued_code_mail(user.id).await?;
+        Ok(if is_queued { NoCodeReason::OnItsWay } else { reason })
     }
 
     /// Returns why a row that was pending when its credentials were checked is no longer pending. `None` if it still is.

@@ -2,12 +2,12 @@
 
 use super::Accounts;
 use super::errors::AuthenticateError;
-use super::ports::{Codes, StoreError, StoredUser, Users};
+use super::ports::{AddressHashes, Codes, StoreError, StoredUser, Users};
 use crate::domain::email::Address;
 use crate::domain::network::Network;
 use crate::domain::password::Password;
 use crate::domain::user::Status;
-use crate::passwords::{HashParams, Salt};
+use crate::passwords::{HashParams, PasswordHash, Salt};
 
 impl<U: Users, C: Codes> Accounts<U, C> {
     /// Returns the row whose password matches, with its current hash.
@@ -22,11 +22,11 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         password: Password,
         network: Network,
     ) -> Result<StoredUser, AuthenticateError> {
-        let rows = match address {
-            Some(address) => self.users.find_by_address(address).await?,
-            None => vec![],
+        let AddressHashes { rows, disowned } = match address {
+            Some(address) => self.users.find_hashes(address).await?,
+            None => AddressHashes::default(),
         };
-        let params = self.evaluation_params(address, &rows)?;
+        let params = self.evaluation_params(address, rows.first().map(|row| &row.hash).or(disowned.as_ref()))?;
         let digest = self.hasher.evaluate(password.clone(), params, network).await?;
         let mut found: Option<StoredUser> = None;
         for row in rows {
@@ -37,6 +37,9 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             }
         }
         match found {
+            None if disowned.is_some_and(|hash| hash.params == params && hash.matches(&digest)) => {
+                Err(AuthenticateError::Disowned)
+            }
             None => Err(AuthenticateError::WrongCredentials),
             Some(StoredUser { user, .. }) if user.status == Status::Disabled => Err(AuthenticateError::Disabled),
             Some(row) => {
@@ -49,18 +52,18 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         }
     }
 
-    /// Returns the parameters of the evaluation for an address with these rows.
+    /// Returns the parameters of the evaluation for an address that has this hash, or none.
     pub(super) fn evaluation_params(
         &self,
         address: Option<&Address>,
-        rows: &[StoredUser],
+        hash: Option<&PasswordHash>,
     ) -> Result<HashParams, StoreError> {
-        let params_without_rows = match address {
+        let params_without_hash = match address {
             Some(address) => HashParams { salt: Salt([0; 16]), cost: self.drawn_cost(address)? },
             None => self.hasher.params(Salt([0; 16])),
         };
-        // All rows of an address share their hash parameters, so one evaluation is enough for all of them.
-        Ok(rows.first().map_or(params_without_rows, |row| row.hash.params))
+        // All hashes of an address share their parameters, so one evaluation is enough for all of them.
+        Ok(hash.map_or(params_without_hash, |hash| hash.params))
     }
 
     /// Hashes the password again at the configured cost. If that fails, the old hash stays until the next login.

@@ -8,7 +8,8 @@ use time::OffsetDateTime;
 
 pub use super::errors::StoreError;
 use super::errors::{DeleteError, NoCodeReason, RegisterError, ResendError, UpdateError};
-use crate::domain::code::{Code, Grant, Nonce};
+use crate::domain::address_search::{AddressDomain, AddressPrefix};
+use crate::domain::code::{Code, MailAttempt, Nonce};
 use crate::domain::email::{Address, Email};
 use crate::domain::not_me::NotMeHash;
 use crate::domain::ticket::TicketHash;
@@ -46,11 +47,52 @@ pub struct StoredUser {
     pub hash: PasswordHash,
 }
 
+/// The hashes with which an authentication compares a password. All have the parameters of the address.
+#[derive(Debug, Clone, Default)]
+pub struct AddressHashes {
+    /// At most one account and one pending registration.
+    pub rows: Vec<StoredUser>,
+    /// The hash of the registration that a "this was not me" link has deleted within [`DISOWNED_FOR`](crate::domain::not_me::DISOWNED_FOR).
+    pub disowned: Option<PasswordHash>,
+}
+
 /// Selects the users of a list. A field that is `None` selects all.
 #[derive(Debug, Clone, Default)]
 pub struct UserFilter {
     pub status: Option<Status>,
     pub address: Option<Address>,
+    /// Not together with `address`.
+    pub domain: Option<AddressDomain>,
+}
+
+/// Selects users by the beginning of their address. A field that is `None` selects all.
+#[derive(Debug, Clone)]
+pub struct AddressSearch {
+    pub prefix: AddressPrefix,
+    pub domain: Option<AddressDomain>,
+    pub status: Option<Status>,
+}
+
+/// Position in the result of a search. The result is sorted by address, then by id.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SearchCursor {
+    /// The canonical address.
+    pub address: String,
+    pub id: UserId,
+}
+
+/// Hides the address, so that no log line leaks it.
+impl std::fmt::Debug for SearchCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SearchCursor").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A user in the result of a search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundUser {
+    pub user: User,
+    pub position: SearchCursor,
 }
 
 /// Position in a list of users, for cursor pagination. The list is ordered newest first.
@@ -122,6 +164,10 @@ pub trait Users: Send + Sync + 'static {
     /// Returns all rows of an address: at most one account and one pending registration.
     fn find_by_address(&self, address: &Address) -> impl Future<Output = Result<Vec<StoredUser>, StoreError>> + Send;
 
+    /// Returns the same rows, and the hash of a registration that the owner of the address has deleted. It takes the same
+    /// time for every address.
+    fn find_hashes(&self, address: &Address) -> impl Future<Output = Result<AddressHashes, StoreError>> + Send;
+
     /// Replaces an account's hash by a hash of the same password with other parameters. The row of the address stores the
     /// new parameters too, so that later registrations of the address use them.
     ///
@@ -157,6 +203,9 @@ pub trait Users: Send + Sync + 'static {
         trace: Option<TraceContext>,
     ) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
+    /// Whether a code mail to this user is queued: neither sent nor given up.
+    fn has_queued_code_mail(&self, id: UserId) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// Returns at most `limit` users after the cursor, newest first.
     fn list(
         &self,
@@ -165,12 +214,20 @@ pub trait Users: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<User>, StoreError>> + Send;
 
+    /// Returns at most `limit` users after the cursor, sorted by address.
+    fn search(
+        &self,
+        search: &AddressSearch,
+        after: Option<&SearchCursor>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<FoundUser>, StoreError>> + Send;
+
     /// Changes this account, unless no active admin would be left. If two admins demote each other at the same time, one
     /// stays admin.
     fn update(&self, id: UserId, change: AccountChange) -> impl Future<Output = Result<User, UpdateError>> + Send;
 
     /// Deletes this row and its unsent mails, unless no active admin would be left. Only an operator deletes a disabled
-    /// account. The grants of the address stay.
+    /// account. The grants of the address stay; without a user, the store keeps no address in clear text.
     fn delete(&self, id: UserId, by: DeletedBy) -> impl Future<Output = Result<(), DeleteError>> + Send;
 
     /// Deletes the pending registration of a "this was not me" link that has not expired, and gives its address this ticket,
@@ -184,7 +241,8 @@ pub trait Users: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<UserId>, StoreError>> + Send;
 
     /// Deletes pending rows whose address was granted no code mail for `pending_ttl`, expired links, and counts of mailboxes
-    /// that no quota needs. The grants of the addresses stay. Returns the number of deleted pending rows.
+    /// that no quota needs. Forgets the grants of addresses that have no user and were granted nothing for a year. Returns the
+    /// number of deleted pending rows.
     fn purge(&self, pending_ttl: Duration) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
@@ -200,6 +258,8 @@ pub enum PutOutcome {
     /// The store has lost the wrong guesses of this grant. Its code is invalid for good, because nothing would limit the
     /// guesses.
     Spent,
+    /// A later attempt for the same grant has stored the code: this attempt has lost its claim. Nothing was changed.
+    ClaimLost,
 }
 
 /// Result of [`Codes::redeem`].
@@ -223,14 +283,14 @@ pub trait Codes: Send + Sync + 'static {
     fn put(
         &self,
         user: UserId,
-        grant: Grant,
+        attempt: MailAttempt,
         code: Option<&Code>,
         first: bool,
     ) -> impl Future<Output = Result<PutOutcome, StoreError>> + Send;
 
     /// Makes the grant's code invalid until the next [`Codes::put`], because its mail was not sent. Wrong guesses stay
-    /// counted.
-    fn withdraw(&self, user: UserId, grant: Grant) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// counted. Changes nothing after a later attempt has stored the code.
+    fn withdraw(&self, user: UserId, attempt: MailAttempt) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Compares the guess with the live code and counts a wrong guess, in one atomic step. A match changes nothing: the
     /// activation in PostgreSQL decides.

@@ -9,6 +9,9 @@ use super::letters;
 /// Lifetime of a link, from the latest attempt to send its mail.
 pub const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long the credentials of a deleted registration are recognised.
+pub const DISOWNED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The secret part of a link: 128 bits that only the mail contains.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NotMeToken([u8; 16]);

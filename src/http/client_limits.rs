@@ -11,7 +11,6 @@ use crate::accounts::ports::StoredUser;
 use crate::domain::email::Address;
 use crate::domain::password::Password;
 use crate::domain::user::{Status, User};
-use crate::passwords::Overloaded;
 use crate::rng::Rng;
 use crate::store::redis::limits::{ConsumedUnits, NotAdmitted, QuotaName, QuotaState, RedisLimits};
 
@@ -93,7 +92,7 @@ impl ClientLimits {
         address: Option<&Address>,
         password: Password,
         attempt: impl AsyncFnOnce(Password) -> Result<StoredUser, AuthenticateError>,
-    ) -> Result<StoredUser, Problem> {
+    ) -> Result<StoredUser, NotAuthenticated> {
         let attempt = async |password| {
             let outcome = attempt(password).await;
             if let (Err(AuthenticateError::WrongCredentials), Some(address)) = (&outcome, address) {
@@ -102,14 +101,14 @@ impl ClientLimits {
             outcome
         };
         let Some(Limits { redis, verified }) = &self.limits else {
-            return Ok(attempt(password).await?);
+            return attempt(password).await.map_err(NotAuthenticated::Refused);
         };
         let throttle = &redis.auth_throttle;
         let credentials = verified.mac(address, &password);
         let admitted = if verified.contain(credentials) {
             throttle.admit_verified(client.network, address)
         } else {
-            throttle.admit(client.network, address).await.map_err(not_admitted)?
+            throttle.admit(client.network, address).await.map_err(|why| NotAuthenticated::Limited(not_admitted(why)))?
         };
         let outcome = attempt(password).await;
         match &outcome {
@@ -121,7 +120,8 @@ impl ClientLimits {
                 verified.remember(credentials);
                 throttle.release(admitted).await;
             }
-            Ok(_) => {
+            // Credentials of a deleted registration are right, too.
+            Ok(_) | Err(AuthenticateError::Disowned) => {
                 throttle.release(admitted).await;
                 if let Some(address) = address
                     && let Some(wait) = redis.quotas.consume_pending_login(client.network, address).await
@@ -131,7 +131,29 @@ impl ClientLimits {
             }
             Err(_) => throttle.release(admitted).await,
         }
-        Ok(outcome?)
+        outcome.map_err(NotAuthenticated::Refused)
+    }
+}
+
+/// Why a request is not authenticated.
+pub enum NotAuthenticated {
+    /// Too many attempts have failed.
+    Limited(Problem),
+    Refused(AuthenticateError),
+}
+
+impl From<NotAuthenticated> for Problem {
+    fn from(error: NotAuthenticated) -> Self {
+        match error {
+            NotAuthenticated::Limited(problem) => problem,
+            NotAuthenticated::Refused(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotAuthenticated> for poem::Error {
+    fn from(error: NotAuthenticated) -> Self {
+        Problem::from(error).into()
     }
 }
 
@@ -169,7 +191,9 @@ fn not_admitted(why: NotAdmitted) -> Problem {
             count_refusal("failures");
             Problem::too_many_requests("Too many wrong credentials were sent", wait)
         }
-        NotAdmitted::Busy(retry_after) => Overloaded { retry_after }.into(),
+        NotAdmitted::Busy(retry_after) => {
+            Problem::unavailable("Too many requests with this address are being authenticated.", retry_after)
+        }
     }
 }
 

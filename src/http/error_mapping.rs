@@ -9,7 +9,7 @@ use poem::http::StatusCode;
 use poem::{IntoResponse, Response};
 
 use super::path::Path;
-use super::problem::Problem;
+use super::problem::{DISOWNED, Problem};
 use super::problem_type::ProblemType;
 use crate::accounts::errors::{
     ActivateError, AuthenticateError, ChangePasswordError, DeleteError, RegisterError, ResendError, StoreError,
@@ -27,7 +27,7 @@ pub fn response_to(error: poem::Error, path: Option<&Path>) -> Response {
     let problem = match (error.status(), path) {
         // A path segment that is not UTF-8 cannot be the id of a user.
         (StatusCode::BAD_REQUEST, Some(path)) if error.is::<ParsePathError>() && path.template().ends_with("{id}") => {
-            Problem::user_not_found()
+            Problem::malformed_user_id()
         }
         (StatusCode::METHOD_NOT_ALLOWED, Some(path)) => Problem::method_not_allowed(path.allow()),
         (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, _) => {
@@ -47,12 +47,12 @@ pub fn response_to(error: poem::Error, path: Option<&Path>) -> Response {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable { store, .. } => {
+            StoreError::Unavailable { store, summary, .. } => {
                 tracing::warn!(%error, "a store is unavailable; the response is 503");
-                Self::unavailable(format!("{store} does not answer."), Duration::from_secs(1))
+                Self::unavailable(format!("{store} {summary}."), Duration::from_secs(1))
             }
             StoreError::Broken { .. } => {
-                tracing::error!(%error, "a store returned invalid data; the response is 500");
+                tracing::error!(%error, "a store refused a call, or returned invalid data; the response is 500");
                 Self::internal()
             }
         }
@@ -81,8 +81,9 @@ impl From<ResendError> for Problem {
         match error {
             ResendError::AlreadyActive => Self::already_active(),
             ResendError::TooSoon { left } => Self::too_many_codes(left),
-            // The credentials belonged to a registration that no longer exists.
-            ResendError::Gone => Self::unauthenticated(),
+            ResendError::Gone => Self::unauthenticated_because(
+                "The registration no longer exists: it was deleted, or the address was registered again.",
+            ),
             ResendError::Store(error) => error.into(),
         }
     }
@@ -93,6 +94,7 @@ impl From<AuthenticateError> for Problem {
         match error {
             AuthenticateError::WrongCredentials => Self::unauthenticated(),
             AuthenticateError::Disabled => Self::account_disabled(),
+            AuthenticateError::Disowned => Self::unauthenticated_because(DISOWNED),
             AuthenticateError::Overloaded(error) => error.into(),
             AuthenticateError::Store(error) => error.into(),
         }
@@ -115,7 +117,9 @@ impl From<ChangePasswordError> for Problem {
         match error {
             ChangePasswordError::NotActive => Self::not_active(),
             ChangePasswordError::Disabled => Self::account_disabled(),
-            ChangePasswordError::Changed => Self::unauthenticated(),
+            ChangePasswordError::Changed => {
+                Self::unauthenticated_because("Another request changed the password or deleted the account.")
+            }
             ChangePasswordError::Overloaded(error) => error.into(),
             ChangePasswordError::Store(error) => error.into(),
         }
@@ -138,7 +142,8 @@ impl From<ActivateError> for Problem {
         match error {
             ActivateError::AlreadyActive => Self::already_active(),
             ActivateError::NoCode(reason) => Self::no_code(reason),
-            ActivateError::Gone => Self::replaced(),
+            ActivateError::Gone => Self::registration_gone(),
+            ActivateError::Taken => Self::registration_superseded(),
             ActivateError::Incorrect { remaining } => Self::incorrect_code(remaining),
             ActivateError::Store(error) => error.into(),
         }

@@ -19,6 +19,10 @@ pub const CHALLENGE: &str = r#"Basic realm="sixty", charset="UTF-8""#;
 /// the response instead of a login box.
 pub const SCRIPT_CHALLENGE: &str = r#"xBasic realm="sixty", charset="UTF-8""#;
 
+/// The detail for the credentials of a registration that the owner of the address has deleted.
+pub const DISOWNED: &str =
+    "The registration was deleted: the link \"This was not me\" in its mail was used. Register again.";
+
 /// An invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
@@ -62,8 +66,15 @@ impl Problem {
     pub fn unauthenticated() -> Self {
         Self::new(
             ProblemType::Unauthenticated,
-            "The request has no credentials, or no user has this address and password.",
+            "No user has this address and password. A pending registration ends when its address is registered again, or \
+             when the link \"This was not me\" in its mail is used.",
         )
+    }
+
+    /// The request has no credentials that can be read, or they were right until another request changed what they belong to.
+    /// The detail must not depend on whether a user exists, unless the credentials were right.
+    pub fn unauthenticated_because(detail: &str) -> Self {
+        Self::new(ProblemType::Unauthenticated, detail)
     }
 
     pub fn invalid(errors: Vec<FieldError>) -> Self {
@@ -112,6 +123,10 @@ impl Problem {
         Self::new(ProblemType::UserNotFound, "No user has this id.")
     }
 
+    pub fn malformed_user_id() -> Self {
+        Self::new(ProblemType::UserNotFound, "No user has this id: ids are UUIDs with hyphens.")
+    }
+
     pub fn last_admin() -> Self {
         Self::new(ProblemType::LastAdmin, "This is the only active admin; nothing was changed.")
     }
@@ -134,6 +149,15 @@ impl Problem {
         Self { retry_after: Some(wait), ..Self::new(ProblemType::TooManyCodes, detail) }
     }
 
+    /// Says in the detail that the registration ticket of the request was not accepted.
+    pub fn with_refused_ticket(mut self) -> Self {
+        if self.problem_type == ProblemType::TooManyCodes {
+            self.detail += " The registration ticket was not accepted: it was used, has expired, was replaced by a later one, \
+                            or belongs to another address.";
+        }
+        self
+    }
+
     /// `reason`: what the client's network did too often. `wait`: how long until it may try again.
     pub fn too_many_requests(reason: &str, wait: Duration) -> Self {
         let detail = format!("{reason} from this network; try again in {} s.", whole_seconds(wait).max(1));
@@ -150,7 +174,7 @@ impl Problem {
             detail: "is not the code of the latest mail".to_owned(),
         };
         let detail = match remaining {
-            0 => "The code was wrong for the third time and is destroyed.".to_owned(),
+            0 => "The code was wrong for the third time and is destroyed; ask for another.".to_owned(),
             1 => "The code is wrong; one guess is left.".to_owned(),
             n => format!("The code is wrong; {n} guesses are left."),
         };
@@ -165,16 +189,32 @@ impl Problem {
         Self::new(
             ProblemType::CodeExpired,
             match reason {
-                NoCodeReason::NotMailed => "No code is live: the mail is still on its way, or was sent long ago.",
+                NoCodeReason::OnItsWay => "No code is live yet: the mail is still on its way.",
+                NoCodeReason::NotMailed => {
+                    "No code is live: its mail was sent long ago or could not be sent; ask for another."
+                }
                 NoCodeReason::Expired => "The code has expired; ask for another.",
                 NoCodeReason::Destroyed => "The code was destroyed by three wrong guesses; ask for another.",
             },
         )
     }
 
-    /// A later registration of the address has replaced the one that the credentials belong to.
-    pub fn replaced() -> Self {
-        Self::new(ProblemType::CodeExpired, "The code was replaced: the address was registered again in the meantime.")
+    /// The owner of the address has deleted the registration that the credentials belong to, and its code with it.
+    pub fn disowned() -> Self {
+        Self::new(ProblemType::CodeExpired, DISOWNED)
+    }
+
+    /// The registration that the credentials belong to was replaced or deleted after they were checked.
+    pub fn registration_gone() -> Self {
+        Self::new(ProblemType::CodeExpired, "The registration was replaced or deleted in the meantime; register again.")
+    }
+
+    /// The address has an account, which an operator has created after the registration.
+    pub fn registration_superseded() -> Self {
+        Self::new(
+            ProblemType::CodeExpired,
+            "The address has got an account in the meantime, so this registration cannot become one.",
+        )
     }
 
     /// An example of a problem type, for the OpenAPI document.
@@ -194,7 +234,9 @@ impl Problem {
             ProblemType::LastAdmin => Self::last_admin(),
             ProblemType::CodeExpired => Self::no_code(NoCodeReason::Expired),
             ProblemType::PayloadTooLarge => detail("The body is larger than 16384 bytes."),
-            ProblemType::UnsupportedMediaType => detail("The body must be application/json in UTF-8, not compressed."),
+            ProblemType::UnsupportedMediaType => {
+                detail("The header Content-Type is missing; the body must be application/json.")
+            }
             ProblemType::InvalidField => {
                 let (pointer, detail) = ("/password".to_owned(), "must have at least 8 characters".to_owned());
                 Self::invalid(vec![FieldError { location: FieldLocation::Pointer(pointer), detail }])

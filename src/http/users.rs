@@ -5,7 +5,7 @@ use poem_openapi::{OpenApi, Tags};
 
 use super::auth::BasicCredentials;
 use super::client::Client;
-use super::client_limits::ClientLimits;
+use super::client_limits::{ClientLimits, NotAuthenticated};
 use super::payload::{JsonBody, JsonReply};
 use super::problem::{Problem, whole_seconds};
 use super::registration_ticket::TicketHeader;
@@ -13,6 +13,7 @@ use super::user_schemas::{
     ActivateUser, ActivateUserResponse, ChangePassword, ChangePasswordResponse, CodeQueued, DeleteUserResponse,
     GetUserResponse, RegisterUser, RegisterUserResponse, ResendCodeResponse,
 };
+use crate::accounts::errors::AuthenticateError;
 use crate::accounts::ports::{Codes, StoredUser, Users};
 use crate::accounts::{Accounts, Caller};
 use crate::domain::email::{Address, Email};
@@ -43,13 +44,17 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         &self,
         client: &Client,
         credentials: BasicCredentials,
-    ) -> Result<(StoredUser, Address), Problem> {
-        self.accounts.check_hasher(client.network).map_err(Problem::from)?;
+    ) -> Result<(StoredUser, Address), NotAuthenticated> {
+        self.accounts
+            .check_hasher(client.network)
+            .map_err(AuthenticateError::from)
+            .map_err(NotAuthenticated::Refused)?;
         let BasicCredentials { address, password } = credentials;
         let attempt = async |password| self.accounts.authenticate(address.as_ref(), password, client.network).await;
         let found = self.limits.limit_authentication(client, address.as_ref(), password, attempt).await?;
         // A user name that is no address matches no user.
-        Ok((found, address.ok_or_else(Problem::unauthenticated)?))
+        let address = address.ok_or(NotAuthenticated::Refused(AuthenticateError::WrongCredentials))?;
+        Ok((found, address))
     }
 }
 
@@ -81,7 +86,10 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         self.accounts.check_hasher(client.network).map_err(Problem::from)?;
         let caller = Caller { network: client.network, trace: Some(*trace.0) };
         let registered = self.accounts.register(&email, password, ticket.as_ref(), caller);
-        let user = self.limits.limit_mail_request(&client, email.address(), registered).await?;
+        let registered = self.limits.limit_mail_request(&client, email.address(), registered).await;
+        // A ticket that was accepted passes the wait.
+        let user =
+            registered.map_err(|problem| if ticket.is_some() { problem.with_refused_ticket() } else { problem })?;
         Ok(RegisterUserResponse::Created(JsonReply(user.into()), "/v1/users/me".to_owned()))
     }
 
@@ -123,8 +131,10 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
 
     /// Delete the current user
     ///
-    /// Deletes the user permanently, pending or active. Another registration of the same address is not deleted. The wait
-    /// for the next code of the address does not change.
+    /// Deletes the user permanently, pending or active, with its code and queued mails. Another registration of the same
+    /// address is not deleted. If the address has no other user, the service keeps no address: only a MAC of it, with the
+    /// times of its codes, for up to 365 days after the last one. So the wait for the next code does not change. Mails
+    /// that were sent, published events and backups are not deleted.
     #[oai(path = "/v1/users/me", method = "delete", operation_id = "deleteCurrentUser", tag = "Tag::Account")]
     async fn delete_current_user(
         &self,
@@ -151,7 +161,11 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         body: JsonBody<ActivateUser>,
     ) -> poem::Result<ActivateUserResponse> {
         let code = body.parse(&self.policy)?;
-        let (StoredUser { user, .. }, address) = self.authenticate(&client, credentials).await?;
+        let authenticated = self.authenticate(&client, credentials).await.map_err(|error| match error {
+            NotAuthenticated::Refused(AuthenticateError::Disowned) => Problem::disowned(),
+            other => other.into(),
+        });
+        let (StoredUser { user, .. }, address) = authenticated?;
         let activated = self.accounts.activate(&user, &code, Some(*trace.0));
         let user = self.limits.limit_guess(&client, &address, activated).await?;
         Ok(ActivateUserResponse::Ok(JsonReply(user.into())))

@@ -24,7 +24,7 @@ async fn code_is_not_live_before_its_mail_and_after_its_lifetime() {
     let service = InMemoryService::new();
     let ada = service.register("ada@example.com", "correct horse").await.unwrap();
     let early = service.accounts.activate(&ada, &Code::parse("0000").unwrap(), None).await;
-    assert!(matches!(early, Err(ActivateError::NoCode(NoCodeReason::NotMailed))));
+    assert!(matches!(early, Err(ActivateError::NoCode(NoCodeReason::OnItsWay))));
     let code = service.send_mail(&ada).await;
     service.clock.advance(Duration::from_secs(60));
     let late = service.accounts.activate(&ada, &code, None).await;

@@ -82,7 +82,7 @@ async fn addresses_without_an_account_have_the_hash_costs_of_the_accounts() {
     let (low, high) = (HashCost::new(8, 1, 1).unwrap(), HashCost::new(16, 2, 1).unwrap());
     let unknown = Email::parse("eve@example.com").unwrap();
     let evaluation_cost =
-        |service: &InMemoryService| service.accounts.evaluation_params(Some(unknown.address()), &[]).unwrap().cost;
+        |service: &InMemoryService| service.accounts.evaluation_params(Some(unknown.address()), None).unwrap().cost;
     let cost_of_new_registration = async |service: &InMemoryService, email: &str| {
         service.register(email, "battery staple").await.unwrap();
         let email = Email::parse(email).unwrap();

@@ -1,24 +1,38 @@
 //! PostgreSQL: the connection pool and its timeouts.
 
+mod advisory_lock;
+mod concurrent_indexes;
+mod database_url;
 pub mod events;
+mod inspection;
 mod migrations;
 pub mod outbox;
+mod reason;
+mod schema;
+mod tls_files;
 pub mod users;
 
 use std::future::Future;
 use std::panic::Location;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, Connection as _, PgPool};
 use tracing::{Instrument as _, Span};
 
+use self::reason::fault;
+use self::tls_files::TlsFiles;
 use super::PoolState;
+use super::fault::{Cure, Fault};
+use super::url::InvalidUrl;
 use crate::accounts::ports::StoreError;
 use crate::telemetry::spans;
 
-pub use migrations::{MigrateError, Migration, State};
+pub use self::inspection::{Inspection, MIN_VERSION};
+pub use self::migrations::{MigrateError, Migration, State};
+pub use self::schema::SchemaError;
 
 const STORE: &str = "PostgreSQL";
 
@@ -40,20 +54,20 @@ pub struct PostgresConfig {
 pub struct Postgres {
     pool: PgPool,
     timeout: Duration,
+    tls_files: Arc<TlsFiles>,
+    /// Why no statement may run. The service closes the database until all migrations are applied.
+    closed: Arc<RwLock<Option<Fault>>>,
+    latest_fault: Arc<tokio::sync::Mutex<Option<(Instant, Fault)>>>,
 }
 
 impl Postgres {
     /// # Errors
     /// If the URL is not a PostgreSQL URL.
-    pub fn new(config: &PostgresConfig) -> Result<Self, sqlx::Error> {
-        let url = config.url.expose_secret();
-        // The driver accepts any scheme. It fills missing parts from `PG…` variables and defaults.
-        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Err(sqlx::Error::Configuration("the scheme must be postgres".into()));
-        }
-        let options: PgConnectOptions = url.parse()?;
+    pub fn new(config: &PostgresConfig) -> Result<Self, InvalidUrl> {
+        let options = database_url::parse(config.url.expose_secret())?;
+        let name = options.get_application_name().unwrap_or("sixty").to_owned();
         let options = options
-            .application_name("sixty")
+            .application_name(&name)
             .options([
                 ("statement_timeout", config.timeout.as_millis().to_string()),
                 // Frees the locks of a process that froze inside a transaction.
@@ -63,14 +77,39 @@ impl Postgres {
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
-            .acquire_timeout(config.timeout)
+            // Shorter than the whole timeout, which leaves time to find out why there is no connection.
+            .acquire_timeout(config.timeout - diagnosis_time(config.timeout))
             // The driver pings a connection when it returns to the pool; a ping on every acquire would repeat that.
             .test_before_acquire(false)
             .before_acquire(|connection, idle| {
                 Box::pin(async move { Ok(idle.idle_for < PING_AFTER || connection.ping().await.is_ok()) })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, timeout: config.timeout })
+        Ok(Self {
+            pool,
+            timeout: config.timeout,
+            tls_files: Arc::new(TlsFiles::of(config.url.expose_secret())),
+            closed: Arc::default(),
+            latest_fault: Arc::default(),
+        })
+    }
+
+    /// Refuses all calls until [`Postgres::open`]: without its schema, a statement would fail as a defect does.
+    pub fn close(&self, fault: Fault) {
+        *self.closed.write().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+
+    /// Does the same as [`Postgres::close`], until the first attempt to prepare the schema has a result.
+    pub fn close_until_prepared(&self) {
+        self.close(not_migrated());
+    }
+
+    pub fn open(&self) {
+        *self.closed.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn fault_if_closed(&self) -> Result<(), Fault> {
+        self.closed.read().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
     pub fn pool(&self) -> &PgPool {
@@ -83,14 +122,18 @@ impl Postgres {
         PoolState { idle, used: open.saturating_sub(idle), max }
     }
 
-    /// Checks that the server answers.
-    pub async fn answers(&self) -> Result<(), StoreError> {
-        self.bounded(async { sqlx::query("SELECT").execute(&self.pool).await.map(drop) }).await
-    }
-
-    /// Checks that the server answers and has the tables of this service.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.bounded(async { sqlx::query("SELECT FROM outbox LIMIT 0").execute(&self.pool).await.map(drop) }).await
+    /// Checks within `limit` that the server answers and accepts changes, and that it has the tables of this service.
+    pub async fn check(&self, limit: Duration) -> Result<(), Fault> {
+        self.fault_if_closed()?;
+        let statement =
+            "SELECT current_setting('transaction_read_only')::bool FROM (SELECT EXISTS (SELECT FROM outbox)) AS one";
+        let query = sqlx::query_scalar::<_, bool>(statement).fetch_one(&self.pool);
+        match tokio::time::timeout(limit - diagnosis_time(limit), query).await {
+            Ok(Ok(false)) => Ok(()),
+            Ok(Ok(true)) => Err(read_only()),
+            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => Err(self.unavailability(limit).await),
+            Ok(Err(error)) => Err(fault(&error)),
+        }
     }
 
     /// Runs statements within the configured timeout.
@@ -104,16 +147,15 @@ impl Postgres {
 
     /// Runs a call within the configured timeout. A frozen server returns nothing, not even an error.
     #[track_caller]
-    fn within_timeout<T, E: From<StoreError>>(
+    fn within_timeout<T, E: CallError>(
         &self,
         call: impl Future<Output = Result<T, E>>,
     ) -> impl Future<Output = Result<T, E>> {
         let span = spans::store("postgresql", Location::caller());
+        // Boxed: each future around it would have its size, which is up to 30 kB, and callers would overflow their stack.
+        let call = Box::pin(call);
         let call = async {
-            let result = tokio::time::timeout(self.timeout, call).await.unwrap_or_else(|_| {
-                let reason = format!("no response within {:?}", self.timeout);
-                Err(StoreError::Unavailable { store: STORE, reason }.into())
-            });
+            let result = self.call(call).await;
             if result.is_err() {
                 spans::record_failure(&Span::current());
             }
@@ -121,36 +163,97 @@ impl Postgres {
         };
         call.instrument(span)
     }
+
+    async fn call<T, E: CallError>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        self.fault_if_closed().map_err(StoreError::from)?;
+        let call = async {
+            match call.await {
+                // The pool reports only that a call waited in vain.
+                Err(error) if error.store_error().is_some_and(is_pool_timeout) => {
+                    Err(StoreError::from(self.unavailability(self.timeout).await).into())
+                }
+                result => result,
+            }
+        };
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::from(Fault::silent(STORE, "DATABASE_URL", self.timeout)).into()),
+        }
+    }
+
+    /// Returns why a call within `limit` got no connection: the pool knows only that it waited in vain.
+    ///
+    /// All calls share one attempt to connect, which is repeated after a second.
+    async fn unavailability(&self, limit: Duration) -> Fault {
+        let mut latest = self.latest_fault.lock().await;
+        match &*latest {
+            Some((at, fault)) if at.elapsed() < Duration::from_secs(1) => return fault.clone(),
+            _ => {}
+        }
+        let fault = match self.connect_within(diagnosis_time(limit)).await {
+            Err(fault) => fault,
+            Ok(()) => fault(&sqlx::Error::PoolTimedOut),
+        };
+        *latest = Some((Instant::now(), fault.clone()));
+        fault
+    }
+
+    /// Opens a connection outside the pool, which would retry until its timeout and then report only the timeout.
+    async fn connect_within(&self, limit: Duration) -> Result<(), Fault> {
+        self.tls_files.check()?;
+        match tokio::time::timeout(limit, self.pool.connect_options().connect()).await {
+            Ok(Ok(connection)) => {
+                // Not waited for, because the time of the caller is limited.
+                tokio::spawn(connection.close());
+                Ok(())
+            }
+            Ok(Err(error)) => Err(fault(&error)),
+            Err(_) => Err(Fault::silent(STORE, "DATABASE_URL", limit)),
+        }
+    }
+}
+
+/// The error of a call, which may be an error of the store.
+trait CallError: From<StoreError> {
+    fn store_error(&self) -> Option<&StoreError>;
+}
+
+impl CallError for StoreError {
+    fn store_error(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+fn is_pool_timeout(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable { summary: reason::NO_FREE_CONNECTION, .. })
+}
+
+/// The part of a timeout in which the reason of a failure is found.
+fn diagnosis_time(timeout: Duration) -> Duration {
+    (timeout / 5).min(Duration::from_millis(500))
+}
+
+fn not_migrated() -> Fault {
+    let reason =
+        "the migrations are not applied yet; `serve` applies them unless MIGRATE=false, and `sixty migrate up` does";
+    Fault {
+        store: STORE,
+        summary: "is not set up yet: the migrations are not applied yet",
+        reason: reason.into(),
+        cure: Cure::Time,
+    }
+}
+
+fn read_only() -> Fault {
+    let reason = "DATABASE_URL: PostgreSQL is read-only: a replica, or default_transaction_read_only; the URL must lead to the \
+                  primary server";
+    Fault { store: STORE, summary: "is read-only", reason: reason.into(), cure: Cure::Time }
 }
 
 fn broken(reason: impl ToString) -> StoreError {
     StoreError::Broken { store: STORE, reason: reason.to_string() }
 }
 
-/// Classifies an error as temporary or as a defect. Of a server error only the SQLSTATE is kept, because the message can
-/// contain values.
 fn store_error(error: sqlx::Error) -> StoreError {
-    let unavailable = |reason: String| StoreError::Unavailable { store: STORE, reason };
-    match error {
-        sqlx::Error::Database(error) => {
-            let code = error.code().unwrap_or_default();
-            if code == "42P01" {
-                return unavailable("the migrations are not applied".to_owned());
-            }
-            // Connection exceptions, transaction rollbacks, lack of resources, operator intervention, system errors,
-            // and a read-only replica (PostgreSQL, appendix A).
-            if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006" {
-                unavailable(format!("SQLSTATE {code}"))
-            } else {
-                broken(format!("SQLSTATE {code}, constraint {:?}", error.constraint()))
-            }
-        }
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => unavailable(error.to_string()),
-        other => broken(other),
-    }
+    fault(&error).into()
 }

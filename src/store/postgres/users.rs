@@ -1,4 +1,8 @@
 //! PostgreSQL's users and addresses. The schema enforces uniqueness; each change is one statement or one transaction.
+//!
+//! A condition on the status of a row that is found by its id or address is written `status || '' = 'pending'`. PostgreSQL
+//! could otherwise scan the whole partial index of pending users: if its statistics are old and say that there are none, that
+//! looks cheapest.
 
 mod activate;
 mod active_admins;
@@ -10,21 +14,25 @@ mod list;
 mod not_me;
 mod passwords;
 mod purge;
+mod retired;
+mod search;
 mod seed;
 mod update;
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Postgres, broken, store_error};
+use super::{CallError, Postgres, broken, store_error};
 use crate::accounts::errors::{DeleteError, RegisterError, ResendError, UpdateError};
 use crate::accounts::ports::{
-    AccountChange, AddressState, Cursor, DeletedBy, NewUser, StoreError, StoredUser, UserFilter, Users,
+    AccountChange, AddressHashes, AddressSearch, AddressState, Cursor, DeletedBy, FoundUser, NewUser, SearchCursor,
+    StoreError, StoredUser, UserFilter, Users,
 };
-use crate::domain::code::Nonce;
+use crate::domain::code::{CodeSecret, Nonce};
 use crate::domain::email::Address;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::Pacing;
@@ -38,6 +46,10 @@ pub use create::CreateError;
 pub struct PgUsers {
     postgres: Postgres,
     pacing: Pacing,
+    /// The key of the MACs of addresses without a user.
+    secret: Option<CodeSecret>,
+    /// The last address of the latest batch of a search for addresses without a user.
+    searched_until: Mutex<String>,
 }
 
 /// The columns of a user that the API shows.
@@ -72,6 +84,15 @@ macro_rules! from_sqlx_error {
             fn from(error: sqlx::Error) -> Self {
                 Self::Store(store_error(error))
             }
+        }
+
+        impl CallError for $error {
+            fn store_error(&self) -> Option<&StoreError> {
+                match self {
+                    Self::Store(error) => Some(error),
+                    _ => None,
+                }
+            }
         })*
     };
 }
@@ -84,8 +105,14 @@ fn traceparent(trace: Option<TraceContext>) -> Option<String> {
 }
 
 impl PgUsers {
+    /// Returns the users for a process without `CODE_SECRET`. It cannot replace every address of a deleted user by its MAC;
+    /// processes with the secret do that later.
     pub fn new(postgres: Postgres, pacing: Pacing) -> Self {
-        Self { postgres, pacing }
+        Self { postgres, pacing, secret: None, searched_until: Mutex::default() }
+    }
+
+    pub fn with_secret(postgres: Postgres, pacing: Pacing, secret: CodeSecret) -> Self {
+        Self { secret: Some(secret), ..Self::new(postgres, pacing) }
     }
 
     fn pool(&self) -> &PgPool {
@@ -95,6 +122,7 @@ impl PgUsers {
 
 impl Users for PgUsers {
     async fn address_state(&self, address: &Address, ticket: Option<&TicketHash>) -> Result<AddressState, StoreError> {
+        let mac = self.mac(address.as_str());
         let row = self
             .postgres
             .bounded(
@@ -102,10 +130,11 @@ impl Users for PgUsers {
                     r#"
                     SELECT salt, hash_cost, extract(epoch FROM granted_at + wait - now())::float8 AS "left!",
                         coalesce(ticket_hash = $2 AND ticket_expires_at > now(), false) AS "has_ticket!"
-                    FROM addresses WHERE address = $1
+                    FROM addresses WHERE address = $1 OR mac = $3 ORDER BY address = $1 DESC LIMIT 1
                     "#,
                     address.as_str(),
-                    ticket.map(|ticket| &ticket.0[..])
+                    ticket.map(|ticket| &ticket.0[..]),
+                    mac.as_deref()
                 )
                 .fetch_optional(self.pool()),
             )
@@ -139,14 +168,13 @@ impl Users for PgUsers {
     }
 
     async fn find_by_address(&self, address: &Address) -> Result<Vec<StoredUser>, StoreError> {
-        // The condition on `status` is always true. It lets PostgreSQL use the two partial indexes on `address`.
         let rows = self
             .postgres
             .bounded(
                 sqlx::query!(
                     "
                     SELECT id, email, status, role, created_at, activated_at, password_hash
-                    FROM users WHERE address = $1 AND (status = 'pending' OR status <> 'pending')
+                    FROM users WHERE address = $1
                     ",
                     address.as_str()
                 )
@@ -167,6 +195,10 @@ impl Users for PgUsers {
                 Ok(StoredUser { user: user.try_into()?, hash })
             })
             .collect()
+    }
+
+    async fn find_hashes(&self, address: &Address) -> Result<AddressHashes, StoreError> {
+        self.postgres.within_timeout(self.try_find_hashes(address)).await
     }
 
     async fn rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
@@ -202,9 +234,27 @@ impl Users for PgUsers {
         self.postgres.bounded(self.try_activate(id, trace)).await?.map(User::try_from).transpose()
     }
 
+    async fn has_queued_code_mail(&self, id: UserId) -> Result<bool, StoreError> {
+        let queued = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM outbox WHERE user_id = $1 AND kind = 'code') AS "queued!""#,
+            id.0
+        );
+        self.postgres.bounded(queued.fetch_one(self.pool())).await
+    }
+
     async fn list(&self, filter: &UserFilter, after: Option<Cursor>, limit: u32) -> Result<Vec<User>, StoreError> {
         let rows = self.postgres.bounded(self.try_list(filter, after, limit)).await?;
         rows.into_iter().map(User::try_from).collect()
+    }
+
+    async fn search(
+        &self,
+        search: &AddressSearch,
+        after: Option<&SearchCursor>,
+        limit: u32,
+    ) -> Result<Vec<FoundUser>, StoreError> {
+        let rows = self.postgres.bounded(self.try_search(search, after, limit)).await?;
+        rows.into_iter().map(FoundUser::try_from).collect()
     }
 
     async fn update(&self, id: UserId, change: AccountChange) -> Result<User, UpdateError> {
@@ -212,11 +262,17 @@ impl Users for PgUsers {
     }
 
     async fn delete(&self, id: UserId, by: DeletedBy) -> Result<(), DeleteError> {
-        self.postgres.within_timeout(self.try_delete(id, by)).await
+        let address = self.postgres.within_timeout(self.try_delete(id, by)).await?;
+        self.retire_addresses(&[address]).await;
+        Ok(())
     }
 
     async fn report_not_me(&self, link: &NotMeHash, ticket: &TicketHash) -> Result<Option<UserId>, StoreError> {
-        self.postgres.bounded(self.try_report_not_me(link, ticket)).await
+        let Some((user, address)) = self.postgres.bounded(self.try_report_not_me(link, ticket)).await? else {
+            return Ok(None);
+        };
+        self.retire_addresses(&[address]).await;
+        Ok(Some(user))
     }
 
     async fn purge(&self, pending_ttl: Duration) -> Result<u64, StoreError> {

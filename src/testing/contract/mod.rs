@@ -42,11 +42,15 @@ pub async fn users(store: &impl UsersUnderTest) {
     operators::operator_changes_accounts_but_not_pending_rows(&fixture).await;
     operators::last_active_admin_cannot_be_removed(&fixture).await;
     operators::list_is_newest_first_and_continues_after_the_cursor(&fixture).await;
+    operators::searches_find_parts_of_addresses_and_continue_after_the_cursor(&fixture).await;
     not_me::link_deletes_its_registration_once_and_keeps_the_wait(&fixture).await;
+    not_me::deleted_registration_is_recognised_for_a_day(&fixture).await;
     not_me::ticket_passes_the_wait_of_its_address_once(&fixture).await;
     not_me::ticket_expires_after_15_minutes(&fixture).await;
     not_me::ticket_does_not_give_a_short_code_back(&fixture).await;
     not_me::invalid_link_changes_nothing(&fixture).await;
     passwords::accounts_are_counted_by_hash_cost(&fixture).await;
     purge::purge_deletes_pending_rows_without_a_recent_grant(&fixture).await;
+    purge::code_mail_is_queued_until_it_is_not_needed(&fixture).await;
+    purge::grants_of_an_address_without_a_user_count_for_a_year(&fixture).await;
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::fixture::Fixture;
 use super::under_test::UsersUnderTest;
 use crate::accounts::errors::RegisterError;
+use crate::accounts::ports::Users as _;
 use crate::domain::code::CodeLength;
+use crate::domain::email::Email;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::pacing::Pacing;
 use crate::domain::ticket::{self, TicketHash};
@@ -48,6 +50,25 @@ pub async fn link_deletes_its_registration_once_and_keeps_the_wait<T: UsersUnder
         wait <= Duration::from_secs(60),
         "the link must not restart the quiet period of a wait that was over: {wait:?}"
     );
+}
+
+pub async fn deleted_registration_is_recognised_for_a_day<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    const ADDRESS: &str = "disowned@example.com";
+    let email = Email::parse(ADDRESS).expect("a valid address");
+    let disowned = async || {
+        let hashes = fixture.store.users().find_hashes(email.address()).await.expect("the store answers");
+        (hashes.rows.len(), hashes.disowned.map(|hash| hash.to_phc()))
+    };
+    let pending = fixture.register(ADDRESS).await;
+    let hash = fixture.rows(ADDRESS).await[0].hash.to_phc();
+    assert_eq!(disowned().await, (1, None));
+    let link = fixture.store_not_me_link(&pending).await;
+    let (_, ticket) = fixture.report_for_ticket(link).await;
+    assert_eq!(disowned().await, (0, Some(hash.clone())));
+    fixture.try_register_by_ticket(ADDRESS, ticket).await.expect("the ticket is valid");
+    assert_eq!(disowned().await, (1, Some(hash)));
+    fixture.store.advance(not_me::DISOWNED_FOR).await;
+    assert_eq!(disowned().await, (1, None));
 }
 
 pub async fn ticket_passes_the_wait_of_its_address_once<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {

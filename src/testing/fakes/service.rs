@@ -11,7 +11,7 @@ use super::{InMemoryCodes, InMemoryUsers, ManualClock, lock};
 use crate::accounts::errors::{ActivateError, AuthenticateError, RegisterError};
 use crate::accounts::ports::Codes as _;
 use crate::accounts::{Accounts, ExistingAccount};
-use crate::domain::code::{Code, CodeSecret};
+use crate::domain::code::{Code, CodeSecret, MailAttempt};
 use crate::domain::email::Email;
 use crate::domain::network::Network;
 use crate::domain::not_me::NotMeToken;
@@ -109,7 +109,8 @@ impl InMemoryService {
         }
         let mail = lock(&self.latest_mails)[&user.id];
         let code = self.secret.code(&mail.nonce, mail.length);
-        self.codes.put(user.id, mail.grant, Some(&code), first).await.expect("the fake returns no errors");
+        let attempt = MailAttempt { grant: mail.grant, number: 1 };
+        self.codes.put(user.id, attempt, Some(&code), first).await.expect("the fake returns no errors");
         code
     }
 

@@ -13,7 +13,7 @@ use crate::accounts::ports::*;
 use crate::domain::code::{CodeLength, Grant, Nonce};
 use crate::domain::email::Address;
 use crate::domain::not_me::{self, NotMeHash};
-use crate::domain::pacing::{History, Pacing};
+use crate::domain::pacing::{History, Pacing, YEAR};
 use crate::domain::ticket::{self, TicketHash};
 use crate::domain::user::{Role, Status, User, UserId};
 use crate::passwords::{HashCost, HashParams, PasswordHash};
@@ -27,21 +27,23 @@ pub struct InMemoryUsers {
 }
 
 #[derive(Default)]
-struct Tables {
+pub(super) struct Tables {
     addresses: HashMap<Address, (HashParams, History)>,
-    users: Vec<Row>,
+    pub(super) users: Vec<Row>,
     outbox: Vec<QueuedMail>,
     /// The user of each "this was not me" link, and when the link expires.
     links: HashMap<NotMeHash, (UserId, OffsetDateTime)>,
+    /// The hash of the latest deleted registration of each address, and until when it is recognised.
+    disowned: HashMap<Address, (PasswordHash, OffsetDateTime)>,
     /// The ticket of each address, and when it expires.
     tickets: HashMap<Address, (TicketHash, OffsetDateTime)>,
     latest_grant: i64,
 }
 
 /// A row of the table `users`.
-struct Row {
-    address: Address,
-    user: User,
+pub(super) struct Row {
+    pub(super) address: Address,
+    pub(super) user: User,
     hash: PasswordHash,
 }
 
@@ -206,6 +208,13 @@ impl Users for InMemoryUsers {
         Ok(tables.of_address(address).map(stored).collect())
     }
 
+    async fn find_hashes(&self, address: &Address) -> Result<AddressHashes, StoreError> {
+        let rows = self.find_by_address(address).await?;
+        let tables = lock(&self.tables);
+        let disowned = tables.disowned.get(address).filter(|(_, until)| *until > self.clock.now());
+        Ok(AddressHashes { rows, disowned: disowned.map(|(hash, _)| hash.clone()) })
+    }
+
     async fn rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
         let mut tables = lock(&self.tables);
         let Some(row) = tables.row(id) else {
@@ -255,20 +264,21 @@ impl Users for InMemoryUsers {
         }))
     }
 
+    async fn has_queued_code_mail(&self, id: UserId) -> Result<bool, StoreError> {
+        Ok(lock(&self.tables).outbox.iter().any(|mail| mail.user == id))
+    }
+
     async fn list(&self, filter: &UserFilter, after: Option<Cursor>, limit: u32) -> Result<Vec<User>, StoreError> {
-        let tables = lock(&self.tables);
-        let mut listed: Vec<User> = tables
-            .users
-            .iter()
-            .filter(|row| filter.address.as_ref().is_none_or(|address| *address == row.address))
-            .map(|row| &row.user)
-            .filter(|user| filter.status.is_none_or(|status| status == user.status))
-            .filter(|user| after.is_none_or(|after| Cursor::at(user) < after))
-            .cloned()
-            .collect();
-        listed.sort_by_key(|user| std::cmp::Reverse(Cursor::at(user)));
-        listed.truncate(limit as usize);
-        Ok(listed)
+        Ok(lock(&self.tables).list(filter, after, limit))
+    }
+
+    async fn search(
+        &self,
+        search: &AddressSearch,
+        after: Option<&SearchCursor>,
+        limit: u32,
+    ) -> Result<Vec<FoundUser>, StoreError> {
+        Ok(lock(&self.tables).search(search, after, limit))
     }
 
     async fn update(&self, id: UserId, change: AccountChange) -> Result<User, UpdateError> {
@@ -307,9 +317,10 @@ impl Users for InMemoryUsers {
         let Some(&(id, _)) = tables.links.get(link).filter(|(_, expires_at)| *expires_at > now) else {
             return Ok(None);
         };
-        let Some(address) = tables.pending(id).map(|row| row.address.clone()) else {
+        let Some((address, hash)) = tables.pending(id).map(|row| (row.address.clone(), row.hash.clone())) else {
             return Ok(None);
         };
+        tables.disowned.insert(address.clone(), (hash, now + not_me::DISOWNED_FOR));
         tables.tickets.insert(address, (*ticket, now + ticket::LIFETIME));
         tables.delete(|row| row.user.id == id);
         Ok(Some(id))
@@ -326,6 +337,10 @@ impl Users for InMemoryUsers {
             .collect();
         let purged = tables.delete(|row| row.is_pending() && stale.contains(&row.address));
         tables.links.retain(|_, (_, expires_at)| *expires_at > now);
+        let Tables { addresses, users, .. } = &mut *tables;
+        addresses.retain(|address, (_, history)| {
+            history.granted_at + history.wait.max(YEAR) > now || users.iter().any(|row| row.address == *address)
+        });
         Ok(purged as u64)
     }
 }

@@ -10,7 +10,7 @@ use super::step::Step;
 use super::under_test::ServiceUnderTest;
 use crate::accounts::errors::{ActivateError, AuthenticateError, NoCodeReason, RegisterError, ResendError};
 use crate::accounts::ports::{Codes as _, PutOutcome};
-use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES};
+use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES, MailAttempt};
 use crate::domain::email::Email;
 use crate::domain::network::Network;
 use crate::domain::not_me::{self, NotMeToken};
@@ -42,6 +42,8 @@ struct Address {
     links: Vec<MailedLink>,
     /// The latest ticket.
     ticket: Option<IssuedTicket>,
+    /// The password index of the latest registration that a link has deleted, and until when it is recognised.
+    disowned: Option<(usize, OffsetDateTime)>,
 }
 
 struct IssuedTicket {
@@ -158,12 +160,16 @@ impl<S: ServiceUnderTest> Model<'_, S> {
         let presented = Password::present(PASSWORDS[password]).expect("a valid password");
         let response =
             self.service.accounts().authenticate(Some(self.emails[index].address()), presented, Network::LOCAL).await;
-        let Address { account, pending, .. } = &self.addresses[index];
+        let Address { account, pending, disowned, .. } = &self.addresses[index];
+        let is_disowned = disowned.is_some_and(|(other, until)| other == password && self.now < until);
         let pending = pending.as_ref().filter(|pending| pending.password == password);
         match response {
             Ok(ref row) if *account == Some(password) => assert_eq!(row.user.status, Status::Active),
             Ok(ref row) => assert_eq!(Some(&row.user), pending.map(|pending| &pending.user)),
-            Err(AuthenticateError::WrongCredentials) => assert!(*account != Some(password) && pending.is_none()),
+            Err(AuthenticateError::WrongCredentials | AuthenticateError::Disowned) => {
+                assert!(*account != Some(password) && pending.is_none());
+                assert_eq!(matches!(response, Err(AuthenticateError::Disowned)), is_disowned);
+            }
             Err(ref error) => panic!("{error}"),
         }
         response.ok().map(|row| row.user)
@@ -206,7 +212,8 @@ impl<S: ServiceUnderTest> Model<'_, S> {
             let code = self.secret.code(&mail.nonce, mail.length);
             let same = pending.code.take().filter(|mailed| mailed.mail == mail);
             let stored_code = (!has_account).then_some(&code);
-            let put = self.service.codes().put(pending.user.id, mail.grant, stored_code, same.is_none()).await;
+            let attempt = MailAttempt { grant: mail.grant, number: 1 };
+            let put = self.service.codes().put(pending.user.id, attempt, stored_code, same.is_none()).await;
             let put = put.expect("the store answers");
             let token = self.secret.not_me(&mail.nonce);
             assert!(self.service.store_not_me_link(pending.user.id, token.hash()).await);
@@ -251,9 +258,9 @@ impl<S: ServiceUnderTest> Model<'_, S> {
             return;
         }
         let expected = match mailed {
-            None => Err(NoCodeReason::NotMailed),
-            Some(mailed) if mailed.is_lost => Err(NoCodeReason::NotMailed),
-            Some(mailed) if self.now >= mailed.put_at + GUESS_COUNTER_TTL => Err(NoCodeReason::NotMailed),
+            None => Err(NoCodeReason::OnItsWay),
+            Some(mailed) if mailed.is_lost => Err(NoCodeReason::OnItsWay),
+            Some(mailed) if self.now >= mailed.put_at + GUESS_COUNTER_TTL => Err(NoCodeReason::OnItsWay),
             Some(mailed) if mailed.is_spent => Err(NoCodeReason::Expired),
             Some(mailed) if mailed.wrong_guesses >= MAX_WRONG_GUESSES => Err(NoCodeReason::Destroyed),
             Some(mailed) if self.now >= mailed.put_at + CODE_TTL => Err(NoCodeReason::Expired),
@@ -307,7 +314,8 @@ impl<S: ServiceUnderTest> Model<'_, S> {
         let ticket = self.service.accounts().report_not_me(&link.token).await.expect("the store answers");
         assert_eq!(ticket.is_some(), works);
         if let Some(ticket) = ticket {
-            address.pending = None;
+            let pending = address.pending.take().expect("the link works for a pending row only");
+            address.disowned = Some((pending.password, self.now + not_me::DISOWNED_FOR));
             address.ticket = Some(IssuedTicket { ticket, issued_at: self.now, used: false });
         }
     }
