@@ -12,7 +12,7 @@ use metrics::counter;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::accounts::ports::StoreError;
@@ -56,7 +56,11 @@ impl Relay {
             progress.batch_size = (progress.batch_size / 2).max(1);
             // The lock ended with the session, so a process that can reach both stores may take over.
             if std::mem::replace(&mut progress.healthy, false) {
-                warn!(%error, "events cannot be relayed; they are kept, and the relay retries");
+                let message = "events cannot be relayed; they are kept, and the relay retries";
+                match error {
+                    StoreError::Unavailable { .. } => warn!(%error, "{message}"),
+                    StoreError::Broken { .. } => error!(%error, "{message}"),
+                }
             }
             pause(&stop, RETRY_INTERVAL).await;
         }

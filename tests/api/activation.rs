@@ -98,7 +98,7 @@ async fn no_code_is_live_between_failed_attempts_to_send_its_mail() {
         (early.outcome() == (410, "code-expired")).then_some(early)
     })
     .await;
-    assert_eq!(early.body["detail"], "No code is live: the mail is still on its way, or was sent long ago.");
+    assert_eq!(early.body["detail"], "No code is live yet: the mail is still on its way.");
 }
 
 /// Waits for the expiry of the key in a real Redis. The test moves no clock.

@@ -14,12 +14,13 @@ use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::RedisConfig;
 
 /// Types with a derived `Debug` and a field of text or octets, which holds none of these.
-const HARMLESS: [&str; 26] = [
+const HARMLESS: &[&str] = &[
     // Errors and log settings: names of settings and reasons, never values.
     "AppError",
     "CallError",
     "CliError",
     "InvalidSetting",
+    "InvalidUrl",
     "LogFilter",
     "MigrateError",
     "NotReady",
@@ -28,6 +29,9 @@ const HARMLESS: [&str; 26] = [
     "StackEvent",
     "StartError",
     "StoreError",
+    // Host names.
+    "AllowedOrigin",
+    "Host",
     // Responses that everybody gets, and parts of them.
     "Contact",
     "FieldError",
@@ -42,6 +46,14 @@ const HARMLESS: [&str; 26] = [
     "NotMeHash",
     "Salt",
     "TicketHash",
+    // What an operator reads about the stores and the settings. It repeats no value of a setting.
+    "Fault",
+    "Finding",
+    "Inspection",
+    "Server",
+    "ServerInfo",
+    // Paths of files.
+    "TlsFiles",
     // Names of migrations, and the prefix of keys.
     "Migration",
     "RedisConfig",
@@ -57,7 +69,7 @@ async fn debug_hides_addresses_codes_passwords_and_urls() {
         format!(
             "{email:?} {:?} {:?}",
             email.address(),
-            UserFilter { status: None, address: Some(email.address().clone()) }
+            UserFilter { address: Some(email.address().clone()), ..UserFilter::default() }
         ),
         format!("{:?} {:?}", Code::parse("739184").unwrap(), Nonce(*b"739184c4n4ry0000")),
         format!("{:?} {:?}", Password::present("c4n4ry horse").unwrap(), CodeSecret::new(b"c4n4ry".repeat(8)).unwrap()),
@@ -79,7 +91,7 @@ async fn debug_hides_addresses_codes_passwords_and_urls() {
 fn no_type_with_a_text_derives_debug_unless_it_is_harmless() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = rust_files(&manifest.join("src"));
-    for krate in ["dev-stack", "mail-mock", "mailbox-syntax"] {
+    for krate in ["dev-stack", "listen-address", "mail-mock", "mailbox-syntax"] {
         files.extend(rust_files(&manifest.join("crates").join(krate).join("src")));
     }
     let derived = Regex::new(
@@ -88,22 +100,20 @@ fn no_type_with_a_text_derives_debug_unless_it_is_harmless() {
     .unwrap();
     let comments_and_texts = Regex::new(r#"//[^\n]*|"(?:[^"\\]|\\.)*"|&'static str"#).unwrap();
     let text = Regex::new(r"\b(?:String|str|Url|Uri|Bytes|Vec<u8>|Value|Cow)\b|\[u8;").unwrap();
-    let mut found = 0;
+    let (mut found, mut shown) = (0, vec![]);
     for file in files {
         let source = fs::read_to_string(&file).unwrap();
         for derive in derived.captures_iter(&source) {
             found += 1;
             let body = comments_and_texts.replace_all(body(&source[derive.get(0).unwrap().end()..]), "");
             let name = &derive[1];
-            assert!(
-                !text.is_match(&body) || HARMLESS.contains(&name),
-                "{}: {name} derives Debug, which would show {}. Hide what is personal or secret in it",
-                file.display(),
-                text.find(&body).unwrap().as_str(),
-            );
+            if let Some(text) = text.find(&body).filter(|_| !HARMLESS.contains(&name)) {
+                shown.push(format!("{}: {name} shows {}", file.display(), text.as_str()));
+            }
         }
     }
     assert!(found > 100, "{found}");
+    assert!(shown.is_empty(), "hide what is personal or secret in them: {shown:#?}");
 }
 
 /// Returns the fields of a type: all up to the bracket that closes the first one.

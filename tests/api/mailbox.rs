@@ -87,7 +87,8 @@ async fn a_dropped_code_behaves_like_one_that_is_not_mailed_yet() {
         service.wait_for_empty_outbox().await;
         let answer = service.activate(email, password, "0000").await;
         assert_eq!(answer.outcome(), (410, "code-expired"));
-        assert_eq!(answer.body["detail"], "No code is live: the mail is still on its way, or was sent long ago.");
+        let detail = "No code is live: its mail was sent long ago or could not be sent; ask for another.";
+        assert_eq!(answer.body["detail"], detail);
         seen.push((answer.body, service.register(email, password).await.outcome().0));
     }
     assert_eq!(seen[0], seen[1]);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
 use crate::process::{failure_line, output, sixty};
-use crate::support::{PASSWORD, Service, create_database};
+use crate::support::{PASSWORD, Service, create_database, eventually};
 
 const ROOT: &str = "root@example.com";
 
@@ -243,4 +243,43 @@ async fn a_typed_password_is_not_echoed() {
         );
         assert_eq!(service.me(ROOT, PASSWORD).await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn a_created_account_replaces_a_pending_registration_of_its_address() {
+    let service = Service::start().await;
+    let pending = service.register_pending("ada@example.com").await;
+    let code = service.wait_for_code("ada@example.com", 1).await;
+    let account = create(&service, &["ada@example.com"], "staple battery horse").await;
+    assert_eq!(json(&service, &["list"]).await, std::slice::from_ref(&account));
+    assert_eq!(service.activate("ada@example.com", PASSWORD, &code).await.outcome(), (401, "unauthenticated"));
+    let again = service.activate("ada@example.com", "staple battery horse", &code).await;
+    assert_eq!(again.outcome(), (409, "already-active"));
+    let told = "SELECT count(*) FROM events WHERE user_id = $1::uuid AND type = 'user.deleted'";
+    let key = format!("{}:events", service.prefix);
+    eventually("the event of the deletion", async || {
+        let waiting: i64 = sqlx::query_scalar(told).bind(&pending).fetch_one(&service.db).await.unwrap();
+        let events: Vec<(String, Vec<String>)> = service.redis(&["XRANGE", &key, "-", "+"]).await;
+        let relayed =
+            events.iter().any(|(_, fields)| fields[1].contains(&pending) && fields[1].contains("user.deleted"));
+        (waiting == 1 || relayed).then_some(())
+    })
+    .await;
+}
+
+/// An earlier release keeps the pending registration beside the account that it creates.
+#[tokio::test]
+async fn a_right_code_beside_an_account_is_refused_with_the_true_reason() {
+    let service = Service::start().await;
+    service.register_pending("ada@example.com").await;
+    let code = service.wait_for_code("ada@example.com", 1).await;
+    let account = "INSERT INTO users (id, address, email, password_hash, status, activated_at)
+        SELECT gen_random_uuid(), address, email, left(password_hash, -4) || 'AAAA', 'active', now() FROM users";
+    sqlx::query(account).execute(&service.db).await.unwrap();
+    let answer = service.activate("ada@example.com", PASSWORD, &code).await;
+    assert_eq!(answer.outcome(), (410, "code-expired"));
+    assert_eq!(
+        answer.body["detail"],
+        "The address has got an account in the meantime, so this registration cannot become one."
+    );
 }
