@@ -59,7 +59,7 @@ impl Finding {
     /// Logs a finding that is no success.
     pub fn log(&self) {
         if self.status != Status::Ok {
-            warn!(check = self.check, "self-check: {}", self.found);
+            warn!("self-check: {}: {}", self.check, self.found);
         }
     }
 }

@@ -149,7 +149,7 @@ async fn a_closed_port_and_an_unknown_host_are_waited_for() {
 async fn an_eviction_policy_is_a_warning_and_a_metric() {
     let redis = PrivateRedis::start().await;
     let () = redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
-    let (database, words) = (create_database().await, ["self-check: maxmemory-policy is allkeys-lru"]);
+    let (database, words) = (create_database().await, ["self-check: redis eviction: maxmemory-policy is allkeys-lru"]);
     let (running, _) = assert_waits(serve(&database, &redis.url), &words).await;
     assert!(running.metrics().await.contains("sixty_redis_may_evict 1\n"));
     stop(running).await;

@@ -5,6 +5,7 @@ import os
 import re
 import time
 import uuid
+from datetime import datetime
 from typing import TypeVar
 
 import httpx
@@ -77,7 +78,7 @@ def main() -> None:
     assert (refusal.attempts_remaining, pointers(refusal)) == (2, ["/code"]), refusal
     activated = activate_user.sync(client=credentials(ada), body=ActivateUser(code=right))
     assert isinstance(activated, User) and activated.status == Status.ACTIVE, activated
-    assert activated.activated_at is not None and activated.activated_at >= activated.created_at
+    assert isinstance(activated.activated_at, datetime) and activated.activated_at >= activated.created_at
     again = activate_user.sync_detailed(client=credentials(ada), body=ActivateUser(code=right))
     problem(again, 409, "already-active")
 

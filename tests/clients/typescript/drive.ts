@@ -62,7 +62,7 @@ const activate = (email: string, code: string) =>
 const incorrect = problem(await activate(ada, wrong), 422, "incorrect-code");
 assert.deepEqual([incorrect.attempts_remaining, pointers(incorrect)], [2, ["/code"]]);
 const { data: activated } = await activate(ada, right);
-assert(activated?.status === "active" && activated.activated_at !== null);
+assert(activated?.status === "active" && activated.activated_at);
 assert(Date.parse(activated.activated_at) >= Date.parse(activated.created_at));
 problem(await activate(ada, right), 409, "already-active");
 

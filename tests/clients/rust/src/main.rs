@@ -93,12 +93,12 @@ async fn main() {
     assert_eq!((incorrect.attempts_remaining, pointers(&incorrect)), (Some(2), vec!["/code"]));
     let activated = activate(&ada, &right).await.unwrap();
     assert_eq!(activated.status, Status::Active);
-    assert!(activated.activated_at.is_some_and(|at| at >= activated.created_at));
+    assert!(activated.activated_at.flatten().is_some_and(|at| at >= activated.created_at));
     problem!(activate(&ada, &right).await, ActivateUserError, 409, "already-active");
 
     let wrong_password = get_current_user(&credentials(&ada, "not her password")).await;
     problem!(wrong_password, GetCurrentUserError, 401, "unauthenticated");
-    let users = list_users(&credentials(&ada, PASSWORD), None, None, Some(2), None).await;
+    let users = list_users(&credentials(&ada, PASSWORD), None, None, Some(2), None, None, None).await;
     problem!(users, ListUsersError, 403, "forbidden");
     let invalid = problem!(register("ada", "short").await, RegisterUserError, 422, "invalid-field");
     assert_eq!(pointers(&invalid), ["/email", "/password"]);
