@@ -58,8 +58,8 @@ pub struct ServerLimits {
 /// or 431.
 const MAX_HEADER: usize = 64 * 1024;
 
-/// The time for the first request of a new connection when the server stops: the request may be on its way.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
+/// The time for a last request over each connection when the server stops: the request may be on its way.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// Serves HTTP/1.1 until `stop` is cancelled, then waits until all open requests are finished. There is no time limit for
 /// that wait; the caller can drop the future.
@@ -102,7 +102,7 @@ pub async fn serve<E>(
                 () = slot.evicted() => return,
                 () = stop.cancelled() => {}
             }
-            if slot.is_new() && tokio::time::timeout(FIRST_REQUEST, connection.as_mut()).await.is_ok() {
+            if tokio::time::timeout(LAST_REQUEST, connection.as_mut()).await.is_ok() {
                 return;
             }
             connection.as_mut().graceful_shutdown();
@@ -110,36 +110,38 @@ pub async fn serve<E>(
         });
     };
     loop {
-        let (admission, stream, peer) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &connections, &port.proxies) => accepted,
+            accepted = accept(&listener) => accepted,
+        };
+        // Waits until there is room for the connection. The others wait in the kernel's queue.
+        let admission = tokio::select! {
+            () = stop.cancelled() => break,
+            admission = connections.admit(network(peer, &port.proxies)) => admission,
         };
         serve_connection(admission, stream, peer);
     }
-    // The kernel resets connections that it has accepted and the service has not. Their requests would be lost.
-    while let Some((admission, stream, peer)) = accept(&listener, &connections, &port.proxies).now_or_never() {
-        serve_connection(admission, stream, peer);
+    for (stream, peer) in listener.close() {
+        if let Some(admission) = connections.admit(network(peer, &port.proxies)).now_or_never() {
+            serve_connection(admission, stream, peer);
+        }
     }
-    drop(listener);
     tasks.close();
     tasks.wait().await;
     requests.close();
     requests.wait().await;
 }
 
-/// Accepts the next connection, and waits until there is room for it.
-async fn accept(
-    listener: &Listener,
-    connections: &Connections,
-    proxies: &TrustedProxies,
-) -> (Admission, TcpStream, SocketAddr) {
+/// The client network of a connection; `None` for a proxy, whose connections belong to many clients.
+fn network(peer: SocketAddr, proxies: &TrustedProxies) -> Option<Network> {
+    let address = peer.ip().to_canonical();
+    (!proxies.trusts(address)).then(|| Network::of(address).fairness_key())
+}
+
+async fn accept(listener: &Listener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                let address = peer.ip().to_canonical();
-                let network = (!proxies.trusts(address)).then(|| Network::of(address).fairness_key());
-                return (connections.admit(network).await, stream, peer);
-            }
+            Ok(accepted) => return accepted,
             // Usually the process has no free file descriptor. Without a pause this loop would use a whole core.
             Err(error) => {
                 warn!(%error, "cannot accept a connection; trying again in 100 ms");

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::Poll;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 
 use super::{Host, ListenAddress};
@@ -41,6 +41,25 @@ impl Listener {
         })
         .await
     }
+
+    /// Closes the sockets. Returns the connections that are still in their queues: the kernel would reset them, and their
+    /// requests would be lost.
+    pub fn close(self) -> Vec<(TcpStream, SocketAddr)> {
+        std::iter::once(self.first).chain(self.others).flat_map(|socket| drain(socket).unwrap_or_default()).collect()
+    }
+}
+
+/// Empties the queue of a socket. Not by `TcpListener::accept`, which knows only of connections that the runtime was told of.
+fn drain(socket: TcpListener) -> io::Result<Vec<(TcpStream, SocketAddr)>> {
+    // The kernel queues no more connections. Their clients try again, and then find the socket closed.
+    SockRef::from(&socket).listen(0)?;
+    let socket = socket.into_std()?;
+    let mut queued = vec![];
+    while let Ok((stream, peer)) = socket.accept() {
+        stream.set_nonblocking(true)?;
+        queued.push((TcpStream::from_std(stream)?, peer));
+    }
+    Ok(queued)
 }
 
 impl ListenAddress {
@@ -106,6 +125,8 @@ fn dual_stack(port: u16) -> io::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
     use super::*;
 
     async fn is_reached(listener: &Listener, ip: IpAddr) -> bool {
@@ -124,6 +145,25 @@ mod tests {
                 assert!(is_reached(&listener, Ipv6Addr::LOCALHOST.into()).await, "{text}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn connections_in_the_queue_survive_the_end_of_the_listener() {
+        let listener = Listener::from(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+        let address = listener.local_addr().unwrap();
+        // The runtime learns of these connections only when it waits for something.
+        let mut clients: Vec<_> = (0..8).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let queued = listener.close();
+        assert_eq!(queued.len(), clients.len());
+        for (stream, _) in queued {
+            stream.into_std().unwrap().write_all(b"served").unwrap();
+        }
+        for client in &mut clients {
+            let mut served = String::new();
+            client.read_to_string(&mut served).unwrap();
+            assert_eq!(served, "served");
+        }
+        assert!(std::net::TcpStream::connect(address).is_err());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The open connections of a port: how many there are, whose they are, and which one closes when a new one needs its place.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,7 +72,6 @@ pub(super) struct Slot {
     id: u64,
     /// Whether a part of a request's header has arrived, and its end has not.
     pub head_begun: Arc<AtomicBool>,
-    has_served: AtomicBool,
     evicted: CancellationToken,
 }
 
@@ -142,13 +141,7 @@ impl Shared {
         let open = Open { network, waits_since: Some(Instant::now()), evicted: evicted.clone() };
         state.open.insert(id, open);
         self.update_gauge(&state);
-        Attempt::Open(Slot {
-            shared: Arc::clone(self),
-            id,
-            head_begun: Arc::default(),
-            has_served: AtomicBool::new(false),
-            evicted,
-        })
+        Attempt::Open(Slot { shared: Arc::clone(self), id, head_begun: Arc::default(), evicted })
     }
 
     /// Queues a connection. If as many are queued as other networks have left, a recent one closes, or this one is refused.
@@ -223,7 +216,6 @@ async fn wait(changed: impl Future<Output = ()>, until: Option<Instant>) {
 impl Slot {
     /// Records that the connection serves a request.
     pub fn serves(&self) {
-        self.has_served.store(true, Ordering::Relaxed);
         if let Some(open) = self.shared.state().open.get_mut(&self.id) {
             open.waits_since = None;
         }
@@ -236,11 +228,6 @@ impl Slot {
         open.waits_since = Some(Instant::now());
         let network = open.network;
         self.shared.notify(network, &state);
-    }
-
-    /// Whether the connection has not served a request yet.
-    pub fn is_new(&self) -> bool {
-        !self.has_served.load(Ordering::Relaxed)
     }
 
     /// Resolves when the connection must close for another.
