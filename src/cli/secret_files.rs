@@ -67,9 +67,6 @@ pub(super) fn insert_contents(command: &Command, mut arguments: Vec<OsString>) -
         if value.as_ref().is_some_and(|value| value.to_str().is_none()) && !is_path {
             return Err(format!("{}: must be text in UTF-8", name_of(arg)));
         }
-        if !is_secret(arg) {
-            continue;
-        }
         let file = command.get_arguments().find(|file| file.get_id().as_str() == file_id(arg));
         let Some((file, path)) = file.and_then(|file| Some((file, value_of(file, &arguments)?))) else { continue };
         let (name, long) = (name_of(file), arg.get_long().unwrap_or_default());

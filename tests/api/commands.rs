@@ -204,7 +204,8 @@ async fn secrets_are_read_from_files() {
     let mut serve = sixty(&["serve", "--mail-dialect=mailjet"]);
     for (name, value) in &secrets {
         let path = write(&folder, name, &format!("\u{feff}{value}\r\n\n"));
-        serve.env(format!("{name}_FILE"), format!("{path}\n"));
+        // Compose sets a variable that has no value to an empty text.
+        serve.env(name, "").env(format!("{name}_FILE"), format!("{path}\n"));
     }
     let (mut running, _) = Running::serve(&mut serve).await;
     assert!(running.end(Signal::SIGTERM).await.success());
