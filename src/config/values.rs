@@ -96,7 +96,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses a duration like [`time`], but accepts zero.
+/// Parses a duration like [`time()`], but accepts zero.
 pub fn time_or_zero(text: &str) -> Result<Duration, String> {
     if ["0", "0s"].contains(&text.trim()) { Ok(Duration::ZERO) } else { time(text) }
 }

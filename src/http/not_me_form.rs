@@ -53,7 +53,7 @@ impl NotMeForm {
 /// A press of the button.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Press {
-    /// The page of this link was shown between [`EARLIEST`] and [`LATEST`] ago.
+    /// The page of this link was shown between [`EARLIEST`] and `LATEST` ago.
     Accepted,
     /// The page was shown less than [`EARLIEST`] ago. The next page must have the same time: otherwise somebody who presses
     /// again and again would never succeed.
