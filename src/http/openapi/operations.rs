@@ -106,6 +106,8 @@ fn problems(operation_id: &str) -> Vec<ProblemType> {
 pub fn complete_api(operation: &mut Value, policy: &Policy) {
     let id = operation["operationId"].as_str().expect("every operation has an id").to_owned();
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        // Of no meaning for a text, and unknown to some generators.
+        parameter.as_object_mut().expect("a parameter is an object").remove("explode");
         let name = parameter["name"].as_str().expect("every parameter has a name");
         let (schema, example) = parameter_schema(name);
         (parameter["schema"], parameter["example"]) = (schema, example);
