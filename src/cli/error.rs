@@ -2,6 +2,7 @@
 
 use crate::app::AppError;
 use crate::config::InvalidSetting;
+use crate::store::postgres::MigrateError;
 
 /// The reason why a command failed, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,10 @@ impl From<AppError> for CliError {
         match error {
             AppError::Setting { name, reason } => Self::Setting(InvalidSetting { name, reason }),
             AppError::Store(fault) => Self::Start(fault.to_string()),
+            // Only another release or another file cures these.
+            AppError::Migrate(error @ (MigrateError::Edited(_) | MigrateError::Half(_))) => {
+                Self::Start(error.to_string())
+            }
             other => Self::Failed(other.to_string()),
         }
     }

@@ -142,7 +142,7 @@ async fn serve_failure_line(url: &str) -> String {
         serve.env("DATABASE_URL", url).env("REDIS_URL", stack().redis_url());
         let (status, line) =
             failure_line(serve.env("MAIL_URL", "http://127.0.0.1:1").env("CODE_SECRET", CODE_SECRET)).await;
-        assert_eq!(status, 1);
+        assert_eq!(status, 2);
         line
     };
     let line = failure_line_with("--migrate=true").await;

@@ -207,12 +207,21 @@ async fn it_logs_which_stores_it_waits_for() {
     assert!(running.end(Signal::SIGTERM).await.success());
 }
 
+/// Waits until `/readyz` gives a reason that contains `words`.
+async fn wait_for_detail(running: &mut Running, api: &str, words: &str) {
+    running
+        .until(words, async |_| {
+            let answer = get(format!("{api}/readyz")).await;
+            answer.body["detail"].as_str().unwrap().contains(words).then_some(())
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn without_migrate_it_waits_until_the_migrations_are_applied() {
     let database_url = create_database().await;
     let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).args(["--migrate=false"])).await;
-    let answer = get(format!("{api}/readyz")).await;
-    assert!(answer.body["detail"].as_str().unwrap().contains("migrations are not applied yet"), "{answer:?}");
+    wait_for_detail(&mut running, &api, "migrations are not applied yet").await;
     // Reverting only the last migration leaves all tables in place.
     let migrate = async |action| output(sixty(&["migrate", action]).env("DATABASE_URL", &database_url)).await;
     assert!(migrate("up").await.status.success());
@@ -220,8 +229,7 @@ async fn without_migrate_it_waits_until_the_migrations_are_applied() {
     assert!(running.end(Signal::SIGTERM).await.success());
     assert!(migrate("down").await.status.success());
     let (mut running, api) = Running::serve(serve(&database_url, stack().redis_url()).args(["--migrate=false"])).await;
-    let answer = get(format!("{api}/readyz")).await;
-    assert!(answer.body["detail"].as_str().unwrap().contains("migrations are not applied yet"), "{answer:?}");
+    wait_for_detail(&mut running, &api, "migrations are not applied yet").await;
     assert!(migrate("up").await.status.success());
     wait_until_ready(&mut running, &api).await;
     assert!(running.end(Signal::SIGTERM).await.success());

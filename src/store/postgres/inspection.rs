@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, FromRow, PgConnection};
 
 use super::migrations::Migration;
-use super::reason::fault;
+use super::reason::{connecting_fault, fault};
 use super::{Postgres, STORE};
 use crate::store::fault::{Cure, Fault};
 
@@ -13,7 +14,8 @@ use crate::store::fault::{Cure, Fault};
 pub const MIN_VERSION: i32 = 14;
 
 /// The tables of this service. A test compares them with `sql/`.
-const TABLES: [&str; 7] = ["addresses", "users", "outbox", "not_me_links", "disowned", "events", "mailboxes"];
+pub(super) const TABLES: [&str; 7] =
+    ["addresses", "users", "outbox", "not_me_links", "disowned", "events", "mailboxes"];
 
 /// One look at a database, over one connection.
 #[derive(Debug, Clone)]
@@ -71,16 +73,21 @@ impl Postgres {
     pub async fn inspect(&self) -> Result<Inspection, Fault> {
         self.tls_files.check()?;
         match tokio::time::timeout(self.timeout, self.try_inspect()).await {
-            Ok(Ok(inspection)) => Ok(inspection),
-            Ok(Err(error)) => Err(fault(&error)),
+            Ok(inspected) => inspected,
             Err(_) => Err(Fault::silent(STORE, "DATABASE_URL", self.timeout)),
         }
     }
 
-    async fn try_inspect(&self) -> sqlx::Result<Inspection> {
+    async fn try_inspect(&self) -> Result<Inspection, Fault> {
         let begun = Instant::now();
         // Not from the pool: it would retry until its timeout and then report only the timeout.
-        let mut connection = self.pool.connect_options().connect().await?;
+        // Not under the name of the service, whose sessions a migration may end.
+        let options = PgConnectOptions::clone(&self.pool.connect_options()).application_name("sixty check");
+        let connection = options.connect().await.map_err(|error| connecting_fault(&error))?;
+        self.look_at(connection, begun).await.map_err(|error| fault(&error))
+    }
+
+    async fn look_at(&self, mut connection: PgConnection, begun: Instant) -> sqlx::Result<Inspection> {
         let asked = Instant::now();
         let server: Server = sqlx::query_as(SERVER).fetch_one(&mut connection).await?;
         let now = local_epoch() - asked.elapsed().as_secs_f64() / 2.0;

@@ -116,8 +116,11 @@ impl Postgres {
             Err(DriverError::Dirty(version)) => return Err(MigrateError::Half(version).into()),
             Err(other) => return Err(MigrateError::Apply(other.to_string()).into()),
         };
-        if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("42501") {
-            return Err(SchemaError::Store(super::schema::may_not_migrate(version)));
+        match error.as_database_error().and_then(|error| error.code()).as_deref() {
+            Some("42501") => return Err(SchemaError::Store(super::schema::may_not_migrate(version))),
+            // Duplicate table, or another duplicate object.
+            Some("42P07" | "42710") => return Err(SchemaError::Store(super::schema::foreign_table(version))),
+            _ => {}
         }
         match fault(&error) {
             Fault { cure: Cure::Defect, reason, .. } => Err(MigrateError::Apply(reason).into()),

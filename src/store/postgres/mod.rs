@@ -22,7 +22,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, Connection as _, PgPool};
 use tracing::{Instrument as _, Span};
 
-use self::reason::fault;
+use self::reason::{connecting_fault, fault};
 use self::tls_files::TlsFiles;
 use super::PoolState;
 use super::fault::{Cure, Fault};
@@ -101,7 +101,7 @@ impl Postgres {
 
     /// Does the same as [`Postgres::close`], until the first attempt to prepare the schema has a result.
     pub fn close_until_prepared(&self) {
-        self.close(not_migrated());
+        self.close(not_inspected());
     }
 
     pub fn open(&self) {
@@ -207,7 +207,7 @@ impl Postgres {
                 tokio::spawn(connection.close());
                 Ok(())
             }
-            Ok(Err(error)) => Err(fault(&error)),
+            Ok(Err(error)) => Err(connecting_fault(&error)),
             Err(_) => Err(Fault::silent(STORE, "DATABASE_URL", limit)),
         }
     }
@@ -233,15 +233,10 @@ fn diagnosis_time(timeout: Duration) -> Duration {
     (timeout / 5).min(Duration::from_millis(500))
 }
 
-fn not_migrated() -> Fault {
-    let reason =
-        "the migrations are not applied yet; `serve` applies them unless MIGRATE=false, and `sixty migrate up` does";
-    Fault {
-        store: STORE,
-        summary: "is not set up yet: the migrations are not applied yet",
-        reason: reason.into(),
-        cure: Cure::Time,
-    }
+/// The fault of a database that was not looked at yet.
+fn not_inspected() -> Fault {
+    let reason = "DATABASE_URL: PostgreSQL has not answered yet since the start of this process";
+    Fault { store: STORE, summary: "has not answered yet", reason: reason.into(), cure: Cure::Time }
 }
 
 fn read_only() -> Fault {

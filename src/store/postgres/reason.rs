@@ -7,6 +7,7 @@ use std::io;
 use sqlx::error::DatabaseError;
 
 use super::STORE;
+use super::inspection::TABLES;
 use crate::store::fault::{Cure, Fault};
 
 /// The summary of a call that waited in vain for a connection of the pool.
@@ -34,6 +35,26 @@ pub(super) fn fault(error: &sqlx::Error) -> Fault {
         }
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => time("is disconnected", &error.to_string()),
         other => defect(other.to_string()),
+    }
+}
+
+/// Returns the fault behind an error of the driver while it connects.
+pub(super) fn connecting_fault(error: &sqlx::Error) -> Fault {
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+    match &*code {
+        "42501" => setting_or_time(
+            "refuses the service",
+            "the role may not connect to the database (SQLSTATE 42501); GRANT CONNECT ON DATABASE to it",
+        ),
+        "F0000" => {
+            time("refuses connections", "PostgreSQL's own configuration is invalid (SQLSTATE F0000); see its log")
+        }
+        // Only the parameters of the connection are evaluated so early.
+        code if code.starts_with("22") || code.starts_with("42") => setting(
+            "refuses the connection settings",
+            &format!("PostgreSQL refuses the parameter options of the URL (SQLSTATE {code}); correct or remove it"),
+        ),
+        _ => fault(error),
     }
 }
 
@@ -111,7 +132,8 @@ fn database_fault(error: &dyn DatabaseError) -> Fault {
             "PostgreSQL cancelled a statement after DATABASE_TIMEOUT (SQLSTATE 57014); is it overloaded?",
         ),
         "42501" => {
-            let object = error.table().map_or_else(String::new, |table| format!(" on {table}"));
+            let known = TABLES.iter().chain(&["_sqlx_migrations"]).find(|table| says(&format!("for table {table}")));
+            let object = known.map_or_else(String::new, |table| format!(" on {table}"));
             return defect(format!(
                 "DATABASE_URL: the role lacks a right{object} (SQLSTATE 42501); grant it: docs/operations lists the least rights"
             ));
@@ -128,7 +150,11 @@ fn database_fault(error: &dyn DatabaseError) -> Fault {
             return if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) {
                 time("cannot serve the request", &format!("SQLSTATE {code}"))
             } else {
-                defect(format!("SQLSTATE {code}, constraint {:?}", error.constraint()))
+                let constraint = error.constraint().map_or_else(String::new, |name| format!(", constraint {name}"));
+                defect(format!(
+                    "DATABASE_URL: PostgreSQL refuses a statement (SQLSTATE {code}{constraint}): a defect, or another program has \
+                     changed the tables; its log has the statement"
+                ))
             };
         }
     };

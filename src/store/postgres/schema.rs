@@ -69,3 +69,13 @@ pub(super) fn may_not_migrate(version: Option<i64>) -> Fault {
     );
     Fault { store: STORE, summary: "refuses the migrations", reason, cure: Cure::Defect }
 }
+
+/// The database has a table or an index of the same name. `version`: of the migration that failed.
+pub(super) fn foreign_table(version: Option<i64>) -> Fault {
+    let reason = format!(
+        "DATABASE_URL: migration {:04} creates a table or an index whose name another program uses in this schema (SQLSTATE \
+         42P07 or 42710); use a database or a schema of its own",
+        version.unwrap_or_default()
+    );
+    Fault { store: STORE, summary: "has tables of another program", reason, cure: Cure::Setting }
+}

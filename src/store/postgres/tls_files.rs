@@ -1,6 +1,7 @@
 //! The files that `DATABASE_URL` names. The driver reports a missing one without its name.
 
 use std::fs::File;
+use std::io::Read as _;
 
 use url::Url;
 
@@ -33,7 +34,9 @@ impl TlsFiles {
     /// Checks that all files can be read.
     pub fn check(&self) -> Result<(), Fault> {
         for (parameter, path) in &self.0 {
-            if let Err(error) = File::open(path).and_then(|file| file.metadata()) {
+            // Reading an octet also fails for a folder, which orchestrators mount in place of a missing file.
+            let read = File::open(path).and_then(|mut file| file.read(&mut [0]));
+            if let Err(error) = read {
                 let reason = format!(
                     "DATABASE_URL: {parameter}: the file {path} cannot be read ({}); correct the path, or mount the file",
                     error.kind()
@@ -58,6 +61,8 @@ mod tests {
             let expected = format!("DATABASE_URL: {parameter}: the file {path} cannot be read (entity not found)");
             assert!(fault.reason.starts_with(&expected) && fault.cure == Cure::Setting, "{fault}");
         }
+        let folder = TlsFiles::of("postgres://u:p@h/db?sslrootcert=src").check().unwrap_err();
+        assert!(folder.reason.contains("the file src cannot be read (is a directory)"), "{folder}");
         assert_eq!(TlsFiles::of("postgres://u:p@h/db?sslmode=require").check(), Ok(()));
         assert_eq!(TlsFiles::of("postgres://u:p@h/db?sslrootcert=Cargo.toml").check(), Ok(()));
     }

@@ -1,8 +1,9 @@
 //! What a Redis is, and whether each script and command of this service works there.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use deadpool_redis::redis::{self, RedisResult};
+use deadpool_redis::redis::{self, RedisResult, Script};
 
 use super::codes::{CodeStorage, RedisCodes};
 use super::events::EventStream;
@@ -16,6 +17,27 @@ use crate::store::fault::{Cure, Fault};
 
 /// The lifetime of a code that a check writes. All keys are deleted at its end.
 const CHECK_TTL: Duration = Duration::from_secs(10);
+
+/// Runs each command that a script of this service has. Returns the first one that the user may not run.
+static COMMANDS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local text, hash = KEYS[1], KEYS[2]
+        for _, command in ipairs({
+            {'SET', text, '1', 'PX', '1000'}, {'GET', text}, {'INCR', text}, {'EXISTS', text}, {'PEXPIRE', text, '1000'},
+            {'PTTL', text}, {'HSET', hash, 'field', '1'}, {'HINCRBY', hash, 'field', '1'}, {'HGET', hash, 'field'},
+            {'HMGET', hash, 'field'}, {'HEXISTS', hash, 'field'}, {'HDEL', hash, 'field'}, {'DEL', text, hash}, {'TIME'},
+        }) do
+            local result = redis.pcall(unpack(command))
+            local refusal = type(result) == 'table' and result.err
+            if refusal and (refusal:find('NOPERM', 1, true) or refusal:find('run this command', 1, true)) then
+                return command[1]
+            end
+        end
+        return false
+        ",
+    )
+});
 
 /// One look at Redis. All scripts have worked.
 #[derive(Debug, Clone)]
@@ -43,6 +65,9 @@ impl Redis {
             (true, false, true) => return Err(reason::no_cluster()),
             _ => {}
         }
+        if let Some(fault) = info.cluster_fault {
+            return Err(fault);
+        }
         Box::pin(self.try_scripts(limits, rng)).await?;
         let ServerInfo { version, eviction_policy, .. } = info;
         Ok(Inspection { version, is_cluster: self.is_cluster(), eviction_policy, answered_in, clock_offset })
@@ -50,9 +75,9 @@ impl Redis {
 
     /// Returns what the first server says that can be used, or the fault of the first one.
     async fn look_at_servers(&self) -> Result<ServerInfo, Fault> {
-        let mut first_fault = None;
+        let (mut first_fault, key) = (None, self.key("check"));
         for server in &*self.servers {
-            match Box::pin(look_at(server, self.timeout)).await {
+            match Box::pin(look_at(server, &key, self.timeout)).await {
                 Ok(info) => return Ok(info),
                 Err(fault) => {
                     first_fault.get_or_insert(fault);
@@ -65,6 +90,8 @@ impl Redis {
     async fn try_scripts(&self, limits: LimitsConfig, rng: &Rng) -> Result<(), Fault> {
         // Keys of a check of their own, so that two processes that start together do not disturb each other.
         let check = Self { prefix: self.key(&format!("check:{}", rng.user_id().0.simple())), ..self.clone() };
+        // First, because it names a command that the user may not run. Of a script, Redis names none.
+        check.try_commands().await?;
         // Boxed: the futures of a start would otherwise be too large for the stack.
         let (codes, events, limits, keys) = tokio::join!(
             Box::pin(check.try_codes(rng)),
@@ -74,6 +101,18 @@ impl Redis {
         );
         codes.and(events).map_err(as_fault)?;
         limits.and(keys)
+    }
+
+    /// Runs every command of the scripts: one run of a script takes one way through it.
+    async fn try_commands(&self) -> Result<(), Fault> {
+        let mut run = COMMANDS.prepare_invoke();
+        for kind in ["text", "hash"] {
+            // In a cluster, the keys of a script must be in one slot.
+            run.key(self.key(&format!("limit:{{check}}:{kind}")));
+        }
+        let refused: Option<String> =
+            self.attempt(async |mut connection| run.invoke_async(&mut connection).await).await?;
+        refused.map_or(Ok(()), |command| Err(reason::missing_right_to(&command)))
     }
 
     async fn try_codes(&self, rng: &Rng) -> Result<(), StoreError> {
@@ -136,4 +175,33 @@ fn as_fault(error: StoreError) -> Fault {
 fn local_epoch() -> f64 {
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    fn sources(folder: &Path, sources: &mut String) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                self::sources(&path, sources);
+            } else {
+                sources.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_of_a_script_is_tried() {
+        let mut text = String::new();
+        sources(Path::new("src/store/redis"), &mut text);
+        let calls = text.split("redis.call('").skip(1).map(|rest| rest.split('\'').next().unwrap());
+        let calls: Vec<&str> = calls.filter(|call| call.bytes().all(|octet| octet.is_ascii_uppercase())).collect();
+        assert!(calls.len() > 20, "{calls:?}");
+        for command in calls {
+            assert!(text.contains(&format!("{{'{command}'")), "{command} is missing in COMMANDS");
+        }
+    }
 }

@@ -51,7 +51,9 @@ pub(super) fn fault(error: &RedisError) -> Fault {
         ErrorKind::InvalidClientConfig => {
             setting("cannot be reached", "REDIS_URL: must be redis:// or rediss://, a host and a database")
         }
-        ErrorKind::UnexpectedReturnType => defect("a response of Redis has an unexpected type"),
+        ErrorKind::UnexpectedReturnType => defect(
+            "REDIS_URL: a response of Redis has an unexpected type: the user may not run MULTI and EXEC, or a proxy is in between",
+        ),
         _ => time("cannot be used", &format!("REDIS_URL: {}", error.category())),
     }
 }
@@ -74,7 +76,7 @@ fn server_fault(error: &RedisError) -> Option<Fault> {
         "NOPERM" => missing_right(detail),
         "DENIED" => setting_or_time(
             "refuses the service",
-            "Redis runs in protected mode (DENIED): set a password in Redis and in REDIS_URL, or protected-mode no",
+            "REDIS_URL: Redis runs in protected mode (DENIED): set a password in Redis and in REDIS_URL, or protected-mode no",
         ),
         "OOM" => time("is out of memory", "Redis is out of memory (OOM): raise its maxmemory, or lower EVENTS_MAXLEN"),
         "MISCONF" => time(
@@ -138,7 +140,9 @@ fn response_fault(detail: &str) -> Fault {
         return missing_right(detail);
     }
     if says("unknown command") || says("Unknown Redis command") || says("unknown subcommand") {
-        return defect("Redis does not know a command: it is older than 6.2, or the command is renamed or disabled");
+        return defect(
+            "REDIS_URL: Redis does not know a command: it is older than 6.2, or the command is renamed or disabled",
+        );
     }
     defect("an error of Redis (ERR)")
 }
@@ -169,6 +173,10 @@ fn io_fault(error: &RedisError) -> Fault {
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
             time("does not answer", "REDIS_URL: the host cannot be reached; correct the host, or check the network")
         }
+        Some(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => time(
+            "closed the connection",
+            "REDIS_URL: Redis closed the connection; it stops, is in protected mode (set a password), or has too many clients",
+        ),
         Some(kind) => time("closed the connection", &format!("REDIS_URL: the connection to Redis broke: {kind}")),
         None => time("closed the connection", "REDIS_URL: the connection to Redis broke"),
     }
@@ -251,6 +259,11 @@ fn refused_credentials() -> Fault {
 }
 
 /// Names the command, if the message does: it is a word of Redis's own.
+/// The user may not run a command of the scripts.
+pub(super) fn missing_right_to(command: &str) -> Fault {
+    missing_right(&format!("run the '{}'", command.to_lowercase()))
+}
+
 fn missing_right(detail: &str) -> Fault {
     let command = detail.split_once("run the '").and_then(|(_, rest)| rest.split('\'').next());
     let right = match command {

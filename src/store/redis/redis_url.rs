@@ -82,7 +82,7 @@ impl Node {
             Some("insecure") if tls => "#insecure",
             Some(_) => {
                 return Err(InvalidUrl::new(
-                    "must not contain #, except for rediss://…#insecure; in a password, write %23",
+                    "must not contain # (only rediss:// and valkeys:// may end with #insecure); in a password, write %23",
                 ));
             }
         };

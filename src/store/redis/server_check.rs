@@ -23,13 +23,15 @@ pub(super) struct ServerInfo {
     pub version: Option<String>,
     pub is_cluster: bool,
     pub eviction_policy: Option<String>,
+    /// Why the cluster serves no keys.
+    pub cluster_fault: Option<Fault>,
     /// The clock of the server, in seconds since 1970.
     pub epoch: f64,
 }
 
-/// Connects, authenticates and asks. The whole is bounded by `timeout`.
-pub(super) async fn look_at(server: &ConnectionInfo, timeout: Duration) -> Result<ServerInfo, Fault> {
-    let looked = tokio::time::timeout(timeout, try_look_at(server, timeout)).await;
+/// Connects, authenticates and asks. The whole is bounded by `timeout`. `key` is any key of this service.
+pub(super) async fn look_at(server: &ConnectionInfo, key: &str, timeout: Duration) -> Result<ServerInfo, Fault> {
+    let looked = tokio::time::timeout(timeout, try_look_at(server, key, timeout)).await;
     match looked {
         Ok(Ok(info)) => check_version(info),
         Ok(Err(error)) => Err(or_mismatch(reason::fault(&error), server, timeout).await),
@@ -37,7 +39,7 @@ pub(super) async fn look_at(server: &ConnectionInfo, timeout: Duration) -> Resul
     }
 }
 
-async fn try_look_at(server: &ConnectionInfo, timeout: Duration) -> RedisResult<ServerInfo> {
+async fn try_look_at(server: &ConnectionInfo, key: &str, timeout: Duration) -> RedisResult<ServerInfo> {
     let mut connection = connect_without_login(server, timeout).await?;
     let settings = server.redis_settings();
     if let Some(password) = settings.password() {
@@ -51,9 +53,13 @@ async fn try_look_at(server: &ConnectionInfo, timeout: Duration) -> RedisResult<
         redis::cmd("SELECT").arg(settings.db()).exec_async(&mut connection).await?;
     }
     let (seconds, micros): (f64, f64) = redis::cmd("TIME").query_async(&mut connection).await?;
+    // The driver repeats the commands to a cluster that is down until the time is over.
+    let exists: RedisResult<u8> = redis::cmd("EXISTS").arg(key).query_async(&mut connection).await;
+    let cluster_fault = exists.err().filter(|error| error.code() == Some("CLUSTERDOWN"));
     // Not all users may read it; the scripts need it not.
     let info: String = redis::cmd("INFO").query_async(&mut connection).await.unwrap_or_default();
-    Ok(ServerInfo { epoch: seconds + micros / 1e6, ..parse_info(&info) })
+    let cluster_fault = cluster_fault.map(|error| reason::fault(&error));
+    Ok(ServerInfo { epoch: seconds + micros / 1e6, cluster_fault, ..parse_info(&info) })
 }
 
 async fn connect_without_login(server: &ConnectionInfo, timeout: Duration) -> RedisResult<MultiplexedConnection> {
@@ -67,7 +73,7 @@ fn parse_info(info: &str) -> ServerInfo {
         version: field("redis_version").map(str::to_owned),
         is_cluster: field("cluster_enabled") == Some("1"),
         eviction_policy: field("maxmemory_policy").map(str::to_owned),
-        epoch: 0.0,
+        ..ServerInfo::default()
     }
 }
 
