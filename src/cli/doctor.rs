@@ -7,7 +7,7 @@ use clap::Args;
 use super::error::CliError;
 use super::process::print;
 use crate::app::self_check::{self, Finding, Status};
-use crate::config::{Config, ServeArgs};
+use crate::config::{Config, InvalidSetting, ServeArgs};
 
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -19,13 +19,28 @@ pub struct DoctorArgs {
 }
 
 pub async fn run(args: DoctorArgs) -> Result<(), CliError> {
-    let config = Config::new(args.settings)?;
-    let findings = self_check::run(&config).await?;
+    report(&findings(args.settings).await?, args.json)
+}
+
+async fn findings(settings: ServeArgs) -> Result<Vec<Finding>, CliError> {
+    let findings = async { Ok(self_check::run(&Config::new(settings)?).await?) };
+    match findings.await {
+        Err(CliError::Setting(InvalidSetting { name, reason })) => Ok(vec![Finding::failed(name, reason)]),
+        other => other,
+    }
+}
+
+/// Prints a report about settings that the parser of the command line has refused.
+pub(super) fn report_refused(message: &str, json: bool) -> Result<(), CliError> {
+    report(&[Finding::failed("settings", message)], json)
+}
+
+fn report(findings: &[Finding], json: bool) -> Result<(), CliError> {
     let failed = findings.iter().filter(|finding| finding.status == Status::Failed).count();
-    if args.json {
+    if json {
         print(&format!("{}\n", serde_json::json!({ "ok": failed == 0, "checks": findings })))?;
     } else {
-        print(&table(&findings))?;
+        print(&table(findings))?;
     }
     match failed {
         0 => Ok(()),

@@ -42,15 +42,14 @@ pub fn run() -> ExitCode {
     let definition = if full { command() } else { brief_help(command()) };
     let arguments = match secret_files::insert_contents(&definition, std::env::args_os().collect()) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            print_error(format_args!("sixty: {error}"));
-            return ExitCode::from(2);
-        }
+        Err(error) => return refuse(&error),
     };
     let parsed = definition.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let command = match parsed {
         Ok(Cli { command }) => command,
-        Err(error) => return parse_error::print(&error),
+        Err(error) => {
+            return parse_error::message(&error).map_or_else(|| parse_error::print(&error), |message| refuse(&message));
+        }
     };
     let outcome = match command {
         // The kernel kills the servers when the thread that started them ends. The guardian runs on the main thread.
@@ -76,6 +75,19 @@ pub fn run() -> ExitCode {
             ExitCode::from(if matches!(error, CliError::Setting(_) | CliError::Start(_)) { 2 } else { 1 })
         }
     }
+}
+
+/// Reports settings or arguments that cannot be used: `doctor` as its result, other commands as an error.
+fn refuse(message: &str) -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|command| command == "doctor") {
+        if let Err(error) = doctor::report_refused(message, arguments.iter().any(|flag| flag == "--json")) {
+            print_error(format_args!("sixty: {error}"));
+        }
+        return ExitCode::from(1);
+    }
+    print_error(format_args!("sixty: {message}"));
+    ExitCode::from(2)
 }
 
 fn completion_script(shell: clap_complete::Shell) -> String {

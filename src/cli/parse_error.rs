@@ -6,25 +6,17 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::definition::command;
-use super::process::print_error;
 
-/// Prints a parse error. The message of clap repeats an invalid value, which may be a secret; this one names the setting.
+/// Prints an error about the form of the command line, the help, or the version.
 pub(super) fn print(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-    match message(error) {
-        Some(message) => print_error(format_args!("sixty: {message}")),
-        None => {
-            let _ = error.print();
-        }
-    }
-    ExitCode::from(2)
+    let _ = error.print();
+    let is_request = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if is_request { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 
-/// Returns the message about a setting or an argument. `None` if the error is about the form of the command line.
-fn message(error: &clap::Error) -> Option<String> {
+/// Returns the message about a setting or an argument. The message of clap repeats an invalid value, which may be a secret;
+/// this one names the setting. `None` if the error is about the form of the command line.
+pub(super) fn message(error: &clap::Error) -> Option<String> {
     let invalid: Vec<&String> = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) => vec![arg],
         Some(ContextValue::Strings(args)) => args.iter().collect(),

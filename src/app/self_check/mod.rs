@@ -48,7 +48,7 @@ impl Finding {
         Self { check, status: Status::Warning, found: found.into() }
     }
 
-    fn failed(check: &'static str, found: impl Into<String>) -> Self {
+    pub fn failed(check: &'static str, found: impl Into<String>) -> Self {
         Self { check, status: Status::Failed, found: found.into() }
     }
 

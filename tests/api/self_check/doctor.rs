@@ -111,3 +111,25 @@ async fn what_works_and_is_to_be_corrected_is_a_warning() {
     }
     stop.cancel();
 }
+
+#[tokio::test]
+async fn settings_that_cannot_be_used_are_a_failed_check() {
+    for (setting, value, expected) in
+        [("CODE_TTL", "x", "CODE_TTL: must be"), ("CODE_WAIT_RESET", "1s", "must be longer than CODE_WAIT_MAX")]
+    {
+        let mut doctor = doctor("postgres://127.0.0.1:1/sixty", "redis://127.0.0.1:1", "http://127.0.0.1:1");
+        let (status, report) = check(doctor.env(setting, value)).await;
+        let checks = report["checks"].as_array().unwrap();
+        assert_eq!((status, checks.len(), &report["ok"]), (1, 1, &Value::Bool(false)), "{report}");
+        assert!(checks[0]["status"] == "failed" && checks[0]["found"].as_str().unwrap().contains(expected), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_cannot_be_reached_is_described() {
+    let (database, redis) = stores().await;
+    let (status, report) = check(&mut doctor(&database, redis, "https://nobody.invalid")).await;
+    assert_eq!((status, failed(&report)), (1, vec!["mail provider"]), "{report}");
+    let found = finding(&report, "mail provider")["found"].as_str().unwrap();
+    assert!(found.contains("has a host name without an address (DNS)"), "{found}");
+}
