@@ -73,6 +73,11 @@ impl Dialect for Mailjet {
         }
     }
 
+    /// A refusal of the whole request has no result for the message.
+    fn is_about_mail(&self, body: &[u8]) -> bool {
+        serde_json::from_slice::<SendResponse>(body).is_ok_and(|response| !response.messages.is_empty())
+    }
+
     fn message_id(&self, body: &[u8]) -> Option<String> {
         let body: Value = serde_json::from_slice(body).ok()?;
         let id = body.pointer("/Messages/0/To/0/MessageID")?;
@@ -161,6 +166,15 @@ mod tests {
         let errors: Vec<_> =
             statuses.iter().map(|status| json!({ "ErrorCode": "mj-0001", "StatusCode": status })).collect();
         json!({ "Messages": [{ "Status": "error", "Errors": errors }] }).to_string()
+    }
+
+    #[test]
+    fn only_a_refusal_with_a_result_for_the_message_is_about_the_mail() {
+        let mailjet = Mailjet { key: "key".into(), secret: "secret".into() };
+        assert!(mailjet.is_about_mail(NO_CONTENT.as_bytes()));
+        for body in [MALFORMED, WRONG_KEY, BROKEN, "", "{}", r#"{"Messages":[]}"#] {
+            assert!(!mailjet.is_about_mail(body.as_bytes()), "{body}");
+        }
     }
 
     #[test]

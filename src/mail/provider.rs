@@ -1,5 +1,6 @@
 //! One attempt to send a mail by the HTTP API of a provider, and whether a failed attempt may be retried.
 
+use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
-use thiserror::Error;
+use thiserror::Error as ThisError;
 use tracing::{Instrument as _, Span};
 use url::Url;
 use uuid::Uuid;
@@ -31,7 +32,7 @@ impl fmt::Debug for FromHeader {
 }
 
 /// Why an attempt failed. The texts repeat nothing from the provider's response, since logs show them.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, ThisError, PartialEq, Eq)]
 pub enum SendError {
     /// The worker may retry, with the same idempotency key.
     #[error("{reason}")]
@@ -68,6 +69,11 @@ pub trait Dialect: Send + Sync {
     ///
     /// `None`: the response is a success whose body does not confirm it. Any web server may send a 200.
     fn mail_status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode>;
+
+    /// Whether a refused request was refused because of its mail, by the response body.
+    fn is_about_mail(&self, _body: &[u8]) -> bool {
+        true
+    }
 
     /// Returns the provider's id of the mail, from the body of a success.
     fn message_id(&self, body: &[u8]) -> Option<String>;
@@ -110,7 +116,10 @@ impl Provider {
             // A proxy from `HTTPS_PROXY` cannot reach the loopback address of this machine.
             http = http.no_proxy();
         }
-        let http = http.build().map_err(|error| error.without_url().to_string())?;
+        let http = http.build().map_err(|_| {
+            "the certificates of trusted authorities cannot be read; correct SSL_CERT_FILE and SSL_CERT_DIR, or install \
+             ca-certificates"
+        })?;
         Ok(Self { http, base: base.clone(), url, from, dialect })
     }
 
@@ -164,7 +173,13 @@ impl Provider {
         };
         match self.dialect.mail_status(status, &body) {
             Some(status) if status.is_success() => Ok(self.dialect.message_id(&body).filter(|id| is_loggable(id))),
-            Some(status) => Err(refusal(status, retry_after, self.dialect.account_settings())),
+            Some(status) => {
+                let kind = match Refusal::of(status) {
+                    Refusal::Mail if !self.dialect.is_about_mail(&body) => Refusal::Account,
+                    kind => kind,
+                };
+                Err(refusal(kind, status, retry_after, self.dialect.account_settings()))
+            }
             None => Err(temporary("answered 2xx without accepting the mail", true)),
         }
     }
@@ -215,11 +230,11 @@ impl Refusal {
     }
 }
 
-fn refusal(status: StatusCode, retry_after: Option<Duration>, account_settings: &str) -> SendError {
+fn refusal(kind: Refusal, status: StatusCode, retry_after: Option<Duration>, account_settings: &str) -> SendError {
     let reason = format!("answered {}", status.as_u16());
     let temporary =
         |reason, account_refused| SendError::Temporary { reason, retry_after, maybe_accepted: false, account_refused };
-    match Refusal::of(status) {
+    match kind {
         Refusal::Mail => SendError::Permanent { reason },
         Refusal::Account => temporary(
             format!("{reason}: the provider refuses the account, not this mail; check {account_settings}"),
@@ -245,9 +260,36 @@ pub(super) fn failure_reason(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "did not answer in time"
     } else if error.is_connect() {
-        "refused the connection"
+        connect_failure(error)
     } else {
         "closed the connection before its answer was complete"
+    }
+}
+
+/// Why no connection was opened. The libraries below have no kinds for this, so it reads their known phrases.
+fn connect_failure(error: &reqwest::Error) -> &'static str {
+    let (mut text, mut source) = (String::new(), error.source());
+    while let Some(cause) = source {
+        text.push_str(&format!("{cause} {cause:?} "));
+        source = cause.source();
+    }
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
+    if says(&["dns error", "lookup address"]) {
+        "has a host name without an address (DNS)"
+    } else if says(&["UnknownIssuer", "CaUsedAsEndEntity"]) {
+        "has a certificate that no trusted authority signed (TLS; see SSL_CERT_FILE)"
+    } else if says(&["Expired", "NotValidYet"]) {
+        "has a certificate that is not valid now (TLS)"
+    } else if says(&["NotValidForName"]) {
+        "has a certificate for another host name (TLS)"
+    } else if says(&["InvalidContentType", "corrupt message"]) {
+        "does not speak TLS at this port: is it http://?"
+    } else if says(&["HandshakeFailure", "invalid peer certificate", "AlertReceived"]) {
+        "refused the TLS handshake"
+    } else if says(&["ConnectionRefused"]) {
+        "refused the connection"
+    } else {
+        "could not be reached"
     }
 }
 
@@ -258,7 +300,10 @@ mod tests {
 
     #[test]
     fn only_refusals_of_the_mail_itself_are_permanent() {
-        let refusal = |status| refusal(StatusCode::from_u16(status).unwrap(), None, "MAIL_URL");
+        let refusal = |status| {
+            let status = StatusCode::from_u16(status).unwrap();
+            refusal(Refusal::of(status), status, None, "MAIL_URL")
+        };
         for status in [400, 409, 413, 422] {
             assert!(matches!(refusal(status), SendError::Permanent { .. }), "{status}");
         }
