@@ -12,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use url::Url;
 
 use self::log::{LogFilter, LogFormat};
+pub use self::otlp::{CollectorHeaders, collector_headers};
 
 /// Starts the log of the whole process, and the export of spans if there is a `collector`.
 ///
@@ -20,8 +21,8 @@ use self::log::{LogFilter, LogFormat};
 ///
 /// # Panics
 /// If a log is already installed.
-pub fn start(filter: &LogFilter, format: LogFormat, collector: Option<&Url>) -> Result<(), String> {
-    let exporter = collector.map(otlp::layer).transpose()?;
+pub fn start(filter: &LogFilter, format: LogFormat, collector: Option<(&Url, CollectorHeaders)>) -> Result<(), String> {
+    let exporter = collector.map(|(url, headers)| otlp::layer(url, headers)).transpose()?;
     tracing_subscriber::registry().with(exporter).with(log::layer(filter, format)).init();
     Ok(())
 }

@@ -7,6 +7,7 @@ mod network;
 mod stores;
 
 use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 pub use self::accounts::*;
@@ -14,7 +15,7 @@ pub use self::mail::*;
 pub use self::network::*;
 pub use self::stores::*;
 use super::error::InvalidSetting;
-use super::values::{Choice, http_url};
+use super::values::{Choice, http_url, secret};
 use crate::telemetry;
 use crate::telemetry::log::{LogFilter, LogFormat};
 
@@ -39,11 +40,20 @@ pub struct TraceArgs {
     /// Base URL of an OpenTelemetry collector
     ///
     /// Such as http://collector:4318. The service exports its spans there by OTLP (http/protobuf). Without it, nothing is
-    /// exported. OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER and further variables of the OpenTelemetry
-    /// SDK apply too
+    /// exported. OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and further variables of the OpenTelemetry SDK apply too
     // Its long name would leave no room for the descriptions in the short help.
     #[arg(long, env, value_name = "URL", value_parser = http_url, hide_short_help = true)]
     pub otel_exporter_otlp_endpoint: Option<Url>,
+    /// Headers for the collector
+    ///
+    /// Such as authorization=Bearer%20TOKEN. Values are percent-encoded; commas separate several headers
+    #[arg(long, env, value_name = "HEADERS", value_parser = headers, hide_short_help = true)]
+    pub otel_exporter_otlp_headers: Option<SecretString>,
+}
+
+fn headers(value: &str) -> Result<SecretString, String> {
+    telemetry::collector_headers(value)?;
+    secret(value)
 }
 
 /// Settings that do not depend on where the service, its stores and its mail provider run.
@@ -72,7 +82,10 @@ pub struct ServiceArgs {
 impl ServiceArgs {
     /// Starts the log of the whole process, and the export of spans.
     pub fn start_telemetry(&self) -> Result<(), InvalidSetting> {
-        let collector = self.traces.otel_exporter_otlp_endpoint.as_ref();
+        let TraceArgs { otel_exporter_otlp_endpoint: url, otel_exporter_otlp_headers: headers } = &self.traces;
+        let headers = headers.as_ref().map(SecretString::expose_secret).map(telemetry::collector_headers).transpose();
+        let headers = headers.map_err(|error| InvalidSetting::new("OTEL_EXPORTER_OTLP_HEADERS", error))?;
+        let collector = url.as_ref().map(|url| (url, headers.unwrap_or_default()));
         telemetry::start(&self.log.log_level, self.log.log_format, collector)
             .map_err(|error| InvalidSetting::new("OTEL_EXPORTER_OTLP_ENDPOINT", error))
     }

@@ -3,16 +3,19 @@
 //! A thread of its own exports batches. If the collector is slow or down, spans are dropped and counted; the service and its
 //! log are not affected.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::counter;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{Protocol, WithExportConfig as _};
+use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use percent_encoding::percent_decode_str;
+use poem::http::{HeaderName, HeaderValue};
 use tracing::{Subscriber, info, warn};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::Layer;
@@ -27,11 +30,26 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
+/// The headers of each request to the collector.
+pub type CollectorHeaders = HashMap<String, String>;
+
+/// Parses `OTEL_EXPORTER_OTLP_HEADERS`: pairs of a name and a percent-encoded value, separated by commas.
+pub fn collector_headers(list: &str) -> Result<CollectorHeaders, &'static str> {
+    let pairs = list.split(',').filter(|pair| !pair.trim().is_empty());
+    let headers = pairs.map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
+        let is_valid = HeaderName::try_from(name.trim()).is_ok() && HeaderValue::try_from(&*value).is_ok();
+        is_valid.then(|| (name.trim().to_owned(), value.into_owned()))
+    });
+    headers.collect::<Option<_>>().ok_or("must be pairs such as authorization=Bearer%20TOKEN, with commas between them")
+}
+
 /// Returns the layer that exports the spans of `spans.rs` to the collector, and starts its thread.
 ///
 /// The SDK reads `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_BSP_…` and further
 /// `OTEL_EXPORTER_OTLP_…` variables itself.
-pub(super) fn layer<S>(collector: &Url) -> Result<impl Layer<S> + Send + Sync, String>
+pub(super) fn layer<S>(collector: &Url, headers: CollectorHeaders) -> Result<impl Layer<S> + Send + Sync, String>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
@@ -40,6 +58,7 @@ where
         .with_http()
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(url)
+        .with_headers(headers)
         .build()
         .map_err(|error| error.to_string())?;
     let provider =

@@ -95,7 +95,7 @@ async fn the_variables_of_the_sdk_apply() {
             SOON,
             ("OTEL_SERVICE_NAME", "accounts"),
             ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20c4n4ry"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20c4n4ry, x-tenant=sixty"),
             ("OTEL_TRACES_SAMPLER", "always_on"),
         ],
     )
@@ -106,6 +106,7 @@ async fn the_variables_of_the_sdk_apply() {
     assert_eq!(span.attributes["resource.service.name"], "accounts");
     assert_eq!(span.attributes["resource.deployment.environment.name"], "test");
     assert_eq!(collector.header("authorization").as_deref(), Some("Bearer c4n4ry"));
+    assert_eq!(collector.header("x-tenant").as_deref(), Some("sixty"));
     assert!(!process.running.stderr().contains("c4n4ry"));
 }
 
