@@ -61,20 +61,18 @@ impl TrustedProxies {
         };
         let found =
             [client_in(&X_FORWARDED_FOR, parse_x_forwarded_for), client_in(&header::FORWARDED, parse_forwarded)];
-        Network::of(match found {
-            // A proxy writes one of the headers. The other may be forged by the client, and it is unknown which.
-            [Some(one), Some(other)] if one != other => {
-                static LOGGED: Once = Once::new();
-                LOGGED.call_once(|| {
-                    warn!(
-                        "a trusted proxy sent X-Forwarded-For and Forwarded with different clients; such requests count for \
-                         the proxy's network; let the proxy delete the header that it does not write"
-                    );
-                });
-                peer
-            }
-            [one, other] => one.or(other).unwrap_or(peer),
-        })
+        let [x_forwarded_for, forwarded] = found;
+        // A proxy writes one of the headers, mostly X-Forwarded-For. The client may have forged the other.
+        if x_forwarded_for.is_some() && forwarded.is_some() && x_forwarded_for != forwarded {
+            static LOGGED: Once = Once::new();
+            LOGGED.call_once(|| {
+                warn!(
+                    "a trusted proxy sent X-Forwarded-For and Forwarded with different clients; X-Forwarded-For counts; let the \
+                     proxy delete the header that it does not write"
+                );
+            });
+        }
+        Network::of(x_forwarded_for.or(forwarded).unwrap_or(peer))
     }
 
     /// Returns the rightmost address that is not a trusted proxy, or the leftmost address if all are trusted. `None` if
@@ -102,7 +100,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Parses one line of `X-Forwarded-For`, from the right. An element that is not an address gives `None`.
 fn parse_x_forwarded_for(line: &[u8]) -> Vec<Option<IpAddr>> {
-    line.rsplit(|octet| *octet == b',').map(parse_address).collect()
+    line.rsplit(|octet| *octet == b',').filter(|element| !is_empty(element)).map(parse_node).collect()
 }
 
 /// Parses one line of `Forwarded`, from the right: the parameter `for` of every element. An element without one address
@@ -120,9 +118,14 @@ fn parse_forwarded(line: &[u8]) -> Vec<Option<IpAddr>> {
         let (Some(node), None) = (nodes.next(), nodes.next()) else {
             return None;
         };
-        parse_address(node.strip_prefix(b"\"").and_then(|node| node.strip_suffix(b"\"")).unwrap_or(node))
+        parse_node(node)
     };
-    split_from_right(line, b',').0.into_iter().map(parse_element).collect()
+    split_from_right(line, b',').0.into_iter().filter(|element| !is_empty(element)).map(parse_element).collect()
+}
+
+/// Whether an element of a list is empty. Such elements do not count (RFC 9110, section 5.6.1.2).
+fn is_empty(element: &[u8]) -> bool {
+    element.trim_ascii().is_empty()
 }
 
 /// Whether every quoted string of a text begins and ends.
@@ -149,6 +152,12 @@ fn split_from_right(text: &[u8], separator: u8) -> (Vec<&[u8]>, Quotes) {
     }
     parts.push(&text[..end]);
     (parts, if quoted { Quotes::Unbalanced } else { Quotes::Balanced })
+}
+
+/// Parses an address that may be quoted.
+fn parse_node(text: &[u8]) -> Option<IpAddr> {
+    let text = text.trim_ascii();
+    parse_address(text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text))
 }
 
 /// Parses an address with or without a port. IPv6 addresses may have brackets.
@@ -192,8 +201,9 @@ mod tests {
         assert_eq!(follow("[2001:db9::1]:4711"), "2001:db9::/64");
         assert_eq!(follow("2001:db9::1"), "2001:db9::/64");
         assert_eq!(follow("10.0.0.3, 10.0.0.2"), "10.0.0.3/32");
-        for nonsense in ["", "unknown", "198.51.100.7,", "198.51.100.7, nobody", "198.51.100.7, caf\u{e9}", "1.2.3.4.5"]
-        {
+        assert_eq!(follow("198.51.100.7, ,"), "198.51.100.7/32");
+        assert_eq!(follow("\"[2001:db9::1]:4711\""), "2001:db9::/64");
+        for nonsense in ["", ",", "unknown", "198.51.100.7, nobody", "198.51.100.7, caf\u{e9}", "1.2.3.4.5"] {
             assert_eq!(follow(nonsense), "10.0.0.1/32", "{nonsense}");
         }
         assert_eq!(follow("198.51.100.7, unknown, 10.0.0.2"), "10.0.0.2/32");
@@ -253,11 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn contradicting_headers_give_the_network_of_the_proxy() {
+    fn x_forwarded_for_counts_if_the_headers_contradict_each_other() {
         let both = |one, other| client("10.0.0.1", "10.0.0.1", &[("x-forwarded-for", one), ("forwarded", other)]);
         assert_eq!(both("198.51.100.7", "for=198.51.100.7"), "198.51.100.7/32");
-        assert_eq!(both("198.51.100.7", "for=203.0.113.9"), "10.0.0.1/32");
-        assert_eq!(both("203.0.113.9", "for=198.51.100.7"), "10.0.0.1/32");
+        for forged in ["for=203.0.113.9", "for=unknown", "proto=https", "for=\"", ""] {
+            assert_eq!(both("198.51.100.7", forged), "198.51.100.7/32", "{forged}");
+        }
+        assert_eq!(both("", "for=198.51.100.7"), "198.51.100.7/32");
     }
 
     #[test]
