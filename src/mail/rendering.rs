@@ -117,9 +117,10 @@ pub fn not_me_link(public_url: &Url, token: &NotMeToken) -> Url {
     link
 }
 
-/// Separates the digits: "0, 0, 4, 2". Otherwise a screen reader reads one number, or drops leading zeros.
+/// Separates the digits: "0 0 4 2". Otherwise a screen reader reads one number, or drops leading zeros. No commas: the API
+/// accepts blanks in a code, so somebody can copy this, too.
 fn spelled(code: &str) -> String {
-    code.chars().map(String::from).collect::<Vec<_>>().join(", ")
+    code.chars().map(String::from).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns a duration in words: "one minute", "2 minutes", "90 seconds".
@@ -164,7 +165,7 @@ mod tests {
 
         Your Sixty code is 0042
 
-        Digit by digit: 0, 0, 4, 2.
+        Digit by digit: 0 0 4 2.
 
         Enter it within one minute to activate your account. After that, you can ask for
         another.
@@ -177,7 +178,7 @@ mod tests {
         ");
         insta::assert_snapshot!(content(&mail), @r#"
         <h1>Your Sixty code</h1>
-        <p class="code" role="img" aria-label="0, 0, 4, 2">0042</p>
+        <p class="code" role="img" aria-label="0 0 4 2">0042</p>
         <p>Enter it within <time datetime="PT60S">one minute</time> to activate your account. After that, you can ask
         for another.</p>
         <p class="why">You get this mail because somebody registered at Sixty with your address. If that was not you, you need do
@@ -185,6 +186,13 @@ mod tests {
         button:</p>
         <p><a href="http://127.0.0.1:8000/not-me/bpbpbpbpbpbpbpbpbpbpbpbpbpbpbpbp">This was not me</a></p>
         "#);
+    }
+
+    #[test]
+    fn the_spelled_code_can_be_copied() {
+        let mail = code_mail();
+        let (_, spelled) = mail.text.split_once("Digit by digit:").unwrap();
+        assert_eq!(Code::parse(spelled.lines().next().unwrap()), Code::parse("0042"));
     }
 
     #[test]

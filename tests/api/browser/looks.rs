@@ -1,8 +1,13 @@
 //! Layout on a phone and dark color scheme: the inbox page and the mails.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use sixty::domain::code::Code;
+use sixty::domain::email::Email;
+use sixty::mail::rendering::RenderedMail;
 
 use super::{Browser, PHONE, is_dark};
 use crate::support::{PASSWORD, Service};
@@ -78,19 +83,16 @@ async fn every_mail_fits_a_phone_in_both_color_schemes() {
     let changed = changed.json(&json!({ "password": "another password" })).send().await.unwrap();
     assert_eq!(changed.status(), 204);
     service.wait_for_mail(ADA, 3).await;
-    service.age_grants(std::time::Duration::from_secs(60)).await;
+    service.age_grants(Duration::from_secs(60)).await;
     service.register(ADA, PASSWORD).await;
     service.wait_for_mail(ADA, 4).await;
     let mails = service.mails(ADA).await;
-    let code = regex::Regex::new(r">\d{4}</p>").unwrap();
 
     let browser = Browser::open(&service.mail_url).await;
     browser.set_window_size(PHONE).await;
     for mail in mails {
         let subject = mail["Subject"].as_str().unwrap().to_owned();
         let html = service.mail_json(&mail).await["HTML"].as_str().unwrap().to_owned();
-        // Replaces the code with one of the maximum length.
-        let html = code.replace(&html, ">0123456789</p>");
         // A page of its own, as in a mail program.
         browser.goto(&format!("data:text/html;base64,{}", STANDARD.encode(html.as_bytes()))).await;
         assert_eq!(browser.page_width().await, 390, "{subject}");
@@ -99,6 +101,30 @@ async fn every_mail_fits_a_phone_in_both_color_schemes() {
             assert_eq!(is_dark(&browser.background_color("body").await), dark, "{subject}: {scheme}");
             let text_color = browser.wait_for_visible("h1").await.css_value("color").await.unwrap();
             assert_eq!(is_dark(&text_color), !dark, "{subject}: {scheme}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn a_code_of_every_length_fits_the_narrowest_phone() {
+    let email = Email::parse(ADA).unwrap();
+    let link = "https://sixty.example/not-me/x".parse().unwrap();
+    let browser = Browser::open("data:text/html,").await;
+    for length in 4..=10 {
+        let code = Code::parse(&"0123456789"[..length]).unwrap();
+        let mail = RenderedMail::code(&email, &code, Duration::from_secs(60), &link);
+        browser.goto(&format!("data:text/html;base64,{}", STANDARD.encode(mail.html.as_bytes()))).await;
+        for width in [320, 360] {
+            browser.set_window_size((width, 640)).await;
+            let fits = "const box = document.querySelector('.code');
+                const text = document.createRange();
+                text.selectNodeContents(box);
+                const { left, right } = box.getBoundingClientRect();
+                const lines = [...text.getClientRects()];
+                return lines.length === 1 && lines[0].left >= left && lines[0].right <= right
+                    && document.documentElement.scrollWidth === innerWidth";
+            assert_eq!(browser.js(fits).await, true, "{length} digits, {width} pixels");
         }
     }
 }
