@@ -68,17 +68,16 @@ pub struct CodeError;
 impl Code {
     /// Parses the text that a user pasted or typed.
     ///
-    /// Digits of any script are read as ASCII digits. White space, hyphens, dots and invisible characters are dropped. Any
-    /// other character is an error.
+    /// Compatibility characters are replaced first (NFKC): `⒈` is a digit and a dot, `⑫` two digits. Digits of any script
+    /// are read as ASCII digits. White space, hyphens, dots and invisible characters are dropped. Any other character is an
+    /// error.
     pub fn parse(input: &str) -> Result<Self, CodeError> {
         let mut digits = String::new();
-        for character in input.chars() {
-            let compatible = || std::iter::once(character).nfkc();
-            let mut normalized = compatible();
-            if let (Some(digit), None) = (normalized.next().and_then(decimal_digit), normalized.next()) {
-                digits.push(digit);
-            } else if !compatible().all(is_separator) {
-                return Err(CodeError);
+        for character in input.chars().flat_map(|character| std::iter::once(character).nfkc()) {
+            match decimal_digit(character) {
+                Some(digit) => digits.push(digit),
+                None if is_separator(character) => {}
+                None => return Err(CodeError),
             }
         }
         let lengths = CodeLength::FOUR.digits()..=CodeLength::TEN.digits();
@@ -102,9 +101,13 @@ fn decimal_digit(character: char) -> Option<char> {
 
 /// Whether a character can stand in a copied code besides its digits: white space, a hyphen, a dot, or an invisible one.
 fn is_separator(character: char) -> bool {
+    use GeneralCategory::{Control, DashPunctuation, Format};
+
     character.is_whitespace()
         || is_invisible(character)
-        || character.general_category() == GeneralCategory::DashPunctuation
+        || matches!(character.general_category(), Control | DashPunctuation | Format)
+        // The blank of braille, and the mark that makes a digit a key (4️⃣).
+        || matches!(character, '\u{2800}' | '\u{20E3}')
         // The minus sign, the hyphen bullet, and the hyphen key of Japanese keyboards are no dashes in Unicode.
         || matches!(character, '\u{2212}' | '\u{2043}' | '\u{30FC}')
         // Full stops and middle dots.
@@ -255,8 +258,21 @@ mod tests {
         for good in ["0000", "0042", "9999", "123456", "0123456789"] {
             assert_eq!(Code::parse(good).unwrap().expose(), good);
         }
-        for bad in ["", "123", "12345678901", "12a4", "-123", "12,34", "1/2/3/4", "½¼¾½", "⑩⑩", "一二三四", "\u{200E}"]
-        {
+        for bad in [
+            "",
+            "123",
+            "12345678901",
+            "12a4",
+            "-123",
+            "12,34",
+            "1/2/3/4",
+            "½¼¾½",
+            "⑴⑵⑶⑷",
+            "0,0,4,2",
+            "\"0042\"",
+            "一二三四",
+            "\u{200E}",
+        ] {
             assert_eq!(Code::parse(bad), Err(CodeError), "{bad}");
         }
     }
@@ -285,6 +301,10 @@ mod tests {
             "0\u{FE0F}042",
             "0042。",
             "00．42",
+            "\u{7}0042\0\u{7F}\u{85}",
+            "\u{600}0042\u{FFF9}",
+            "\u{2800}00\u{2800}42",
+            "0\u{FE0F}\u{20E3}0\u{20E3}4\u{FE0F}\u{20E3}2\u{FE0F}\u{20E3}",
         ] {
             assert_eq!(Code::parse(pasted).unwrap().expose(), "0042", "{pasted:?}");
         }
@@ -295,6 +315,14 @@ mod tests {
         for pasted in ["٠٠٤٢", "۰۰۴۲", "००४२", "００４２", "𝟎𝟘𝟺𝟤", "𑁦𑁦𑁪𑁨", "𞥐𞥐𞥔𞥒", "₀⁰④²"]
         {
             assert_eq!(Code::parse(pasted).unwrap().expose(), "0042", "{pasted}");
+        }
+    }
+
+    #[test]
+    fn compatibility_characters_are_read_as_their_digits() {
+        for (pasted, digits) in [("⒈⒉⒊⒋", "1234"), ("⑫34", "1234"), ("⑩⑩", "1010"), ("⑫⒛", "1220"), ("①②③④", "1234")]
+        {
+            assert_eq!(Code::parse(pasted).unwrap().expose(), digits, "{pasted}");
         }
     }
 

@@ -33,11 +33,11 @@ impl Policy {
 
     /// Returns a regular expression (ECMA-262) that matches every guess that [`Policy::code`] accepts.
     ///
-    /// It requires as many characters as a code has digits, and excludes ASCII letters and most symbols. It cannot be exact:
-    /// the digits of all scripts are no character class that every language knows. It contains no `/`, which ends a literal
-    /// regular expression in many languages.
+    /// It requires half as many characters as a code has digits, because a character such as `⑫` stands for two. It excludes
+    /// ASCII letters and most symbols. It cannot be exact: the digits of all scripts are no character class that every
+    /// language knows. It contains no `/`, which ends a literal regular expression in many languages.
     pub fn code_pattern(&self) -> String {
-        format!("^[^!-,:-~]{{{},}}$", self.code_length.digits())
+        format!("^[^!-,:-~]{{{},}}$", self.code_length.digits().div_ceil(2))
     }
 }
 
@@ -59,9 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn pattern_requires_as_many_characters_as_the_shortest_code() {
-        assert_eq!(Policy::default().code_pattern(), "^[^!-,:-~]{4,}$");
+    fn pattern_requires_half_as_many_characters_as_the_shortest_code_has_digits() {
+        assert_eq!(Policy::default().code_pattern(), "^[^!-,:-~]{2,}$");
         let six = Policy { code_length: CodeLength::new(6).unwrap(), ..Policy::default() };
-        assert_eq!(six.code_pattern(), "^[^!-,:-~]{6,}$");
+        assert_eq!(six.code_pattern(), "^[^!-,:-~]{3,}$");
     }
 }
