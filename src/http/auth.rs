@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use encoding_rs::WINDOWS_1252;
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::problem::Problem;
 use crate::domain::email::{Address, Email};
-use crate::domain::password::Password;
+use crate::domain::password::{Password, PasswordError};
 
 /// The scheme's name in the OpenAPI document.
 pub const SCHEME: &str = "basic";
@@ -38,12 +39,15 @@ impl BasicCredentials {
         let decoded =
             STANDARD.decode(encoded.trim()).map_err(|_| "The credentials are not in base64 (with padding).")?;
         let decoded = Zeroizing::new(decoded);
-        let text = Zeroizing::new(decode_text(&decoded));
-        let (name, password) = text.split_once(':').ok_or("The credentials have no colon after the address.")?;
-        let address = Email::parse(name).ok().map(|email| email.address().clone());
+        let colon = decoded.iter().position(|octet| *octet == b':');
+        let colon = colon.ok_or("The credentials have no colon after the address.")?;
+        let (name, password) = (decode_text(&decoded[..colon]), decode_text(&decoded[colon + 1..]));
+        let address = Email::parse(&name).ok().map(|email| email.address().clone());
         // No user can have a password that fails here, so this early response reveals nothing about users.
-        let password = Password::present(password)
-            .map_err(|_| "No password has control characters or more than 128 characters.")?;
+        let password = Password::present(&password).map_err(|error| match error {
+            PasswordError::TooLong => "No password has more than 128 characters.",
+            _ => "No password has control characters.",
+        })?;
         Ok(Self { address, password })
     }
 }
@@ -51,23 +55,27 @@ impl BasicCredentials {
 /// Whether a web page's script sent the request (Fetch Metadata Request Headers, and a convention of older libraries).
 pub fn is_from_script(headers: &HeaderMap) -> bool {
     let mode = headers.get("sec-fetch-mode").map(HeaderValue::as_bytes);
-    matches!(mode, Some(b"cors" | b"same-origin")) || headers.contains_key("x-requested-with")
+    // The response of `fetch` and `XMLHttpRequest` goes to the script, in the mode `no-cors`, too.
+    let destination = headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
+    matches!(mode, Some(b"cors" | b"same-origin"))
+        || destination == Some(b"empty")
+        || headers.contains_key("x-requested-with")
 }
 
-/// Decodes credentials as UTF-8, or as Latin-1 if they are not UTF-8.
+/// Decodes the user name or the password as UTF-8, or as Windows-1252 if it is not UTF-8.
 ///
-/// Many clients send Latin-1 although the challenge asks for UTF-8. Text beyond ASCII in Latin-1 is hardly ever valid UTF-8.
-fn decode_text(octets: &[u8]) -> String {
-    match std::str::from_utf8(octets) {
-        Ok(text) => text.to_owned(),
-        // The first 256 Unicode characters are those of Latin-1. Each takes at most two octets, so the string that holds
-        // the password never grows and leaves no copy.
-        Err(_) => {
-            let mut text = String::with_capacity(2 * octets.len());
-            text.extend(octets.iter().copied().map(char::from));
-            text
-        }
+/// Many clients send Latin-1 or Windows-1252 although the challenge asks for UTF-8. Such text beyond ASCII is hardly ever
+/// valid UTF-8. The two differ only where Latin-1 has control characters, which are in no password.
+fn decode_text(octets: &[u8]) -> Zeroizing<String> {
+    if let Ok(text) = std::str::from_utf8(octets) {
+        return Zeroizing::new(text.to_owned());
     }
+    // A character of Windows-1252 takes at most three octets in UTF-8. So the string never grows and leaves no copy.
+    let mut text = Zeroizing::new(String::with_capacity(3 * octets.len()));
+    let mut decoder = WINDOWS_1252.new_decoder_without_bom_handling();
+    // Windows-1252 gives every octet a character, and the string has room for all of them.
+    let _ = decoder.decode_to_string(octets, &mut text, true);
+    text
 }
 
 impl<'a> ApiExtractor<'a> for BasicCredentials {
@@ -80,7 +88,8 @@ impl<'a> ApiExtractor<'a> for BasicCredentials {
         let scheme = MetaSecurityScheme {
             ty: "http",
             description: Some(
-                "The e-mail address and the password, in UTF-8. Octets that are not UTF-8 are read as Latin-1.",
+                "The e-mail address and the password, in UTF-8. Each of them that is not UTF-8 is read as Latin-1 or \
+                 Windows-1252.",
             ),
             name: None,
             key_in: None,
@@ -141,14 +150,26 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_are_not_utf_8_are_read_as_latin_1() {
+    fn credentials_that_are_not_utf_8_are_read_as_latin_1_or_windows_1252() {
         for pair in [b"j\xf6rg@example.com:p\xe4ssw\xf6rt-lang".as_slice(), "jörg@example.com:pässwört-lang".as_bytes()]
         {
             let credentials = parse(&basic(pair)).unwrap();
             assert_eq!(credentials.address.unwrap().as_str(), "jörg@example.com");
             assert_eq!(credentials.password.expose(), "pässwört-lang");
         }
-        // One octet that is not UTF-8 makes the whole pair Latin-1.
+        // Windows-1252 has printable characters where Latin-1 has control characters.
+        let printable = parse(&basic(b"ada@example.com:5 \x80 \x93ab\x94")).unwrap();
+        assert_eq!(printable.password.expose(), "5 € “ab”");
+        assert!(parse(&basic(b"ada@example.com:correct\x81horse")).is_none(), "the octet has no character");
+        // Each half has an encoding of its own.
+        let halves =
+            [b"j\xc3\xb6rg@example.com:p\xe4ssw\xf6rt".as_slice(), b"j\xf6rg@example.com:p\xc3\xa4ssw\xc3\xb6rt"];
+        for pair in halves {
+            let credentials = parse(&basic(pair)).unwrap();
+            assert_eq!(credentials.address.unwrap().as_str(), "jörg@example.com");
+            assert_eq!(credentials.password.expose(), "pässwört");
+        }
+        // One octet that is not UTF-8 makes the whole password Latin-1.
         let mixed = parse(&basic(b"ada@example.com:\xc3\xa4\xff")).unwrap();
         assert_eq!(mixed.password.expose(), "Ã¤ÿ");
     }
@@ -181,8 +202,11 @@ mod tests {
             detail(b"Basic !!!"),
             detail(&basic("no colon")),
             detail(&basic("ada@example.com:correct\0horse")),
+            detail(&basic(format!("ada@example.com:{}", "x".repeat(129)))),
         ];
-        for (word, detail) in ["no Authorization", "Basic", "base64", "colon", "control"].iter().zip(details) {
+        for (word, detail) in
+            ["no Authorization", "Basic", "base64", "colon", "has control", "has more than 128"].iter().zip(details)
+        {
             assert!(detail.contains(word), "{detail}");
         }
     }

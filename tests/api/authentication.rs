@@ -33,6 +33,8 @@ async fn the_right_credentials_authenticate_in_utf_8_and_in_latin_1() {
     };
     assert_eq!(status("jörg@example.com:pässwört-lang".as_bytes()).await, 200);
     assert_eq!(status(b"j\xf6rg@example.com:p\xe4ssw\xf6rt-lang").await, 200);
+    // The address in UTF-8, the password in Latin-1.
+    assert_eq!(status(b"j\xc3\xb6rg@example.com:p\xe4ssw\xf6rt-lang").await, 200);
     assert_eq!(status(b"j\xf6rg@example.com:p\xe4sswort-lang").await, 401);
 }
 
@@ -51,6 +53,8 @@ async fn requests_of_a_script_get_a_challenge_that_browsers_do_not_prompt_for() 
         ("Sec-Fetch-Mode", "no-cors", basic),
         ("Sec-Fetch-Mode", "cors", silent),
         ("Sec-Fetch-Mode", "same-origin", silent),
+        ("Sec-Fetch-Dest", "document", basic),
+        ("Sec-Fetch-Dest", "empty", silent),
         ("X-Requested-With", "XMLHttpRequest", silent),
     ] {
         assert_eq!(challenge(name, value).await, expected, "{name}: {value}");
