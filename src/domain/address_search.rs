@@ -21,6 +21,8 @@ pub enum SearchError {
     TooLong,
     #[error("must not contain spaces or control characters")]
     Blank,
+    #[error("must have its domain in the ASCII form, xn--…, after the @")]
+    PrefixDomain,
     #[error("must be a domain name such as example.com")]
     Domain,
 }
@@ -38,7 +40,12 @@ impl AddressPrefix {
             return Err(SearchError::Blank);
         }
         // As the canonical form of an address: NFC, lower case, NFC.
-        Ok(Self(text.nfc().collect::<String>().to_lowercase().nfc().collect()))
+        let canonical: String = text.nfc().collect::<String>().to_lowercase().nfc().collect();
+        // The beginning of a domain cannot be converted to ASCII: xn-- encodes whole labels.
+        if canonical.split_once('@').is_some_and(|(_, domain)| !domain.is_ascii()) {
+            return Err(SearchError::PrefixDomain);
+        }
+        Ok(Self(canonical))
     }
 
     pub fn as_str(&self) -> &str {
@@ -53,11 +60,13 @@ impl AddressPrefix {
 }
 
 impl AddressDomain {
+    /// Parses a domain, also in its absolute form with a final dot.
     pub fn parse(input: &str) -> Result<Self, SearchError> {
         let text = input.trim();
         if text.is_empty() {
             return Err(SearchError::Empty);
         }
+        let text = text.strip_suffix('.').unwrap_or(text);
         let email = Email::parse(&format!("x@{text}")).map_err(|_| SearchError::Domain)?;
         Ok(Self(email.address().domain().to_owned()))
     }
@@ -91,6 +100,8 @@ mod tests {
         assert_eq!(prefix("ADA@Exam"), Ok("ada@exam".to_owned()));
         assert_eq!(prefix("Jo\u{308}R"), Ok("j\u{f6}r".to_owned()));
         assert_eq!(prefix("ada+news"), Ok("ada+news".to_owned()));
+        assert_eq!(prefix("j\u{f6}r@xn--b"), Ok("j\u{f6}r@xn--b".to_owned()));
+        assert_eq!(prefix("ada@b\u{fc}"), Err(SearchError::PrefixDomain));
         assert_eq!(prefix(" "), Err(SearchError::Empty));
         assert_eq!(prefix("ada news"), Err(SearchError::Blank));
         assert_eq!(prefix("ada\0"), Err(SearchError::Blank));
@@ -110,8 +121,9 @@ mod tests {
     fn a_domain_is_compared_in_ascii() {
         let domain = |input: &str| AddressDomain::parse(input).map(|domain| domain.as_str().to_owned());
         assert_eq!(domain("Bücher.Example"), Ok("xn--bcher-kva.example".to_owned()));
+        assert_eq!(domain("Example.com."), Ok("example.com".to_owned()));
         assert_eq!(domain(""), Err(SearchError::Empty));
-        for invalid in ["example", "a@example.com", "@example.com", "exa mple.com", "127.0.0.1", "."] {
+        for invalid in ["example", "a@example.com", "@example.com", "exa mple.com", "127.0.0.1", ".", "example.com.."] {
             assert_eq!(domain(invalid), Err(SearchError::Domain), "{invalid}");
         }
     }

@@ -59,7 +59,7 @@ impl RequestSchema for UpdateUser {
     }
 }
 
-/// One page of users, newest first.
+/// One page of users: newest first, or sorted by address if the request has `email_prefix`.
 #[derive(Object)]
 struct UserList {
     items: Vec<UserJson>,

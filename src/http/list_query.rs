@@ -77,14 +77,13 @@ impl ListQuery {
         let status = errors.parsed("status", sent.status.as_ref(), |word| {
             word.parse::<Status>().map_err(|_| "must be pending, active or disabled".to_owned())
         });
-        let email = errors.parsed("email", sent.email.as_ref(), |text| {
-            Email::parse(text).map_err(|error| with_hint(&error, error == EmailError::Invisible, text))
-        });
+        let email = errors
+            .parsed("email", sent.email.as_ref(), |text| parse_untrimmed(text, EmailError::Invisible, Email::parse));
         let prefix = errors.parsed("email_prefix", sent.email_prefix.as_ref(), |text| {
-            AddressPrefix::parse(text).map_err(|error| with_hint(&error, error == SearchError::Blank, text))
+            parse_untrimmed(text, SearchError::Blank, AddressPrefix::parse)
         });
         let domain = errors.parsed("domain", sent.domain.as_ref(), |text| {
-            AddressDomain::parse(text).map_err(|error| error.to_string())
+            parse_untrimmed(text, SearchError::Blank, AddressDomain::parse)
         });
         if sent.email.is_some() {
             for (name, value) in [("email_prefix", &sent.email_prefix), ("domain", &sent.domain)] {
@@ -104,7 +103,10 @@ impl ListQuery {
             cursor(text).as_deref().and_then(decode_newest).ok_or_else(invalid_cursor)
         });
         let searched = errors.parsed("cursor", sent.cursor.as_ref().filter(|_| is_search), |text| {
-            cursor(text).as_deref().and_then(decode_searched).ok_or_else(invalid_cursor)
+            let follows = |cursor: &SearchCursor| {
+                prefix.as_ref().is_none_or(|prefix| cursor.address.starts_with(prefix.as_str()))
+            };
+            cursor(text).as_deref().and_then(decode_searched).filter(follows).ok_or_else(invalid_cursor)
         });
         if !errors.0.is_empty() {
             return Err(Problem::invalid_parameters(errors.0));
@@ -120,9 +122,16 @@ impl ListQuery {
     }
 }
 
-/// The text of an error, with the hint for a bare `+` if the text has a blank.
-fn with_hint(error: &impl std::error::Error, is_blank: bool, text: &str) -> String {
-    format!("{error}{}", if is_blank && text.contains(' ') { BARE_PLUS } else { "" })
+/// Parses an address or a part of one. `blank` is the parser's error for a blank.
+///
+/// The parser trims the text. Here, a blank at either end is an error, because it probably was a bare `+`.
+fn parse_untrimmed<T, E: std::error::Error + PartialEq + Copy>(
+    text: &str,
+    blank: E,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, String> {
+    let parsed = if text.starts_with(' ') || text.ends_with(' ') { Err(blank) } else { parse(text) };
+    parsed.map_err(|error| format!("{error}{}", if error == blank && text.contains(' ') { BARE_PLUS } else { "" }))
 }
 
 /// Encodes a position in a list that is newest first: the creation time in microseconds (PostgreSQL's resolution) and the

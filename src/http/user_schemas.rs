@@ -245,7 +245,7 @@ mod tests {
 
         #[test]
         fn the_pattern_of_the_document_matches_every_accepted_code(
-            input in prop_oneof![any::<String>(), "\\PC{4}", "[\\p{Nd} .\u{200e}\u{a0}-]{4,14}"],
+            input in prop_oneof![any::<String>(), "\\PC{4}", "[⑩-⑳⒈-⒛]{2,5}", "[\\p{Nd} .\u{200e}\u{a0}-]{4,14}"],
         ) {
             let pattern = regex::Regex::new(&Policy::default().code_pattern()).expect("the pattern is a regular expression");
             let body = json!({ "code": input }).to_string();

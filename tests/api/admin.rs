@@ -121,7 +121,7 @@ async fn the_user_list_filters_by_status_and_email() {
         ("status=active", vec![&ada, &admin]),
         ("status=disabled", vec![&bob]),
         ("email=ADA@xn--bcher-kva.example", vec![&second_registration, &ada]),
-        ("email=%20ada@b%C3%BCcher.example", vec![&second_registration, &ada]),
+        ("email=%09ada@b%C3%BCcher.example", vec![&second_registration, &ada]),
         ("email=ada@b%C3%BCcher.example&status=active", vec![&ada]),
         ("email=eve@example.com", vec![]),
         ("email=bob@example.com&status=pending", vec![]),
@@ -166,6 +166,7 @@ async fn users_are_found_by_the_beginning_and_the_domain_of_their_address() {
             "domain=XN--BCHER-KVA.example&status=pending",
             vec!["bob@b\u{fc}cher.example", "Ada+news@b\u{fc}cher.example"],
         ),
+        ("domain=example.com.", vec!["Ada.L@example.com", "adam@example.com", "ada@example.com", ADMIN]),
         ("domain=example.com", vec!["Ada.L@example.com", "adam@example.com", "ada@example.com", ADMIN]),
         ("domain=example.org", vec![]),
     ] {
@@ -193,7 +194,19 @@ async fn invalid_searches_are_named() {
         answer.body["errors"].clone()
     };
     let blank = "must not contain spaces or control characters; a + in a query stands for a blank, send it as %2B";
-    assert_eq!(errors("email_prefix=ada+news").await, json!([{ "parameter": "email_prefix", "detail": blank }]));
+    for invalid in ["ada+news", "zed+", "+zed", "+"] {
+        let expected = json!([{ "parameter": "email_prefix", "detail": blank }]);
+        assert_eq!(errors(&format!("email_prefix={invalid}")).await, expected, "{invalid}");
+    }
+    let invisible = "must not contain spaces, control characters or invisible ones; \
+        a + in a query stands for a blank, send it as %2B";
+    for invalid in ["ada+news@example.com", "+a@b.example", "a@b.example+", "+"] {
+        let expected = json!([{ "parameter": "email", "detail": invisible }]);
+        assert_eq!(errors(&format!("email={invalid}")).await, expected, "{invalid}");
+    }
+    assert_eq!(errors("domain=+example.com").await, json!([{ "parameter": "domain", "detail": blank }]));
+    let ascii = "must have its domain in the ASCII form, xn--…, after the @";
+    assert_eq!(errors("email_prefix=ada@b%C3%BC").await, json!([{ "parameter": "email_prefix", "detail": ascii }]));
     let domain = json!([{ "parameter": "domain", "detail": "must be a domain name such as example.com" }]);
     for invalid in ["com", "@example.com", "exa+mple.com", "127.0.0.1", "example.com/"] {
         assert_eq!(errors(&format!("domain={invalid}")).await, domain, "{invalid}");
@@ -208,6 +221,7 @@ async fn invalid_searches_are_named() {
     let first = service.get_as_admin("/v1/users?email_prefix=a&limit=1").await;
     let cursor = first.body["next_cursor"].as_str().unwrap();
     assert_eq!(errors(&format!("cursor={cursor}")).await[0]["parameter"], "cursor");
+    assert_eq!(errors(&format!("email_prefix=b&cursor={cursor}")).await[0]["parameter"], "cursor");
     assert_eq!(errors("email_prefix=a&cursor=AAZgs_vKEAEBofsxEJ9_06lpRw61mCuy").await[0]["parameter"], "cursor");
 }
 
@@ -280,6 +294,15 @@ async fn a_merge_patch_updates_a_user_and_is_no_body_of_other_methods() {
     let removed = send(Method::PATCH, &user, r#"{"status":null}"#).await;
     assert_eq!((removed.outcome(), removed.pointers()), ((422, "invalid-field"), vec!["/status"]));
     assert_eq!(send(Method::POST, "/v1/users", "{}").await.outcome(), (415, "unsupported-media-type"));
+    for (content_type, start) in
+        [("text/plain", "The Content-Type of the body"), ("", "The header Content-Type is missing; the body")]
+    {
+        let request = service.request(Method::PATCH, &user).basic_auth(ADMIN, Some(PASSWORD)).body("{}");
+        let request = if content_type.is_empty() { request } else { request.header("Content-Type", content_type) };
+        let refused = Answer::of(request).await;
+        let detail = format!("{start} must be application/json or application/merge-patch+json.");
+        assert_eq!((refused.outcome(), &refused.body["detail"]), ((415, "unsupported-media-type"), &json!(detail)));
+    }
 }
 
 #[tokio::test]
