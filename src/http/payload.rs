@@ -215,7 +215,15 @@ fn text_of(body: &[u8]) -> Result<&str, String> {
         return Err("The body is in UTF-16 or UTF-32; JSON must be in UTF-8.".to_owned());
     }
     let text = std::str::from_utf8(body).map_err(|error| {
-        format!("The body is not in UTF-8: octet {} is invalid, as in Latin-1.", error.valid_up_to())
+        let position = error.valid_up_to();
+        match error.error_len() {
+            None => "The body is not in UTF-8: it ends within a character.".to_owned(),
+            // Before U+00A0, Latin-1 has no printable characters beyond ASCII.
+            Some(1) if body[position] >= 0xA0 => {
+                format!("The body is not in UTF-8: octet {position} is invalid, as in Latin-1.")
+            }
+            Some(_) => format!("The body is not in UTF-8: octet {position} is invalid."),
+        }
     })?;
     if text.trim().is_empty() { Err("The body is empty; a JSON object was expected.".to_owned()) } else { Ok(text) }
 }
@@ -246,31 +254,34 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 /// `charset` parameter is optional.
 ///
 /// PATCH also accepts a merge patch: bodies of PATCH have its meaning.
-fn check_content_type(request: &Request) -> Result<(), &'static str> {
+fn check_content_type(request: &Request) -> Result<(), String> {
     let mut encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
-    if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err("The body is compressed; send it without Content-Encoding.");
+    if encodings.any(|encoding| !encoding.is_empty() && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err("The body is compressed; send it without Content-Encoding.".to_owned());
     }
+    let is_patch = request.method() == Method::PATCH;
+    let expected = if is_patch { format!("application/json or {MERGE_PATCH}") } else { "application/json".to_owned() };
     let mut fields = request.headers().get_all(header::CONTENT_TYPE).iter();
     let media_type = match (fields.next(), fields.next()) {
         (Some(media_type), None) => media_type.to_str().unwrap_or_default(),
-        (None, _) => return Err("The header Content-Type is missing; the body must be application/json."),
-        (Some(_), Some(_)) => return Err("The request has two Content-Type headers; send one."),
+        (None, _) => return Err(format!("The header Content-Type is missing; the body must be {expected}.")),
+        (Some(_), Some(_)) => return Err("The request has two Content-Type headers; send one.".to_owned()),
     };
     let mut parts = media_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    let is_merge_patch = request.method() == Method::PATCH && essence.eq_ignore_ascii_case(MERGE_PATCH);
+    let is_merge_patch = is_patch && essence.eq_ignore_ascii_case(MERGE_PATCH);
     if !is_merge_patch && !essence.eq_ignore_ascii_case("application/json") {
-        return Err("The Content-Type of the body must be application/json.");
+        return Err(format!("The Content-Type of the body must be {expected}."));
     }
     let is_utf_8 = parts.all(|parameter| match parameter.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
             let value = value.trim_matches('"');
-            ["utf-8", "utf8"].iter().any(|charset| value.eq_ignore_ascii_case(charset))
+            // US-ASCII is a subset of UTF-8.
+            ["utf-8", "utf8", "us-ascii"].iter().any(|charset| value.eq_ignore_ascii_case(charset))
         }
         _ => true,
     });
-    if is_utf_8 { Ok(()) } else { Err("The charset of the body must be UTF-8.") }
+    if is_utf_8 { Ok(()) } else { Err("The charset of the body must be UTF-8.".to_owned()) }
 }
 
 impl<'a, T: RequestSchema> ApiExtractor<'a> for JsonBody<T> {

@@ -149,7 +149,8 @@ impl ProblemType {
                 "code-expired",
                 StatusCode::GONE,
                 "There is no live code",
-                "Request another code with POST /v1/users/me/verification-code. Use it within one minute after the mail.",
+                "Request another code with POST /v1/users/me/verification-code. Use it within one minute after the mail. If \
+                 the owner of the address has deleted the registration by the link in its mail, register again.",
             ),
             Self::PayloadTooLarge => (
                 "payload-too-large",

@@ -18,7 +18,7 @@ async fn bodies_that_are_not_valid_json_get_details_that_tell_the_reasons_apart(
     let service = Service::start().await;
     let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     let duplicate_member = r#"{"email":"a@example.com","email":"b@example.com","password":"correct horse battery"}"#;
-    let cases: [(Vec<u8>, &str); 15] = [
+    let cases: [(Vec<u8>, &str); 18] = [
         (b"".to_vec(), "The body is empty; a JSON object was expected."),
         (" \n".into(), "The body is empty; a JSON object was expected."),
         ("\u{feff}".into(), "The body is empty; a JSON object was expected."),
@@ -26,6 +26,9 @@ async fn bodies_that_are_not_valid_json_get_details_that_tell_the_reasons_apart(
         (utf_16("\u{feff}{}"), "The body is in UTF-16 or UTF-32; JSON must be in UTF-8."),
         (vec![0xfe, 0xff, 0, b'{', 0, b'}'], "The body is in UTF-16 or UTF-32; JSON must be in UTF-8."),
         (b"{\"email\":\"\xe4\"}".to_vec(), "The body is not in UTF-8: octet 10 is invalid, as in Latin-1."),
+        (b"{\"email\":\"\x80\"}".to_vec(), "The body is not in UTF-8: octet 10 is invalid."),
+        (b"{\"email\":\"\xe2\x82\"}".to_vec(), "The body is not in UTF-8: octet 10 is invalid."),
+        (b"{\"email\":\"\xe2\x82".to_vec(), "The body is not in UTF-8: it ends within a character."),
         (r#"{"email":"\ud800"}"#.into(), "A string of the body contains half of a surrogate pair."),
         (r#"{"email":"\udc00x"}"#.into(), "A string of the body contains half of a surrogate pair."),
         (duplicate_member.into(), "The body names a member twice."),
@@ -42,17 +45,20 @@ async fn bodies_that_are_not_valid_json_get_details_that_tell_the_reasons_apart(
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_the_charset_utf8_and_the_encoding_identity_are_accepted() {
+async fn a_byte_order_mark_ascii_the_charset_utf8_and_the_encoding_identity_are_accepted() {
     let service = Service::start().await;
     let body =
         |name: &str| format!("\u{feff}{}", json!({ "email": format!("{name}@example.com"), "password": PASSWORD }));
     assert_eq!(post_users(&service, "application/json", body("bom")).await.status, 201);
     assert_eq!(post_users(&service, "application/json; charset=utf8", body("utf8")).await.status, 201);
+    let ascii = json!({ "email": "ascii@example.com", "password": PASSWORD }).to_string();
+    assert_eq!(post_users(&service, "application/json; charset=\"US-ASCII\"", ascii).await.status, 201);
     let encoded = async |encoding: &str, name: &str| {
         let request = service.request(Method::POST, "/v1/users").header(CONTENT_TYPE, "application/json");
         Answer::of(request.header("Content-Encoding", encoding).body(body(name))).await.status.as_u16()
     };
     assert_eq!((encoded("Identity", "identity").await, encoded("gzip", "gzip").await), (201, 415));
+    assert_eq!(encoded("", "empty").await, 201);
 }
 
 #[tokio::test]
@@ -173,14 +179,24 @@ async fn only_problem_type_pages_negotiate_content_by_accept() {
         ("application/json, text/html;q=0.1", json),
         ("text/html;q=0.1, application/json", json),
         ("application/json, text/html", json),
-        ("text/html, application/json", html),
-        ("text/html, */*", html),
+        ("text/html, application/json", json),
+        ("text/html, */*", json),
+        ("text/html;q=0.5, application/json;q=0.500", json),
+        // What browsers send.
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", html),
+        ("text/html ; q = 0.5, */* ;q= 0.4", html),
+        // A range with an invalid weight does not count.
+        ("text/html;q=2", json),
+        ("text/html;q=", json),
+        ("text/html;q=nan, */*;q=0", json),
+        ("text/html;q=0.5, application/json;q=0.1234", html),
         ("application/json, text/plain, */*", json),
         ("text/*;q=0.3, */*;Q=0.5", json),
         ("text/*, application/*;q=0.9", html),
         ("text/html;q=0.5, */*;q=0.1", html),
     ] {
-        assert_eq!(get("/problems/internal", accept).await, (200, content_type.to_owned(), "Accept".to_owned()));
+        let negotiated = (200, content_type.to_owned(), "Accept".to_owned());
+        assert_eq!(get("/problems/internal", accept).await, negotiated, "{accept}");
     }
 }
 
@@ -230,7 +246,7 @@ async fn the_docs_page_the_openapi_document_and_problem_type_pages_are_served() 
     assert_eq!(external_links, 0, "the docs page must not load or link to another origin");
     for problem_type in sixty::http::problem_type::ProblemType::ALL {
         let path = format!("/problems/{}", problem_type.name());
-        assert!(get(&path, "text/html,*/*").await.0.starts_with("text/html"));
+        assert!(get(&path, "text/html").await.0.starts_with("text/html"));
         assert_eq!(serde_json::from_str::<Value>(&get(&path, "*/*").await.1).unwrap()["name"], problem_type.name());
     }
 }
