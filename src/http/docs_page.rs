@@ -80,7 +80,7 @@ const STYLES: &str = concat!(include_str!("templates/theme.css"), include_str!("
 const BODY: &str = r#"<header><a class="home" href="docs">Sixty</a><a href="openapi.json">OpenAPI document</a></header>
 <main id="ui"></main>"#;
 
-/// A script that names the controls of Swagger UI for screen readers.
+/// A script that names the controls of Swagger UI for screen readers, and closes its dialogue on Escape.
 const NAMES: &str = include_str!("templates/docs.js");
 
 fn replace_once(html: &str, old: &str, new: &str) -> String {

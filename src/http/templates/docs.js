@@ -1,4 +1,4 @@
-// Names the controls that Swagger UI leaves without a name, for screen readers.
+// Names the controls that Swagger UI leaves without a good name, for screen readers.
 const NAMES = {
   "#servers": "Server",
   ".body-param__text": "Request body",
@@ -7,6 +7,8 @@ const NAMES = {
   ".examples-select-element": "Example",
   ".parameters :is(input, select):not([aria-label])": "Value of the parameter",
   ".close-modal": "Close",
+  "#auth-basic-username": "E-mail address",
+  "#auth-basic-password": "Password",
   ".copy-to-clipboard button": "Copy",
 };
 
@@ -16,6 +18,16 @@ function complete() {
       const row = element.closest("[data-param-name]");
       element.setAttribute("aria-label", row?.dataset.paramName ?? name);
     }
+  }
+  // A landmark needs a name of its own.
+  for (const table of document.querySelectorAll(".responses-table[role=region]")) {
+    const text = (css) => table.closest(".opblock").querySelector(css).textContent;
+    const operation = `${text(".opblock-summary-method")} ${text(".opblock-summary-path")}`;
+    table.setAttribute("aria-label", `Responses of ${operation}`);
+  }
+  // The visible label must be the name. A new text is a mutation, so an equal one must stay.
+  for (const label of document.querySelectorAll("label[for=auth-basic-username]")) {
+    if (label.textContent !== "E-mail address:") label.textContent = "E-mail address:";
   }
   // The title is the heading of the page; Swagger UI starts at level 2.
   for (const heading of document.querySelectorAll("#ui :is(h2, h3, h4, h5)")) {
@@ -29,5 +41,10 @@ function complete() {
   // The keyboard must be able to scroll.
   for (const block of document.querySelectorAll("#ui pre")) block.tabIndex = 0;
 }
+
+// Swagger UI closes its dialogue only by a button.
+document.addEventListener("keydown", ({ key }) => {
+  if (key === "Escape") document.querySelector(".modal-ux .close-modal")?.click();
+});
 
 new MutationObserver(complete).observe(document.getElementById("ui"), { childList: true, subtree: true });

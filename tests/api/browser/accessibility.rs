@@ -99,9 +99,24 @@ async fn the_docs_page_is_accessible() {
     browser.assert_accessible_everywhere("an operation with parameters").await;
     browser.click("#operations-Administration-listUsers .opblock-summary-control").await;
 
+    for (operation, responses) in [
+        ("Registration-registerUser", "Responses of POST /v1/users"),
+        ("Administration-listUsers", "Responses of GET /v1/users"),
+    ] {
+        browser.click(&format!("#operations-{operation} .opblock-summary-control")).await;
+        let table = browser.wait_for_visible(&format!("#operations-{operation} .responses-table[role=region]")).await;
+        assert_eq!(table.attr("aria-label").await.unwrap().as_deref(), Some(responses));
+    }
+    browser.assert_accessible_everywhere("two operations").await;
+
     browser.click(".auth-wrapper .authorize").await;
     browser.wait_for_visible(".modal-ux [name=username]").await;
     browser.assert_accessible_everywhere("the dialogue for credentials").await;
+    let labels = "return ['username', 'password'].map((name) =>
+        document.querySelector(`.modal-ux [name=${name}]`)).flatMap((field) =>
+            [field.getAttribute('aria-label'), field.labels[0].textContent])";
+    let expected = json!(["E-mail address", "E-mail address:", "Password", "Password:"]);
+    assert_eq!(browser.js(labels).await, expected);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! The page `/docs`: trying out operations with Swagger UI.
 
 use serde_json::{Value, json};
+use thirtyfour::prelude::*;
 
 use super::{Browser, PHONE};
-use crate::support::{PASSWORD, Service};
+use crate::support::{PASSWORD, Service, eventually};
 
 const ADA: &str = "ada@example.com";
 
@@ -125,6 +126,18 @@ async fn wrong_credentials_are_shown_as_an_error() {
     browser.goto(&service.url_of("/docs")).await;
     let (status, problem) = Operation::open(&browser, "Account", "getCurrentUser").await.execute(None).await;
     assert!(status.starts_with("401") && problem["type"] == "/problems/unauthenticated", "{status}: {problem}");
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and its chromedriver"]
+async fn escape_closes_the_dialogue_for_credentials() {
+    let service = Service::start().await;
+    let browser = Browser::open(&service.url_of("/docs")).await;
+    browser.click(".auth-wrapper .authorize").await;
+    browser.type_into(".modal-ux [name=username]", ADA).await;
+    browser.press(Key::Escape).await;
+    eventually("closed dialogue", async || (!browser.is_visible(".modal-ux").await).then_some(())).await;
+    assert_eq!(browser.console_warnings().await, Vec::<String>::new());
 }
 
 #[tokio::test]
