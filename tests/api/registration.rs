@@ -215,7 +215,7 @@ async fn password_and_code_lengths_follow_the_settings() {
     let document: Value = service.http.get(service.url_of("/openapi.json")).send().await.unwrap().json().await.unwrap();
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["RegisterUser"]["properties"]["password"]["minLength"], 15);
-    assert_eq!(schemas["ActivateUser"]["properties"]["code"]["pattern"], "^[^!-,:-~]{6,}$");
+    assert_eq!(schemas["ActivateUser"]["properties"]["code"]["pattern"], "^[^!-,:-~]{3,}$");
 
     let short = service.register("ada@example.com", "correct horse!").await;
     assert_eq!((short.outcome(), short.pointers()), ((422, "invalid-field"), vec!["/password"]));
