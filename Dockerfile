@@ -56,8 +56,8 @@ RUN apt-get update \
 COPY --from=build /src/target/release/sixty /usr/local/bin/sixty
 # A numeric user id lets an orchestrator verify that it is not root.
 USER 10001:10001
-# The service listens on all interfaces of the container, over IPv6 and IPv4; the operator decides which ports are published. `docker stop`
-# kills after 10 s, so SHUTDOWN_GRACE is a little shorter.
+# The service listens on all interfaces of the container, over IPv6 and IPv4; the operator decides which ports are
+# published. `docker stop` kills after 10 s, so SHUTDOWN_GRACE is a little shorter.
 ENV API_ADDR=:8000 \
     OPS_ADDR=:9000 \
     SHUTDOWN_GRACE=8s
