@@ -59,9 +59,8 @@ impl TrustedProxies {
             let lines = headers.get_all(field).iter().rev();
             self.first_untrusted(peer, lines.flat_map(|line| parse(line.as_bytes())))
         };
-        let found =
-            [client_in(&X_FORWARDED_FOR, parse_x_forwarded_for), client_in(&header::FORWARDED, parse_forwarded)];
-        let [x_forwarded_for, forwarded] = found;
+        let x_forwarded_for = client_in(&X_FORWARDED_FOR, parse_x_forwarded_for);
+        let forwarded = client_in(&header::FORWARDED, parse_forwarded);
         // A proxy writes one of the headers, mostly X-Forwarded-For. The client may have forged the other.
         if x_forwarded_for.is_some() && forwarded.is_some() && x_forwarded_for != forwarded {
             static LOGGED: Once = Once::new();

@@ -1,6 +1,6 @@
 //! One attempt to send a mail by the HTTP API of a provider, and whether a failed attempt may be retried.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
-use thiserror::Error as ThisError;
+use thiserror::Error;
 use tracing::{Instrument as _, Span};
 use url::Url;
 use uuid::Uuid;
@@ -32,7 +32,7 @@ impl fmt::Debug for FromHeader {
 }
 
 /// Why an attempt failed. The texts repeat nothing from the provider's response, since logs show them.
-#[derive(Debug, ThisError, PartialEq, Eq)]
+#[derive(Debug, Error, PartialEq, Eq)]
 pub enum SendError {
     /// The worker may retry, with the same idempotency key.
     #[error("{reason}")]

@@ -84,10 +84,10 @@ impl Postgres {
         // Not under the name of the service, whose sessions a migration may end.
         let options = PgConnectOptions::clone(&self.pool.connect_options()).application_name("sixty check");
         let connection = options.connect().await.map_err(|error| connecting_fault(&error))?;
-        self.look_at(connection, begun).await.map_err(|error| fault(&error))
+        Self::look_at(connection, begun).await.map_err(|error| fault(&error))
     }
 
-    async fn look_at(&self, mut connection: PgConnection, begun: Instant) -> sqlx::Result<Inspection> {
+    async fn look_at(mut connection: PgConnection, begun: Instant) -> sqlx::Result<Inspection> {
         let asked = Instant::now();
         let server: Server = sqlx::query_as(SERVER).fetch_one(&mut connection).await?;
         let now = local_epoch() - asked.elapsed().as_secs_f64() / 2.0;
