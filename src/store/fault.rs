@@ -28,6 +28,9 @@ pub enum Cure {
     Defect,
 }
 
+/// The summary of a store that did not respond in time.
+pub const SILENT: &str = "does not answer";
+
 impl Fault {
     /// The fault of a store that did not respond within a time.
     pub fn silent(store: &'static str, setting: &str, within: std::time::Duration) -> Self {
@@ -35,7 +38,7 @@ impl Fault {
             "{setting}: {store} does not answer: no response within {within:?}; is it overloaded or frozen, or does a firewall drop \
              packets?"
         );
-        Self { store, summary: "does not answer", reason, cure: Cure::Time }
+        Self { store, summary: SILENT, reason, cure: Cure::Time }
     }
 }
 

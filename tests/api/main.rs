@@ -17,6 +17,8 @@ mod deletion;
 mod demo;
 mod dev;
 mod events;
+#[cfg(target_os = "linux")]
+mod failover;
 mod limits;
 #[cfg(target_os = "linux")]
 mod log_failure;

@@ -154,7 +154,7 @@ async fn a_mail_whose_attempts_panic_is_given_up() {
             VALUES (gen_random_uuid(), 'ada@example.com', 'ada@example.com', '-');
          INSERT INTO outbox (user_id, kind, nonce, digits) SELECT id, 'code', decode(repeat('00', 16), 'hex'), 4 FROM users",
     )
-    .execute(postgres.pool())
+    .execute(&postgres.pool())
     .await
     .unwrap();
     let nowhere: url::Url = "http://127.0.0.1:1".parse().unwrap();
@@ -177,7 +177,7 @@ async fn a_mail_whose_attempts_panic_is_given_up() {
     let stop = CancellationToken::new();
     let running = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
     eventually("the end of the mail", async || {
-        let mails: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(postgres.pool()).await.unwrap();
+        let mails: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&postgres.pool()).await.unwrap();
         (mails == 0).then_some(())
     })
     .await;

@@ -25,7 +25,7 @@ fn percent_encoded(text: &str) -> String {
 async fn postgres_answers(url: &str) {
     let config = PostgresConfig { url: url.into(), max_connections: 1, timeout: Duration::from_secs(20) };
     let postgres = Postgres::new(&config).unwrap_or_else(|error| panic!("{url}: {error}"));
-    sqlx::query("SELECT").execute(postgres.pool()).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    sqlx::query("SELECT").execute(&postgres.pool()).await.unwrap_or_else(|error| panic!("{url}: {error}"));
 }
 
 async fn redis_answers(url: &str) {

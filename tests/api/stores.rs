@@ -108,13 +108,13 @@ async fn server_cancels_long_statements_and_idle_transactions() {
         timeout: Duration::from_millis(500),
     };
     let postgres = Postgres::new(&config).unwrap();
-    let sleep = sqlx::query("SELECT pg_sleep(60)").execute(postgres.pool()).await.unwrap_err();
+    let sleep = sqlx::query("SELECT pg_sleep(60)").execute(&postgres.pool()).await.unwrap_err();
     assert_eq!(sleep.as_database_error().unwrap().code().unwrap(), "57014");
 
     let mut idle = postgres.pool().begin().await.unwrap();
     let lock = "SELECT pg_advisory_xact_lock(60)";
     sqlx::query(lock).execute(&mut *idle).await.unwrap();
-    support::eventually("the lock", async || sqlx::query(lock).execute(postgres.pool()).await.ok()).await;
+    support::eventually("the lock", async || sqlx::query(lock).execute(&postgres.pool()).await.ok()).await;
 }
 
 /// With the statistics of an empty outbox, PostgreSQL may choose a plan in which a LIMIT in a subquery limits nothing.
@@ -150,7 +150,7 @@ async fn queue_code_mails(db: &PgPool) {
 #[tokio::test]
 async fn simultaneous_charges_of_a_mailbox_stay_within_its_quota() {
     let postgres = postgres().await;
-    queue_code_mails(postgres.pool()).await;
+    queue_code_mails(&postgres.pool()).await;
     let outbox = Outbox::new(postgres, Duration::from_secs(30));
     let claims = outbox.claim(100).await.unwrap();
     let (quota, mac) = (MailboxQuota { per_hour: 3, per_day: 5 }, [60; 32]);

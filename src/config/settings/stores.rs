@@ -13,7 +13,7 @@ use crate::config::values::{boolean, number, secret, text, time, time_or_zero};
 pub struct DatabaseArgs {
     /// PostgreSQL: postgres://user:password@host/database
     ///
-    /// With a port and TLS: host:5432/database?sslmode=verify-full. Special characters of a password are percent-encoded: %2F is /
+    /// With a port and TLS: host:5432/database?sslmode=verify-full. Of several hosts, a:5432,b:5432, the one that accepts changes is used. Special characters of a password are percent-encoded: %2F is /
     // Optional for clap, because it does not allow a global argument to be required.
     #[arg(long, env, value_name = "URL", required = true, value_parser = secret)]
     database_url: Option<SecretString>,

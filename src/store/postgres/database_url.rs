@@ -8,12 +8,14 @@ use sqlx::postgres::PgConnectOptions;
 use crate::store::url::{InvalidUrl, StoreUrl, decode, host_and_port};
 
 const EXPECTED: &str = "must be a PostgreSQL URL, such as postgres://user:password@host:5432/database";
-const SEVERAL_HOSTS: &str =
-    "must name one host; for several servers, name a proxy or a DNS name that leads to the one that accepts writes";
 
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+/// Of several hosts, the service always uses the one that accepts changes.
+const TARGET: &str = "target_session_attrs";
+/// The parameters that may be lists.
+const IN_LISTS: [&str; 3] = ["host", "hostaddr", "port"];
 /// The parameters, as in libpq, and one of the driver.
-const PARAMETERS: [&str; 13] = [
+const PARAMETERS: [&str; 14] = [
     "sslmode",
     "sslrootcert",
     "sslcert",
@@ -26,11 +28,13 @@ const PARAMETERS: [&str; 13] = [
     "password",
     "application_name",
     "options",
+    TARGET,
     "statement-cache-capacity",
 ];
 
-/// Parses the URL. What it leaves out comes from the `PG…` variables, the password file, and the defaults of libpq.
-pub(super) fn parse(url: &str) -> Result<PgConnectOptions, InvalidUrl> {
+/// Parses the URL, and returns how to connect to each host. What it leaves out comes from the `PG…` variables, the password
+/// file, and the defaults of libpq.
+pub(super) fn parse(url: &str) -> Result<Vec<PgConnectOptions>, InvalidUrl> {
     let url = StoreUrl::split(url, EXPECTED)?;
     if !["postgres", "postgresql"].contains(&&*url.scheme) {
         return Err(InvalidUrl::new(EXPECTED));
@@ -38,35 +42,62 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, InvalidUrl> {
     if url.fragment.is_some() {
         return Err(InvalidUrl::new("must not contain #; in a user or password, write %23"));
     }
-    if url.hosts.contains(',') {
-        return Err(InvalidUrl::new(SEVERAL_HOSTS));
-    }
-    let (host, port) = host_and_port(url.hosts)?;
     let database = url.path.strip_suffix('/').unwrap_or(url.path);
     if database.contains('/') {
         return Err(InvalidUrl::new("must have one database after the host, as in host/database"));
     }
     let database = Some(decode(database)?).filter(|database| !database.is_empty());
-    let port = port.map(|port| port.to_string());
-    let parts = [
-        ("host", host),
-        ("port", port),
-        ("user", url.user.clone()),
-        ("password", url.password.clone()),
-        ("dbname", database),
-    ];
+    let parts = [("user", url.user.clone()), ("password", url.password.clone()), ("dbname", database)];
     let mut parameters: Vec<_> =
         parts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     for (name, value) in &url.parameters {
         let name = known_name(name).ok_or_else(|| url.unknown_parameter(name, &PARAMETERS))?;
         check(name, value)?;
-        parameters.push((name.to_owned(), value.clone()));
+        if !IN_LISTS.contains(&name) && name != TARGET {
+            parameters.push((name.to_owned(), value.clone()));
+        }
     }
     // The driver's parser reads the password file too. In the query, it accepts any value.
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let query = parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
-    let known = format!("postgres:?{}", query.collect::<Vec<_>>().join("&"));
-    known.parse().map_err(|_| InvalidUrl::new(EXPECTED))
+    let hosts = hosts(&url)?.into_iter().map(|host| {
+        let of_host = host.iter().map(|(name, value)| (*name, &**value));
+        let of_all = parameters.iter().map(|(name, value)| (&**name, &**value));
+        let query = of_host.chain(of_all).map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+        let known = format!("postgres:?{}", query.collect::<Vec<_>>().join("&"));
+        known.parse().map_err(|_| InvalidUrl::new(EXPECTED))
+    });
+    hosts.collect()
+}
+
+/// Returns the parameters of each host. As in libpq, lists of hosts, addresses and ports have commas between their elements,
+/// and one port may apply to all hosts.
+fn hosts(url: &StoreUrl<'_>) -> Result<Vec<Vec<(&'static str, String)>>, InvalidUrl> {
+    let (mut hosts, mut ports) = (vec![], vec![]);
+    for host in url.hosts.split(',') {
+        let (host, port) = host_and_port(host)?;
+        hosts.push(host.unwrap_or_default());
+        ports.push(port.map(|port| port.to_string()).unwrap_or_default());
+    }
+    let mut lists = [("host", hosts), ("hostaddr", vec![]), ("port", ports)];
+    for (name, list) in &mut lists {
+        if let Some((_, value)) = url.parameters.iter().rfind(|(written, _)| written == name) {
+            *list = value.split(',').map(str::to_owned).collect();
+        }
+    }
+    let count = lists[..2].iter().map(|(_, list)| list.len()).max().unwrap_or(1);
+    let has_wrong_length = |(name, list): &(&str, Vec<String>)| match list.len() {
+        0 => false,
+        1 => *name != "port" && count > 1,
+        length => length != count,
+    };
+    if lists.iter().any(has_wrong_length) {
+        return Err(InvalidUrl::new("must have as many ports as hosts, or one port"));
+    }
+    let of_host = |place: usize| {
+        let element = |list: &Vec<String>| list.get(place).or(list.first()).filter(|value| !value.is_empty()).cloned();
+        lists.iter().filter_map(|(name, list)| Some((*name, element(list)?))).collect()
+    };
+    Ok((0..count).map(of_host).collect())
 }
 
 /// Returns the driver's name of a parameter, or `None` if the driver does not know it.
@@ -84,19 +115,23 @@ fn known_name(name: &str) -> Option<&str> {
 
 /// Checks the value of a parameter.
 fn check(name: &str, value: &str) -> Result<(), InvalidUrl> {
-    let is_number = |least: u32, most: u32| value.parse().is_ok_and(|number: u32| (least..=most).contains(&number));
+    let is_number = |text: &str, least, most| text.parse().is_ok_and(|number: u32| (least..=most).contains(&number));
     let problem = match name {
         "sslmode" if !SSL_MODES.contains(&value) => format!("sslmode must be one of: {}", SSL_MODES.join(", ")),
         "sslrootcert" if value == "system" => {
             "sslrootcert=system is not supported; without sslrootcert, the usual certificate authorities apply"
                 .to_owned()
         }
-        "host" | "hostaddr" | "port" if value.contains(',') => SEVERAL_HOSTS.to_owned(),
-        "hostaddr" if value.parse::<IpAddr>().is_err() => {
+        "hostaddr" if value.split(',').any(|address| address.parse::<IpAddr>().is_err()) => {
             "hostaddr must be an IP address, such as 192.0.2.1".to_owned()
         }
-        "port" if !is_number(1, 65_535) => "port must be a number from 1 to 65535".to_owned(),
-        "statement-cache-capacity" if !is_number(0, 1_000_000) => {
+        "port" if !value.split(',').all(|port| is_number(port, 1, 65_535)) => {
+            "port must be a number from 1 to 65535".to_owned()
+        }
+        TARGET if !["read-write", "primary"].contains(&value) => {
+            "target_session_attrs must be read-write: the service uses the server that accepts changes".to_owned()
+        }
+        "statement-cache-capacity" if !is_number(value, 0, 1_000_000) => {
             "statement-cache-capacity must be a number, such as 100".to_owned()
         }
         _ => return Ok(()),
@@ -112,13 +147,16 @@ mod tests {
 
     /// Returns user, host or socket, port and database.
     fn parsed(url: &str) -> String {
-        let options = parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
-        let host = options.get_socket().map_or(options.get_host().to_owned(), |path| path.display().to_string());
-        format!("{} {host} {} {}", options.get_username(), options.get_port(), options.get_database().unwrap_or("-"))
+        let hosts = parse(url).unwrap_or_else(|error| panic!("{url}: {error}")).into_iter().map(|options| {
+            let host = options.get_socket().map_or(options.get_host().to_owned(), |path| path.display().to_string());
+            let database = options.get_database().unwrap_or("-");
+            format!("{} {host} {} {database}", options.get_username(), options.get_port())
+        });
+        hosts.collect::<Vec<_>>().join(", ")
     }
 
     fn password(url: &str) -> String {
-        let options = parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        let options = parse(url).unwrap_or_else(|error| panic!("{url}: {error}")).remove(0);
         decode(options.to_url_lossy().password().unwrap()).unwrap()
     }
 
@@ -136,6 +174,18 @@ mod tests {
             ("postgres://?host=db&user=a@b&dbname=sixty&port=6432&password=a/b?c", "a@b db 6432 sixty"),
             ("postgres://ada@db/sixty?sslmode=verify-full&sslrootcert=/ca.pem", "ada db 5432 sixty"),
             ("postgres://ada@db/sixty?options=-c%20search_path=x&options[lock_timeout]=1s", "ada db 5432 sixty"),
+        ] {
+            assert_eq!(parsed(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_may_name_several_hosts() {
+        for (url, expected) in [
+            ("postgres://ada@one,two/sixty", "ada one 5432 sixty, ada two 5432 sixty"),
+            ("postgres://ada@one:1,[::1]:2/sixty?target_session_attrs=read-write", "ada one 1 sixty, ada ::1 2 sixty"),
+            ("postgres:///sixty?host=one,/run&user=ada&port=6432", "ada one 6432 sixty, ada /run 6432 sixty"),
+            ("postgres:///sixty?host=one,two&user=ada&port=1,2", "ada one 1 sixty, ada two 2 sixty"),
         ] {
             assert_eq!(parsed(url), expected, "{url}");
         }
@@ -177,15 +227,11 @@ mod tests {
             ("postgres://ada@::1/sixty", "must have brackets"),
             ("postgres://ada@[c4n4ry]/sixty", "only an IPv6 address"),
             ("postgres://ada@c4n4ry db/sixty", "host must be a name"),
-            ("postgres://ada@one,two/sixty", "must name one host"),
-            ("postgres://ada@one:1,two:2/sixty?target_session_attrs=read-write", "must name one host"),
-            ("postgres:///sixty?host=one,two", "must name one host"),
+            ("postgres://ada@one,two,three/sixty?port=1,2", "as many ports as hosts"),
+            ("postgres://ada@one,two/sixty?hostaddr=192.0.2.1", "as many ports as hosts"),
+            ("postgres://ada@one,two/sixty?target_session_attrs=any", "must be read-write"),
             ("postgres://ada@db/sixty/c4n4ry", "one database"),
             ("postgres://ada@db/sixty?Password=c4n4ry", "the parameter Password is not supported"),
-            (
-                "postgres://ada@db/sixty?target_session_attrs=c4n4ry",
-                "the parameter target_session_attrs is not supported",
-            ),
             ("postgres://ada@db/sixty?channel_binding=c4n4ry", "the parameter channel_binding is not supported"),
             ("postgres://ada@db/sixty?sslmode=c4n4ry", "sslmode must be one of"),
             ("postgres://ada@db/sixty?sslrootcert=system", "sslrootcert=system is not supported"),

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{ConnectOptions as _, PgConnection};
 use uuid::Uuid;
 
-use super::{Postgres, advisory_lock};
+use super::{Postgres, advisory_lock, store_error};
 use crate::accounts::ports::StoreError;
 use crate::domain::user::UserId;
 
@@ -48,17 +47,18 @@ pub struct EventQueue {
 
 impl EventQueue {
     pub async fn connect(postgres: &Postgres) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::clone(&postgres.pool.connect_options());
         let session = async {
-            let mut session = options.connect().await?;
+            let options = postgres.pool.connect_options().await?;
+            let mut session = options.connect().await.map_err(store_error)?;
             // Not as a startup parameter, because a connection pooler may drop it.
             let silence = SILENCE.as_millis().to_string();
             sqlx::query!("SELECT set_config('idle_session_timeout', $1, false)", silence)
                 .fetch_one(&mut session)
-                .await?;
-            Ok(session)
+                .await
+                .map_err(store_error)?;
+            Ok::<_, StoreError>(session)
         };
-        let session = postgres.bounded(session).await?;
+        let session = postgres.within_timeout(session).await?;
         Ok(Self { postgres: postgres.clone(), session })
     }
 
@@ -76,7 +76,7 @@ impl EventQueue {
             FROM events ORDER BY sequence LIMIT 1
             "#
         );
-        let lag = postgres.bounded(lag.fetch_optional(postgres.pool())).await?;
+        let lag = postgres.bounded(async { lag.fetch_optional(&mut *postgres.acquire().await?).await }).await?;
         Ok(lag.and_then(|lag| Duration::try_from_secs_f64(lag).ok()).unwrap_or_default())
     }
 

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, FromRow, PgConnection};
 
 use super::migrations::Migration;
@@ -82,7 +81,7 @@ impl Postgres {
         let begun = Instant::now();
         // Not from the pool: it would retry until its timeout and then report only the timeout.
         // Not under the name of the service, whose sessions a migration may end.
-        let options = PgConnectOptions::clone(&self.pool.connect_options()).application_name("sixty check");
+        let options = self.pool.connect_options().await?.clone().application_name("sixty check");
         let connection = options.connect().await.map_err(|error| connecting_fault(&error))?;
         Self::look_at(connection, begun).await.map_err(|error| fault(&error))
     }

@@ -108,7 +108,8 @@ impl Postgres {
 
     /// Applies pending migrations. Each is one transaction, so that an interrupted migration changed nothing.
     pub(super) async fn apply_migrations(&self) -> Result<(), SchemaError> {
-        let (error, version) = match self.migrate_once().await {
+        let options = self.pool.connect_options().await.map_err(SchemaError::Store)?;
+        let (error, version) = match self.migrate_once(options).await {
             Ok(()) => return Ok(()),
             Err(DriverError::Execute(error)) => (error, None),
             Err(DriverError::ExecuteMigration(error, version)) => (error, Some(version)),
@@ -140,8 +141,9 @@ impl Postgres {
             Some(latest) => latest.version,
         };
         let before = applied.next().map_or(0, |migration| migration.version);
+        let options = self.pool.connect_options().await.map_err(MigrateError::Store)?;
         let undone = async {
-            let mut session = self.lock_migrations().await?;
+            let mut session = self.lock_migrations(options).await?;
             migrator().undo(&mut session, before).await?;
             session.close().await.map_err(DriverError::Execute)
         };
@@ -190,8 +192,8 @@ impl Postgres {
         Ok(migrations)
     }
 
-    async fn migrate_once(&self) -> Result<(), DriverError> {
-        let mut session = self.lock_migrations().await?;
+    async fn migrate_once(&self, options: &PgConnectOptions) -> Result<(), DriverError> {
+        let mut session = self.lock_migrations(options).await?;
         let migrator = migrator();
         // `run` and `run_to` make the future of the caller not `Send`: the compiler cannot prove that every lifetime fits.
         for (version, indexes) in concurrent_indexes::MIGRATIONS {
@@ -211,10 +213,8 @@ impl Postgres {
 
     /// Opens a session that holds the lock of the migrations until it ends. The session has no statement timeout, because a
     /// migration may take long.
-    async fn lock_migrations(&self) -> Result<PgConnection, DriverError> {
-        let options = PgConnectOptions::clone(&self.pool.connect_options())
-            .application_name("sixty migrate")
-            .options([("statement_timeout", "0")]);
+    async fn lock_migrations(&self, options: &PgConnectOptions) -> Result<PgConnection, DriverError> {
+        let options = options.clone().application_name("sixty migrate").options([("statement_timeout", "0")]);
         let connect = tokio::time::timeout(self.timeout, options.connect());
         let mut session = connect.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
         let (mut logged, mut backoff) = (false, LOCK_BACKOFF);

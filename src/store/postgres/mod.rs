@@ -2,6 +2,7 @@
 
 mod advisory_lock;
 mod concurrent_indexes;
+mod current_pool;
 mod database_url;
 pub mod events;
 mod inspection;
@@ -18,14 +19,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{ConnectOptions, Connection as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, Transaction};
 use tracing::{Instrument as _, Span};
 
-use self::reason::{connecting_fault, fault};
+use self::current_pool::CurrentPool;
+use self::reason::{READ_ONLY, fault, is_of_connection, read_only};
 use self::tls_files::TlsFiles;
 use super::PoolState;
-use super::fault::{Cure, Fault};
+use super::fault::{Cure, Fault, SILENT};
 use super::url::InvalidUrl;
 use crate::accounts::ports::StoreError;
 use crate::telemetry::spans;
@@ -36,9 +39,14 @@ pub use self::schema::SchemaError;
 
 const STORE: &str = "PostgreSQL";
 
-/// A connection that was used within this time is not pinged before its next use. Under load this saves a quarter of all
-/// round trips. A restart of the server takes longer than this.
-const PING_AFTER: Duration = Duration::from_millis(100);
+/// The driver gives no access to its sockets. So the server probes a silent connection, in seconds, and after 45 ends one
+/// whose other end is gone. The pool does not wait for that: see `current_pool.rs`.
+const KEEPALIVE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "45s"),
+];
 
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
@@ -52,7 +60,7 @@ pub struct PostgresConfig {
 /// A lazily connecting pool, with a timeout for every call.
 #[derive(Debug, Clone)]
 pub struct Postgres {
-    pool: PgPool,
+    pool: CurrentPool,
     timeout: Duration,
     tls_files: Arc<TlsFiles>,
     /// Why no statement may run. The service closes the database until all migrations are applied.
@@ -64,29 +72,26 @@ impl Postgres {
     /// # Errors
     /// If the URL is not a PostgreSQL URL.
     pub fn new(config: &PostgresConfig) -> Result<Self, InvalidUrl> {
-        let options = database_url::parse(config.url.expose_secret())?;
-        let name = options.get_application_name().unwrap_or("sixty").to_owned();
-        let options = options
-            .application_name(&name)
-            .options([
-                ("statement_timeout", config.timeout.as_millis().to_string()),
-                // Frees the locks of a process that froze inside a transaction.
-                ("idle_in_transaction_session_timeout", config.timeout.as_millis().to_string()),
-            ])
-            // The driver would log slow statements with their text, which does not help operators.
-            .disable_statement_logging();
-        let pool = PgPoolOptions::new()
+        let hosts = database_url::parse(config.url.expose_secret())?.into_iter().map(|options| {
+            let name = options.get_application_name().unwrap_or("sixty").to_owned();
+            options
+                .application_name(&name)
+                .options([
+                    ("statement_timeout", config.timeout.as_millis().to_string()),
+                    // Frees the locks of a process that froze inside a transaction.
+                    ("idle_in_transaction_session_timeout", config.timeout.as_millis().to_string()),
+                ])
+                .options(KEEPALIVE)
+                // The driver would log slow statements with their text, which does not help operators.
+                .disable_statement_logging()
+        });
+        let hosts = hosts.collect();
+        let pool_options = PgPoolOptions::new()
             .max_connections(config.max_connections)
             // Shorter than the whole timeout, which leaves time to find out why there is no connection.
-            .acquire_timeout(config.timeout - diagnosis_time(config.timeout))
-            // The driver pings a connection when it returns to the pool; a ping on every acquire would repeat that.
-            .test_before_acquire(false)
-            .before_acquire(|connection, idle| {
-                Box::pin(async move { Ok(idle.idle_for < PING_AFTER || connection.ping().await.is_ok()) })
-            })
-            .connect_lazy_with(options);
+            .acquire_timeout(config.timeout - diagnosis_time(config.timeout));
         Ok(Self {
-            pool,
+            pool: CurrentPool::new(pool_options, hosts, diagnosis_time(config.timeout)),
             timeout: config.timeout,
             tls_files: Arc::new(TlsFiles::of(config.url.expose_secret())),
             closed: Arc::default(),
@@ -112,28 +117,39 @@ impl Postgres {
         self.closed.read().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    /// Returns the pool as it is now, to look at. Calls use `acquire` or `begin`.
+    pub fn pool(&self) -> PgPool {
+        self.pool.get()
+    }
+
+    async fn acquire(&self) -> Result<PoolConnection<sqlx::Postgres>, sqlx::Error> {
+        self.pool.acquire().await
     }
 
     pub fn pool_state(&self) -> PoolState {
-        let (open, idle) = (self.pool.size() as usize, self.pool.num_idle());
-        let max = self.pool.options().get_max_connections() as usize;
+        let pool = self.pool();
+        let (open, idle) = (pool.size() as usize, pool.num_idle());
+        let max = pool.options().get_max_connections() as usize;
         PoolState { idle, used: open.saturating_sub(idle), max }
     }
 
     /// Checks within `limit` that the server answers and accepts changes, and that it has the tables of this service.
     pub async fn check(&self, limit: Duration) -> Result<(), Fault> {
         self.fault_if_closed()?;
+        let begun = Instant::now();
         let statement =
             "SELECT current_setting('transaction_read_only')::bool FROM (SELECT EXISTS (SELECT FROM outbox)) AS one";
-        let query = sqlx::query_scalar::<_, bool>(statement).fetch_one(&self.pool);
-        match tokio::time::timeout(limit - diagnosis_time(limit), query).await {
-            Ok(Ok(false)) => Ok(()),
-            Ok(Ok(true)) => Err(read_only()),
-            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => Err(self.unavailability(limit).await),
-            Ok(Err(error)) => Err(fault(&error)),
+        let query = async { sqlx::query_scalar(statement).fetch_one(&mut *self.acquire().await?).await };
+        let fault = match tokio::time::timeout(limit - diagnosis_time(limit), query).await {
+            Ok(Ok(false)) => return Ok(()),
+            Ok(Ok(true)) => read_only(),
+            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => self.unavailability(limit).await,
+            Ok(Err(error)) => fault(&error),
+        };
+        if is_of_connection(fault.summary) {
+            self.pool.replace(begun);
         }
+        Err(fault)
     }
 
     /// Runs statements within the configured timeout.
@@ -151,7 +167,50 @@ impl Postgres {
         &self,
         call: impl Future<Output = Result<T, E>>,
     ) -> impl Future<Output = Result<T, E>> {
-        let span = spans::store("postgresql", Location::caller());
+        self.traced(Location::caller(), call)
+    }
+
+    /// Runs a call that changes nothing. It is repeated once if its connection was bad.
+    #[track_caller]
+    fn repeated_read<T, E: CallError, F>(&self, call: impl Fn() -> F) -> impl Future<Output = Result<T, E>>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        self.repeated(Location::caller(), call, |fault| fault != SILENT && is_of_connection(fault))
+    }
+
+    /// Runs a call that changes something. It is repeated once if PostgreSQL refused it because it had become read-only.
+    #[track_caller]
+    fn repeated_change<T, E: CallError, F>(&self, call: impl Fn() -> F) -> impl Future<Output = Result<T, E>>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        self.repeated(Location::caller(), call, |fault| fault == READ_ONLY)
+    }
+
+    async fn repeated<T, E: CallError, F>(
+        &self,
+        caller: &'static Location<'static>,
+        call: impl Fn() -> F,
+        is_repeatable: fn(&str) -> bool,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        match self.traced(caller, call()).await {
+            Err(error) if error.store_error().and_then(summary).is_some_and(is_repeatable) => {
+                self.traced(caller, call()).await
+            }
+            result => result,
+        }
+    }
+
+    fn traced<T, E: CallError>(
+        &self,
+        caller: &'static Location<'static>,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> impl Future<Output = Result<T, E>> {
+        let span = spans::store("postgresql", caller);
         // Boxed: each future around it would have its size, which is up to 30 kB, and callers would overflow their stack.
         let call = Box::pin(call);
         let call = async {
@@ -175,9 +234,28 @@ impl Postgres {
                 result => result,
             }
         };
-        match tokio::time::timeout(self.timeout, call).await {
+        let begun = Instant::now();
+        let result = match tokio::time::timeout(self.timeout, call).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::from(Fault::silent(STORE, "DATABASE_URL", self.timeout)).into()),
+        };
+        if let Err(error) = &result
+            && error.store_error().and_then(summary).is_some_and(is_of_connection)
+        {
+            self.pool.replace(begun);
+        }
+        result
+    }
+
+    /// Begins a transaction. If its connection was bad, begins it on another one: nothing is done yet.
+    async fn begin(&self) -> Result<Transaction<'static, sqlx::Postgres>, sqlx::Error> {
+        let begun = Instant::now();
+        match self.pool.begin().await {
+            Err(error) if is_of_connection(fault(&error).summary) => {
+                self.pool.replace(begun);
+                self.pool.begin().await
+            }
+            result => result,
         }
     }
 
@@ -201,13 +279,13 @@ impl Postgres {
     /// Opens a connection outside the pool, which would retry until its timeout and then report only the timeout.
     async fn connect_within(&self, limit: Duration) -> Result<(), Fault> {
         self.tls_files.check()?;
-        match tokio::time::timeout(limit, self.pool.connect_options().connect()).await {
-            Ok(Ok(connection)) => {
+        match tokio::time::timeout(limit, self.pool.connect()).await {
+            Ok(Ok((_, connection))) => {
                 // Not waited for, because the time of the caller is limited.
                 tokio::spawn(connection.close());
                 Ok(())
             }
-            Ok(Err(error)) => Err(connecting_fault(&error)),
+            Ok(Err(fault)) => Err(fault),
             Err(_) => Err(Fault::silent(STORE, "DATABASE_URL", limit)),
         }
     }
@@ -224,8 +302,15 @@ impl CallError for StoreError {
     }
 }
 
+fn summary(error: &StoreError) -> Option<&'static str> {
+    match error {
+        StoreError::Unavailable { summary, .. } => Some(summary),
+        StoreError::Broken { .. } => None,
+    }
+}
+
 fn is_pool_timeout(error: &StoreError) -> bool {
-    matches!(error, StoreError::Unavailable { summary: reason::NO_FREE_CONNECTION, .. })
+    summary(error) == Some(reason::NO_FREE_CONNECTION)
 }
 
 /// The part of a timeout in which the reason of a failure is found.
@@ -237,12 +322,6 @@ fn diagnosis_time(timeout: Duration) -> Duration {
 fn not_inspected() -> Fault {
     let reason = "DATABASE_URL: PostgreSQL has not answered yet since the start of this process";
     Fault { store: STORE, summary: "has not answered yet", reason: reason.into(), cure: Cure::Time }
-}
-
-fn read_only() -> Fault {
-    let reason = "DATABASE_URL: PostgreSQL is read-only: a replica, or default_transaction_read_only; the URL must lead to the \
-                  primary server";
-    Fault { store: STORE, summary: "is read-only", reason: reason.into(), cure: Cure::Time }
 }
 
 fn broken(reason: impl ToString) -> StoreError {

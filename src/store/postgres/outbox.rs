@@ -120,7 +120,7 @@ impl Outbox {
     pub async fn claim(&self, most: u32) -> Result<Vec<Claim>, StoreError> {
         let rows = self
             .postgres
-            .bounded(
+            .bounded(async {
                 sqlx::query!(
                     r#"
                     WITH due AS MATERIALIZED (
@@ -151,8 +151,9 @@ impl Outbox {
                     self.lease.as_secs_f64(),
                     &KINDS[..] as _,
                 )
-                .fetch_all(self.postgres.pool()),
-            )
+                .fetch_all(&mut *self.postgres.acquire().await?)
+                .await
+            })
             .await?;
         let claimed = Instant::now();
         rows.into_iter()
@@ -201,7 +202,8 @@ impl Outbox {
             "#,
             &KINDS[..] as _,
         );
-        let backlog = self.postgres.bounded(backlog.fetch_one(self.postgres.pool())).await?;
+        let backlog =
+            self.postgres.bounded(async { backlog.fetch_one(&mut *self.postgres.acquire().await?).await }).await?;
         let oldest = Duration::try_from_secs_f64(backlog.oldest).unwrap_or_default();
         Ok(Backlog { mails: backlog.mails.unsigned_abs(), oldest })
     }
@@ -215,7 +217,8 @@ impl Outbox {
             claim.lease,
             self.lease.as_secs_f64(),
         );
-        let renewed = self.postgres.bounded(renew.execute(self.postgres.pool())).await?;
+        let renewed =
+            self.postgres.bounded(async { renew.execute(&mut *self.postgres.acquire().await?).await }).await?;
         Ok(renewed.rows_affected() == 1)
     }
 
@@ -268,7 +271,8 @@ impl Outbox {
             i64::from(quota.per_hour),
             i64::from(quota.per_day),
         );
-        let charge = self.postgres.bounded(charge.fetch_one(self.postgres.pool())).await?;
+        let charge =
+            self.postgres.bounded(async { charge.fetch_one(&mut *self.postgres.acquire().await?).await }).await?;
         Ok(match (charge.held, charge.counted) {
             (true, true) => Charge::Charged,
             (true, false) => Charge::OverQuota,
@@ -302,6 +306,11 @@ impl Outbox {
             claim.grant.0,
             claim.lease,
         );
-        Ok(self.postgres.bounded(link.execute(self.postgres.pool())).await?.rows_affected() == 1)
+        Ok(self
+            .postgres
+            .bounded(async { link.execute(&mut *self.postgres.acquire().await?).await })
+            .await?
+            .rows_affected()
+            == 1)
     }
 }

@@ -8,7 +8,18 @@ use sqlx::error::DatabaseError;
 
 use super::STORE;
 use super::inspection::TABLES;
-use crate::store::fault::{Cure, Fault};
+use crate::store::fault::{Cure, Fault, SILENT};
+
+/// The summary of a connection that ended.
+const CLOSED: &str = "closed the connection";
+
+/// The summary of a server that accepts no changes.
+pub(super) const READ_ONLY: &str = "is read-only";
+
+/// Returns whether the connection is bad, and probably every other that is as old.
+pub(super) fn is_of_connection(summary: &str) -> bool {
+    [CLOSED, READ_ONLY, SILENT].contains(&summary)
+}
 
 /// The summary of a call that waited in vain for a connection of the pool.
 pub(super) const NO_FREE_CONNECTION: &str = "has no free connection";
@@ -100,12 +111,7 @@ fn database_fault(error: &dyn DatabaseError) -> Fault {
             let reason = format!("the migrations are not applied (SQLSTATE {code}); run `sixty migrate up`");
             return time("is not set up yet", &reason);
         }
-        "25006" => (
-            time,
-            "is read-only",
-            "PostgreSQL is read-only (SQLSTATE 25006): a replica, or default_transaction_read_only; the URL must lead to the \
-             primary server",
-        ),
+        "25006" => return read_only(),
         "53300" => (
             time,
             "has too many connections",
@@ -119,7 +125,7 @@ fn database_fault(error: &dyn DatabaseError) -> Fault {
             "PostgreSQL is starting, stopping or recovering (SQLSTATE 57P03); this passes by itself",
         ),
         "57P01" | "57P02" | "57P05" => {
-            return time("closed the connection", &format!("PostgreSQL ended the connection (SQLSTATE {code})"));
+            return time(CLOSED, &format!("PostgreSQL ended the connection (SQLSTATE {code})"));
         }
         "55P03" => (
             time,
@@ -224,10 +230,10 @@ fn io_fault(error: &io::Error) -> Fault {
             setting("cannot be reached", "the permission to open the unix socket or a file of the URL is denied")
         }
         io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => time(
-            "does not answer",
+            SILENT,
             &format!("PostgreSQL does not answer: {}; correct the host, or check the network", error.kind()),
         ),
-        kind => time("closed the connection", &format!("the connection to PostgreSQL broke: {kind}")),
+        kind => time(CLOSED, &format!("the connection to PostgreSQL broke: {kind}")),
     }
 }
 
@@ -267,6 +273,15 @@ fn configuration(text: &str) -> String {
 /// The beginning of a text of the TLS library, up to what may quote a certificate.
 fn without_values(text: &str) -> String {
     text.split(['"', '`', '[']).next().unwrap_or_default().trim_end().to_owned()
+}
+
+/// The fault of a server that accepts no changes (SQLSTATE 25006).
+pub(super) fn read_only() -> Fault {
+    time(
+        READ_ONLY,
+        "PostgreSQL is read-only: a replica, or default_transaction_read_only; the URL must lead to the primary server, or \
+         name all servers",
+    )
 }
 
 fn time(summary: &'static str, reason: &str) -> Fault {

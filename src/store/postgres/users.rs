@@ -22,7 +22,7 @@ mod update;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -115,30 +115,28 @@ impl PgUsers {
         Self { secret: Some(secret), ..Self::new(postgres, pacing) }
     }
 
-    fn pool(&self) -> &PgPool {
-        self.postgres.pool()
+    async fn acquire(&self) -> Result<PoolConnection<sqlx::Postgres>, sqlx::Error> {
+        self.postgres.acquire().await
     }
 }
 
 impl Users for PgUsers {
     async fn address_state(&self, address: &Address, ticket: Option<&TicketHash>) -> Result<AddressState, StoreError> {
         let mac = self.mac(address.as_str());
-        let row = self
-            .postgres
-            .bounded(
-                sqlx::query!(
-                    r#"
-                    SELECT salt, hash_cost, extract(epoch FROM granted_at + wait - now())::float8 AS "left!",
-                        coalesce(ticket_hash = $2 AND ticket_expires_at > now(), false) AS "has_ticket!"
-                    FROM addresses WHERE address = $1 OR mac = $3 ORDER BY address = $1 DESC LIMIT 1
-                    "#,
-                    address.as_str(),
-                    ticket.map(|ticket| &ticket.0[..]),
-                    mac.as_deref()
-                )
-                .fetch_optional(self.pool()),
-            )
-            .await?;
+        let read = async || {
+            let read = sqlx::query!(
+                r#"
+                SELECT salt, hash_cost, extract(epoch FROM granted_at + wait - now())::float8 AS "left!",
+                    coalesce(ticket_hash = $2 AND ticket_expires_at > now(), false) AS "has_ticket!"
+                FROM addresses WHERE address = $1 OR mac = $3 ORDER BY address = $1 DESC LIMIT 1
+                "#,
+                address.as_str(),
+                ticket.map(|ticket| &ticket.0[..]),
+                mac.as_deref()
+            );
+            read.fetch_optional(&mut *self.acquire().await.map_err(store_error)?).await.map_err(store_error)
+        };
+        let row = self.postgres.repeated_read(read).await?;
         let Some(row) = row else {
             return Ok(AddressState { params: None, wait: None });
         };
@@ -154,11 +152,11 @@ impl Users for PgUsers {
     }
 
     async fn register(&self, new: &NewUser<'_>) -> Result<User, RegisterError> {
-        self.postgres.within_timeout(self.try_register(new)).await
+        self.postgres.repeated_change(|| self.try_register(new)).await
     }
 
     async fn resend(&self, id: UserId, nonce: Nonce, trace: Option<TraceContext>) -> Result<Duration, ResendError> {
-        if let Some(wait) = self.postgres.within_timeout(self.try_resend(id, nonce, trace)).await? {
+        if let Some(wait) = self.postgres.repeated_change(|| self.try_resend(id, nonce, trace)).await? {
             return Ok(wait);
         }
         Err(match self.find(id).await? {
@@ -170,7 +168,7 @@ impl Users for PgUsers {
     async fn find_by_address(&self, address: &Address) -> Result<Vec<StoredUser>, StoreError> {
         let rows = self
             .postgres
-            .bounded(
+            .bounded(async {
                 sqlx::query!(
                     "
                     SELECT id, email, status, role, created_at, activated_at, password_hash
@@ -178,8 +176,9 @@ impl Users for PgUsers {
                     ",
                     address.as_str()
                 )
-                .fetch_all(self.pool()),
-            )
+                .fetch_all(&mut *self.acquire().await?)
+                .await
+            })
             .await?;
         rows.into_iter()
             .map(|row| {
@@ -198,7 +197,7 @@ impl Users for PgUsers {
     }
 
     async fn find_hashes(&self, address: &Address) -> Result<AddressHashes, StoreError> {
-        self.postgres.within_timeout(self.try_find_hashes(address)).await
+        self.postgres.repeated_read(|| self.try_find_hashes(address)).await
     }
 
     async fn rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
@@ -212,26 +211,30 @@ impl Users for PgUsers {
         new: &PasswordHash,
         trace: Option<TraceContext>,
     ) -> Result<bool, StoreError> {
-        self.postgres.bounded(self.try_change_password(id, old, new, trace)).await
+        self.postgres
+            .repeated_change(|| async { self.try_change_password(id, old, new, trace).await.map_err(store_error) })
+            .await
     }
 
     async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let row = self
-            .postgres
-            .bounded(
-                sqlx::query_as!(
-                    UserRow,
-                    "SELECT id, email, status, role, created_at, activated_at FROM users WHERE id = $1",
-                    id.0
-                )
-                .fetch_optional(self.pool()),
-            )
-            .await?;
+        let read = async || {
+            let read = sqlx::query_as!(
+                UserRow,
+                "SELECT id, email, status, role, created_at, activated_at FROM users WHERE id = $1",
+                id.0
+            );
+            read.fetch_optional(&mut *self.acquire().await.map_err(store_error)?).await.map_err(store_error)
+        };
+        let row = self.postgres.repeated_read(read).await?;
         row.map(User::try_from).transpose()
     }
 
     async fn activate(&self, id: UserId, trace: Option<TraceContext>) -> Result<Option<User>, StoreError> {
-        self.postgres.bounded(self.try_activate(id, trace)).await?.map(User::try_from).transpose()
+        self.postgres
+            .repeated_change(|| async { self.try_activate(id, trace).await.map_err(store_error) })
+            .await?
+            .map(User::try_from)
+            .transpose()
     }
 
     async fn has_queued_code_mail(&self, id: UserId) -> Result<bool, StoreError> {
@@ -239,11 +242,14 @@ impl Users for PgUsers {
             r#"SELECT EXISTS (SELECT FROM outbox WHERE user_id = $1 AND kind = 'code') AS "queued!""#,
             id.0
         );
-        self.postgres.bounded(queued.fetch_one(self.pool())).await
+        self.postgres.bounded(async { queued.fetch_one(&mut *self.acquire().await?).await }).await
     }
 
     async fn list(&self, filter: &UserFilter, after: Option<Cursor>, limit: u32) -> Result<Vec<User>, StoreError> {
-        let rows = self.postgres.bounded(self.try_list(filter, after, limit)).await?;
+        let rows = self
+            .postgres
+            .repeated_read(|| async { self.try_list(filter, after, limit).await.map_err(store_error) })
+            .await?;
         rows.into_iter().map(User::try_from).collect()
     }
 
@@ -253,16 +259,19 @@ impl Users for PgUsers {
         after: Option<&SearchCursor>,
         limit: u32,
     ) -> Result<Vec<FoundUser>, StoreError> {
-        let rows = self.postgres.bounded(self.try_search(search, after, limit)).await?;
+        let rows = self
+            .postgres
+            .repeated_read(|| async { self.try_search(search, after, limit).await.map_err(store_error) })
+            .await?;
         rows.into_iter().map(FoundUser::try_from).collect()
     }
 
     async fn update(&self, id: UserId, change: AccountChange) -> Result<User, UpdateError> {
-        self.postgres.within_timeout(self.try_update(id, change)).await
+        self.postgres.repeated_change(|| self.try_update(id, change)).await
     }
 
     async fn delete(&self, id: UserId, by: DeletedBy) -> Result<(), DeleteError> {
-        let address = self.postgres.within_timeout(self.try_delete(id, by)).await?;
+        let address = self.postgres.repeated_change(|| self.try_delete(id, by)).await?;
         self.retire_addresses(&[address]).await;
         Ok(())
     }

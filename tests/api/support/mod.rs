@@ -5,6 +5,7 @@
 mod answer;
 mod collector;
 mod mail;
+mod relay;
 mod requests;
 mod servers;
 mod service;
@@ -14,6 +15,7 @@ mod wait;
 pub use answer::{Answer, concurrently};
 pub use collector::{CollectedSpan, Collector, CollectorBehavior};
 pub use mail::{code_in, start_mail_mock, wrong_code};
+pub use relay::Relay;
 pub use servers::{create_database, create_database_with, stack, unique_name};
 pub use service::{CODE_SECRET, Service, run_service};
 pub use stores::{age_grants, store_not_me_link};

@@ -71,7 +71,7 @@ impl Outbox {
             LeftCode::Live(ttl),
             "UPDATE outbox SET wait_moved = after FROM address WHERE outbox.id = $1 AND lease = $2",
         );
-        Ok(self.postgres.bounded(extend.fetch_one(self.postgres.pool())).await? == 1)
+        Ok(self.postgres.bounded(async { extend.fetch_one(&mut *self.postgres.acquire().await?).await }).await? == 1)
     }
 
     /// Deletes a mail that was accepted or given up. Returns `false` if the lease was lost; nothing was changed.
@@ -81,7 +81,7 @@ impl Outbox {
             left,
             "DELETE FROM outbox WHERE outbox.id = $1 AND lease = $2 AND (SELECT count(*) FROM address) >= 0",
         );
-        Ok(self.postgres.bounded(done.fetch_one(self.postgres.pool())).await? == 1)
+        Ok(self.postgres.bounded(async { done.fetch_one(&mut *self.postgres.acquire().await?).await }).await? == 1)
     }
 
     /// Releases the lease, so that any process can claim the mail after `delay`. `unsent`: whether certainly no attempt
@@ -104,6 +104,6 @@ impl Outbox {
             delay.as_secs_f64(),
             unsent,
         );
-        Ok(self.postgres.bounded(back.fetch_one(self.postgres.pool())).await? == 1)
+        Ok(self.postgres.bounded(async { back.fetch_one(&mut *self.postgres.acquire().await?).await }).await? == 1)
     }
 }

@@ -33,7 +33,7 @@ impl PgUsers {
             id.0,
             traceparent(trace),
         )
-        .fetch_optional(self.pool())
+        .fetch_optional(&mut *self.acquire().await?)
         .await;
         match activated {
             Err(sqlx::Error::Database(error)) if error.constraint() == Some("users_one_account") => Ok(None),

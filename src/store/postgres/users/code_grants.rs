@@ -141,12 +141,12 @@ impl PgUsers {
             let registered = if has_no_user {
                 self.register_after_restoring(address, new).await
             } else {
-                self.register_once(new, self.pool()).await
+                self.register_once(new, &mut *self.acquire().await?).await
             };
             match registered {
                 Ok(Some(row)) => return Ok(row.try_into()?),
                 Ok(None) => {
-                    let left = self.remaining_wait(&mut *self.pool().acquire().await?, address).await?;
+                    let left = self.remaining_wait(&mut *self.acquire().await?, address).await?;
                     return Err(RegisterError::TooSoon { left });
                 }
                 Err(sqlx::Error::Database(error)) if attempts < MAX_ATTEMPTS => match error.constraint() {
@@ -160,7 +160,7 @@ impl PgUsers {
     }
 
     async fn register_after_restoring(&self, address: &str, new: &NewUser<'_>) -> Result<Option<UserRow>, sqlx::Error> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.postgres.begin().await?;
         self.restore_address(&mut transaction, address).await?;
         let registered = self.register_once(new, &mut *transaction).await?;
         match registered {
@@ -231,7 +231,7 @@ impl PgUsers {
         nonce: Nonce,
         trace: Option<TraceContext>,
     ) -> Result<Option<Duration>, ResendError> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.postgres.begin().await?;
         let pending =
             sqlx::query!("SELECT address, password_hash FROM users WHERE id = $1 AND status || '' = 'pending'", id.0)
                 .fetch_optional(&mut *transaction)

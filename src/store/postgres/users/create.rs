@@ -41,7 +41,7 @@ impl PgUsers {
         hash: &PasswordHash,
         role: Role,
     ) -> Result<User, CreateError> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.postgres.begin().await?;
         // The address starts as after a quiet period: its first code mail will be granted at once, with the first wait.
         let kept = sqlx::query!(
             "

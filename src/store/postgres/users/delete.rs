@@ -24,12 +24,12 @@ impl PgUsers {
             id.0,
             may_be_disabled
         )
-        .fetch_optional(self.pool())
+        .fetch_optional(&mut *self.acquire().await?)
         .await?;
         if let Some(address) = deleted {
             return Ok(address);
         }
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.postgres.begin().await?;
         let is_last = !lock_admins_and_find_another(&mut transaction, id).await?;
         let now = sqlx::query!("SELECT status, role FROM users WHERE id = $1 FOR UPDATE", id.0)
             .fetch_optional(&mut *transaction)

@@ -24,7 +24,7 @@ impl PgUsers {
             "#,
             SAMPLE_BYTES,
         );
-        let counts = self.postgres.bounded(counts.fetch_all(self.pool())).await?;
+        let counts = self.postgres.bounded(async { counts.fetch_all(&mut *self.acquire().await?).await }).await?;
         let parsed = counts.into_iter().map(|row| Ok((row.cost.parse()?, row.accounts.unsigned_abs())));
         parsed.collect::<Result<_, crate::passwords::PhcError>>().map_err(broken)
     }

@@ -31,7 +31,7 @@ impl PgUsers {
                     id,
                     limit,
                 )
-                .fetch_all(self.pool())
+                .fetch_all(&mut *self.acquire().await?)
                 .await
             }
             (None, Some(status)) => {
@@ -48,7 +48,7 @@ impl PgUsers {
                     limit,
                     status,
                 )
-                .fetch_all(self.pool())
+                .fetch_all(&mut *self.acquire().await?)
                 .await
             }
             // At most two rows: an account and a pending registration.
@@ -68,7 +68,7 @@ impl PgUsers {
                     status,
                     address.as_str(),
                 )
-                .fetch_all(self.pool())
+                .fetch_all(&mut *self.acquire().await?)
                 .await
             }
         }

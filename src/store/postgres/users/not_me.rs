@@ -55,7 +55,7 @@ impl PgUsers {
             address.as_str(),
             self.mac(address.as_str()),
         )
-        .fetch_all(self.pool())
+        .fetch_all(&mut *self.acquire().await.map_err(store_error)?)
         .await
         .map_err(store_error)?;
         let mut hashes = AddressHashes::default();
@@ -75,7 +75,7 @@ impl PgUsers {
         link: &NotMeHash,
         ticket: &TicketHash,
     ) -> Result<Option<(UserId, String)>, sqlx::Error> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.postgres.begin().await?;
         let pending = sqlx::query!(
             "
             SELECT users.id, address FROM not_me_links JOIN users ON users.id = user_id

@@ -12,7 +12,7 @@ impl PgUsers {
         old: &PasswordHash,
         new: &PasswordHash,
     ) -> Result<bool, sqlx::Error> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.postgres.begin().await?;
         // The address first: from here on no request can register a row with the old parameters.
         let costs = sqlx::query!(
             "
@@ -78,6 +78,6 @@ impl PgUsers {
             new.to_phc(),
             traceparent(trace),
         );
-        Ok(change.execute(self.pool()).await?.rows_affected() == 1)
+        Ok(change.execute(&mut *self.acquire().await?).await?.rows_affected() == 1)
     }
 }

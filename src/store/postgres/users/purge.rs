@@ -57,7 +57,7 @@ impl PgUsers {
             pending_ttl.as_secs_f64(),
             BATCH as i64,
         );
-        purge.fetch_all(self.pool()).await
+        purge.fetch_all(&mut *self.acquire().await?).await
     }
 
     /// Deletes a batch of mailboxes that were sent no code mail for 24 hours, so that no quota counts their mails. Returns the
@@ -75,11 +75,14 @@ impl PgUsers {
             ",
             BATCH as i64,
         );
-        Ok(purge.execute(self.pool()).await?.rows_affected())
+        Ok(purge.execute(&mut *self.acquire().await?).await?.rows_affected())
     }
 
     async fn purge_links(&self) -> Result<(), sqlx::Error> {
-        sqlx::query!("DELETE FROM not_me_links WHERE expires_at <= now()").execute(self.pool()).await?;
-        sqlx::query!("DELETE FROM disowned WHERE expires_at <= now()").execute(self.pool()).await.map(drop)
+        sqlx::query!("DELETE FROM not_me_links WHERE expires_at <= now()").execute(&mut *self.acquire().await?).await?;
+        sqlx::query!("DELETE FROM disowned WHERE expires_at <= now()")
+            .execute(&mut *self.acquire().await?)
+            .await
+            .map(drop)
     }
 }

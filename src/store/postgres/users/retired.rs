@@ -40,7 +40,7 @@ impl PgUsers {
     /// Whoever writes a user locks the row of its address before. So a user that the statement after the lock does not see
     /// does not exist.
     async fn try_retire_addresses(&self, addresses: &[String]) -> Result<u64, sqlx::Error> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.postgres.begin().await?;
         let locked = sqlx::query!(
             "
             SELECT address, mac FROM addresses WHERE address = ANY ($1) AND forget_at IS NULL
@@ -124,7 +124,7 @@ impl PgUsers {
                 after.as_str(),
                 i64::from(BATCH),
             );
-            let page = self.postgres.bounded(page.fetch_all(self.pool())).await?;
+            let page = self.postgres.bounded(async { page.fetch_all(&mut *self.acquire().await?).await }).await?;
             let is_last = page.len() < BATCH as usize;
             let last = page.last().filter(|_| !is_last).map(|row| row.address.clone());
             let unused: Vec<String> = page.into_iter().filter(|row| !row.has_user).map(|row| row.address).collect();
@@ -153,7 +153,7 @@ impl PgUsers {
                 ",
                 i64::from(BATCH),
             );
-            let forgotten = self.postgres.bounded(forget.execute(self.pool())).await?;
+            let forgotten = self.postgres.bounded(async { forget.execute(&mut *self.acquire().await?).await }).await?;
             if forgotten.rows_affected() < u64::from(BATCH) {
                 return Ok(());
             }

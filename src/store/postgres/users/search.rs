@@ -66,7 +66,7 @@ impl PgUsers {
             after.map(|after| after.id.0),
             limit,
         )
-        .fetch_all(self.pool())
+        .fetch_all(&mut *self.acquire().await?)
         .await
     }
 
@@ -103,7 +103,7 @@ impl PgUsers {
                     end,
                     limit,
                 )
-                .fetch_all(self.pool())
+                .fetch_all(&mut *self.acquire().await?)
                 .await
             }
             Some(domain) => {
@@ -127,7 +127,7 @@ impl PgUsers {
                     limit,
                     domain.as_str(),
                 )
-                .fetch_all(self.pool())
+                .fetch_all(&mut *self.acquire().await?)
                 .await
             }
         }

@@ -16,7 +16,7 @@ impl PgUsers {
             FROM addresses WHERE address LIKE 'user%@seed.example'
             "#
         );
-        Ok(self.postgres.bounded(count.fetch_one(self.pool())).await?.cast_unsigned())
+        Ok(self.postgres.bounded(async { count.fetch_one(&mut *self.acquire().await?).await }).await?.cast_unsigned())
     }
 
     /// Creates `count` active accounts, `user<first>@seed.example` and following. All share one hash, because hashing would
@@ -62,7 +62,7 @@ impl PgUsers {
                 from + i64::from(batch) - 1,
                 hash.to_phc(),
             );
-            self.postgres.bounded(seed.execute(self.pool())).await?;
+            self.postgres.bounded(async { seed.execute(&mut *self.acquire().await?).await }).await?;
             done += batch;
             on_progress(done);
         }

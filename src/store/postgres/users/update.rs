@@ -8,7 +8,7 @@ use crate::domain::user::{Role, Status, User, UserId};
 
 impl PgUsers {
     pub(super) async fn try_update(&self, id: UserId, change: AccountChange) -> Result<User, UpdateError> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.postgres.begin().await?;
         // Only a change that may remove an admin waits for the lock on all admins.
         let may_be_last = change.removes_admin() && !lock_admins_and_find_another(&mut transaction, id).await?;
         let now = sqlx::query!("SELECT status, role FROM users WHERE id = $1 FOR NO KEY UPDATE", id.0)
