@@ -43,6 +43,8 @@ mod purge;
 mod query_plans;
 mod races;
 mod readme;
+#[cfg(target_os = "linux")]
+mod redis_cluster;
 mod registration;
 mod resend;
 mod secrets;

@@ -82,6 +82,8 @@ impl PrivateRedis {
     fn spawn(port: u16, arguments: &[&str]) -> Child {
         Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--save", ""])
+            // A replica would write what it loads to the current folder.
+            .args(["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", "--repl-diskless-load", "swapdb"])
             .args(["--port", &port.to_string()])
             .args(arguments)
             .stdout(Stdio::null())
@@ -91,6 +93,10 @@ impl PrivateRedis {
 
     async fn wait_until_ready(&self) {
         eventually("response of Redis", async || self.command::<String>(&["PING"]).await.ok()).await;
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {

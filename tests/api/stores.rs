@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use sixty::accounts::ports::{Codes as _, Users as _};
@@ -31,6 +30,8 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+#[cfg(target_os = "linux")]
+use crate::redis_cluster::PrivateCluster;
 use crate::support;
 
 struct RealUsers {
@@ -340,17 +341,8 @@ fn real_stores_respond_to_any_sequence_as_the_model_predicts() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn redis_cluster_passes_the_contract_and_the_limits() {
-    let nodes = [Node::start("0", "8191").await, Node::start("8192", "16383").await];
-    let [first, second] = [&nodes[0], &nodes[1]];
-    let (port, bus) = (second.port.to_string(), second.bus.to_string());
-    let () = first.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await.unwrap();
-    for node in &nodes {
-        support::eventually("the cluster", async || {
-            let info: String = node.command(&["CLUSTER", "INFO"]).await.unwrap();
-            (info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:2")).then_some(())
-        })
-        .await;
-    }
+    let cluster = PrivateCluster::start("contract", 2, false).await;
+    let [first, second] = [&cluster.nodes[0], &cluster.nodes[1]];
     let codes = RealCodes::new(&[&first.url, &second.url], CodeStorage::Plain);
     // Several times, because the id of a user decides on which node its keys are.
     for _ in 0..4 {
@@ -363,8 +355,7 @@ async fn redis_cluster_passes_the_contract_and_the_limits() {
     let rng = Rng::from_system();
     let user = loop {
         let user = rng.user_id();
-        let slot: u16 = first.command(&["CLUSTER", "KEYSLOT", &format!("{{{user}}}")]).await.unwrap();
-        if slot <= 8191 {
+        if cluster.master_of(&format!("{{{user}}}")).await == 0 {
             break user;
         }
     };
@@ -399,60 +390,5 @@ async fn assert_limits(redis: &Redis) {
             failures += 1;
         }
         assert!((5..20).contains(&failures), "{failures}");
-    }
-}
-
-/// A node of a Redis cluster. The kernel kills it when the thread that started it ends.
-struct Node {
-    port: u16,
-    bus: u16,
-    url: String,
-    process: std::process::Child,
-}
-
-impl Node {
-    async fn start(first_slot: &str, last_slot: &str) -> Self {
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (port, bus) = (free(), free());
-        let nodes = std::env::temp_dir().join(format!("sixty-node-{port}-{}.conf", support::unique_name()));
-        let process = std::process::Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "redis-server",
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--cluster-enabled",
-                "yes",
-            ])
-            .args(["--port", &port.to_string(), "--cluster-port", &bus.to_string()])
-            .arg("--cluster-config-file")
-            .arg(&nodes)
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let node = Self { port, bus, url: format!("redis://127.0.0.1:{port}"), process };
-        support::eventually("the node", async || node.command::<String>(&["PING"]).await.ok()).await;
-        let () = node.command(&["CLUSTER", "ADDSLOTSRANGE", first_slot, last_slot]).await.unwrap();
-        std::fs::remove_file(nodes).unwrap();
-        node
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.process.id().try_into().unwrap()), signal).unwrap();
-    }
-
-    async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
-        let mut redis = redis::Client::open(&self.url[..])?.get_multiplexed_async_connection().await?;
-        redis::cmd(words[0]).arg(&words[1..]).query_async(&mut redis).await
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

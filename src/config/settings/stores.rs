@@ -38,7 +38,7 @@ pub struct StoreArgs {
     pub database: DatabaseArgs,
     /// Redis: redis://default:password@host/0
     ///
-    /// rediss:// uses TLS, unix:///run/redis.sock a socket. Several URLs, separated by commas, are the nodes of a Redis Cluster
+    /// rediss:// uses TLS, unix:///run/redis.sock a socket, redis+sentinel://host:26379/name the master that Sentinel names. Several URLs, separated by commas, are nodes of a Redis Cluster
     #[arg(long, env, value_name = "URL", value_parser = secret)]
     pub redis_url: SecretString,
     /// Apply pending migrations at startup

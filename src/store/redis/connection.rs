@@ -1,66 +1,108 @@
-//! Connections to Redis: a pool for one server, or one shared connection for a cluster.
+//! Connections to Redis: a pool for one master, or one shared connection for a cluster.
 //!
-//! Rejected alternative for clusters: the `cluster` module of deadpool-redis. Its manager takes no response timeout, so a
-//! call to a frozen node hangs, and redis-rs never notices that a replica has replaced the node. The manager also tests
-//! connections by `PING`, which redis-rs sends to all primaries: one frozen node would fail the calls for every user.
+//! - `connection/master.rs`: the pool. Its server is the one of the URL, or the master that Sentinel names.
+//! - `connection/cluster.rs`: the shared connection, and what replaces it.
 
-use std::sync::Arc;
+mod cluster;
+mod master;
+
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::aio::ConnectionLike;
-use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use deadpool_redis::redis::cluster_async::ClusterConnection;
-use deadpool_redis::redis::{AsyncConnectionConfig, Cmd, ConnectionInfo, Pipeline, RedisFuture, RedisResult, Value};
-use deadpool_redis::{Manager, Pool, PoolError, Runtime, TimeoutType, Timeouts};
-use tokio::sync::OnceCell;
+use deadpool_redis::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use deadpool_redis::redis::{Cmd, ConnectionInfo, Pipeline, RedisFuture, RedisResult, Value};
+use deadpool_redis::{PoolError, TimeoutType, Timeouts};
 
+pub(super) use self::cluster::{Cluster, Node};
+use self::master::{LatestFailure, Manager, Pool};
+use super::redis_url::Servers;
 use super::{CallError, reason, silent, was_late};
 use crate::store::PoolState;
+use crate::store::fault::Fault;
 
-#[derive(Clone)]
-pub(super) enum Nodes {
-    One(Pool),
-    Cluster(Arc<Cluster>),
+/// When the kernel probes a silent connection, and when it gives one up whose data stay unacknowledged. Calls do not wait for
+/// that.
+fn tcp_settings() -> TcpSettings {
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(Duration::from_secs(15))
 }
 
-/// A cluster and the connection that all calls share. The connection holds one to each node, and reopens lost ones.
-pub(super) struct Cluster {
-    client: ClusterClient,
-    connection: OnceCell<ClusterConnection>,
+/// The servers that calls go to.
+#[derive(Clone)]
+pub(super) struct Nodes(Arc<Inner>);
+
+struct Inner {
+    /// `None`: the URL names a cluster.
+    master: Option<(Pool, LatestFailure)>,
+    /// Also set when the server of the URL has turned out to be a node of a cluster.
+    cluster: OnceLock<Arc<Cluster>>,
+    servers: Vec<ConnectionInfo>,
+    timeout: Duration,
 }
 
 pub(super) enum Connection {
-    One(deadpool_redis::Connection),
+    Master(master::Connection),
     Cluster(ClusterConnection),
 }
 
 impl Nodes {
-    pub(super) fn one(server: ConnectionInfo, max_connections: usize, timeout: Duration) -> RedisResult<Self> {
-        let timeouts =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
-        let pool = Pool::builder(Manager::new_with_config(server, timeouts)?).max_size(max_connections);
-        Ok(Self::One(pool.runtime(Runtime::Tokio1).build().expect("the builder has a runtime for its timeouts")))
+    pub(super) fn new(servers: Servers, max_connections: usize, timeout: Duration) -> RedisResult<Self> {
+        let (servers, manager) = match servers {
+            Servers::One(server) => {
+                let server = server.set_tcp_settings(tcp_settings());
+                (vec![server.clone()], Some(Manager::of_server(server, timeout)?))
+            }
+            Servers::Sentinel(sentinels) => (vec![], Some(Manager::of_sentinels(sentinels, timeout)?)),
+            Servers::Cluster(nodes) => {
+                (nodes.into_iter().map(|node| node.set_tcp_settings(tcp_settings())).collect(), None)
+            }
+        };
+        let nodes = Inner {
+            master: manager.map(|manager| {
+                let failure = manager.failure.clone();
+                (master::pool(manager, max_connections), failure)
+            }),
+            cluster: OnceLock::new(),
+            servers,
+            timeout,
+        };
+        let nodes = Self(Arc::new(nodes));
+        if nodes.0.master.is_none() {
+            nodes.turn_into_cluster();
+        }
+        Ok(nodes)
     }
 
-    pub(super) fn cluster(nodes: Vec<ConnectionInfo>, timeout: Duration) -> RedisResult<Self> {
-        // The driver refreshes its topology when a node times out, so its timeout must end before the caller's.
-        let node_timeout = timeout / 3;
-        let client =
-            ClusterClientBuilder::new(nodes).connection_timeout(node_timeout).response_timeout(node_timeout).build()?;
-        Ok(Self::Cluster(Arc::new(Cluster { client, connection: OnceCell::new() })))
+    /// Treats the server of the URL as a node of a cluster from now on.
+    pub(super) fn turn_into_cluster(&self) {
+        self.0.cluster.get_or_init(|| Arc::new(Cluster::new(self.0.servers.clone(), self.0.timeout)));
+    }
+
+    pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.0.cluster.get()
+    }
+
+    fn pool(&self) -> Option<&(Pool, LatestFailure)> {
+        self.0.master.as_ref().filter(|_| self.cluster().is_none())
+    }
+
+    /// Returns the servers of the URL, or the master that Sentinel names.
+    pub(super) async fn servers(&self) -> Result<Vec<ConnectionInfo>, Fault> {
+        match &self.0.master {
+            Some((pool, _)) if self.0.servers.is_empty() => {
+                Ok(vec![pool.manager().master().await.map_err(|error| reason::fault(&error))?])
+            }
+            _ => Ok(self.0.servers.clone()),
+        }
     }
 
     pub(super) async fn connection(&self) -> Result<Connection, PoolError> {
-        Ok(match self {
-            Self::One(pool) => Connection::One(pool.get().await?),
-            Self::Cluster(cluster) => {
-                let cluster = Arc::clone(cluster);
-                // A task of its own: the first caller's timeout must not cancel the connecting that all callers share.
-                let connected = tokio::spawn(async move {
-                    cluster.connection.get_or_try_init(|| cluster.client.get_async_connection()).await.cloned()
-                });
-                Connection::Cluster(connected.await.expect("connecting does not panic")?)
-            }
+        Ok(match (self.cluster(), &self.0.master) {
+            (None, Some((pool, _))) => Connection::Master(pool.get().await?),
+            (Some(cluster), _) => Connection::Cluster(cluster.connection().await?),
+            (None, None) => unreachable!("there is a pool or a cluster"),
         })
     }
 
@@ -68,13 +110,13 @@ impl Nodes {
     pub(super) async fn connection_within(&self, timeout: Duration) -> Result<Connection, CallError> {
         let begun = Instant::now();
         let connecting = async {
-            match self {
-                Self::One(pool) => {
+            match self.pool() {
+                Some((pool, _)) => {
                     // Shorter than the whole, so that a wait for the pool is told from a Redis that does not respond.
                     let wait = Timeouts { wait: Some(timeout * 3 / 4), create: Some(timeout), recycle: Some(timeout) };
-                    pool.timeout_get(&wait).await.map(Connection::One)
+                    pool.timeout_get(&wait).await.map(Connection::Master)
                 }
-                Self::Cluster(_) => self.connection().await,
+                None => self.connection().await,
             }
         };
         let connection = match tokio::time::timeout(timeout, connecting).await {
@@ -88,10 +130,18 @@ impl Nodes {
         })
     }
 
+    /// Records the fault of a call that began at `begun`. It may put the other connections in doubt.
+    pub(super) fn record(&self, fault: &Fault, begun: Instant) {
+        match (self.cluster(), self.pool()) {
+            (Some(cluster), _) if reason::is_of_cluster(fault.summary) => cluster.replace_connection(begun),
+            (None, Some((_, failure))) if reason::is_of_connection(fault.summary) => failure.record(),
+            (None, Some(_)) if fault.summary == reason::MOVED => self.turn_into_cluster(),
+            _ => {}
+        }
+    }
+
     pub(super) fn pool_state(&self) -> Option<PoolState> {
-        let Self::One(pool) = self else {
-            return None;
-        };
+        let (pool, _) = self.pool()?;
         let status = pool.status();
         let used = status.size.saturating_sub(status.available);
         Some(PoolState { idle: status.available, used, max: status.max_size })
@@ -101,7 +151,7 @@ impl Nodes {
 impl Connection {
     fn inner(&mut self) -> &mut (dyn ConnectionLike + Send) {
         match self {
-            Self::One(connection) => connection,
+            Self::Master(connection) => &mut **connection,
             Self::Cluster(connection) => connection,
         }
     }
@@ -123,7 +173,7 @@ impl ConnectionLike for Connection {
 
     fn get_db(&self) -> i64 {
         match self {
-            Self::One(connection) => connection.get_db(),
+            Self::Master(connection) => connection.get_db(),
             Self::Cluster(connection) => connection.get_db(),
         }
     }

@@ -8,9 +8,7 @@ use crate::accounts::ports::StoreError;
 impl Redis {
     /// Returns how many keys the server, or all primaries of a cluster, have evicted since their start.
     pub async fn evicted_keys(&self) -> Result<u64, StoreError> {
-        let info: Value = self
-            .call(async |mut connection| redis::cmd("INFO").arg("stats").query_async(&mut connection).await)
-            .await?;
+        let info: Value = self.command(redis::cmd("INFO").arg("stats")).await?;
         Ok(evicted_keys(&info))
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use deadpool_redis::redis::{self, RedisResult, Script};
+use deadpool_redis::redis::{self, ConnectionInfo, Script};
 
 use super::codes::{CodeStorage, RedisCodes};
 use super::events::EventStream;
 use super::limits::{LimitsConfig, run_each_script};
 use super::server_check::{ServerInfo, look_at};
-use super::{Redis, reason};
+use super::{Redis, reason, silent};
 use crate::accounts::ports::{Codes as _, StoreError};
 use crate::domain::code::{Code, Grant, MailAttempt};
 use crate::rng::Rng;
@@ -26,7 +26,8 @@ static COMMANDS: LazyLock<Script> = LazyLock::new(|| {
         for _, command in ipairs({
             {'SET', text, '1', 'PX', '1000'}, {'GET', text}, {'INCR', text}, {'EXISTS', text}, {'PEXPIRE', text, '1000'},
             {'PTTL', text}, {'HSET', hash, 'field', '1'}, {'HINCRBY', hash, 'field', '1'}, {'HGET', hash, 'field'},
-            {'HMGET', hash, 'field'}, {'HEXISTS', hash, 'field'}, {'HDEL', hash, 'field'}, {'DEL', text, hash}, {'TIME'},
+            {'HMGET', hash, 'field'}, {'HEXISTS', hash, 'field'}, {'HDEL', hash, 'field'}, {'TIME'},
+            {'XADD', hash, 'MAXLEN', '~', '1', '*', 'event', '1'}, {'DEL', text, hash},
         }) do
             local result = redis.pcall(unpack(command))
             local refusal = type(result) == 'table' and result.err
@@ -61,7 +62,7 @@ impl Redis {
         let answered_in = begun.elapsed();
         let clock_offset = info.epoch - local_epoch();
         match (self.is_cluster(), info.is_cluster, info.version.is_some()) {
-            (false, true, _) => return Err(reason::cluster_behind_one_url()),
+            (false, true, _) => self.nodes.turn_into_cluster(),
             (true, false, true) => return Err(reason::no_cluster()),
             _ => {}
         }
@@ -76,8 +77,8 @@ impl Redis {
     /// Returns what the first server says that can be used, or the fault of the first one.
     async fn look_at_servers(&self) -> Result<ServerInfo, Fault> {
         let (mut first_fault, key) = (None, self.key("check"));
-        for server in &*self.servers {
-            match Box::pin(look_at(server, &key, self.timeout)).await {
+        for server in self.servers().await? {
+            match Box::pin(look_at(&server, &key, self.timeout)).await {
                 Ok(info) => return Ok(info),
                 Err(fault) => {
                     first_fault.get_or_insert(fault);
@@ -85,6 +86,11 @@ impl Redis {
             }
         }
         Err(first_fault.expect("the URL names at least one server"))
+    }
+
+    async fn servers(&self) -> Result<Vec<ConnectionInfo>, Fault> {
+        let servers = tokio::time::timeout(self.timeout, self.nodes.servers());
+        servers.await.unwrap_or_else(|_| Err(silent(self.timeout)))
     }
 
     async fn try_scripts(&self, limits: LimitsConfig, rng: &Rng) -> Result<(), Fault> {
@@ -110,8 +116,9 @@ impl Redis {
             // In a cluster, the keys of a script must be in one slot.
             run.key(self.key(&format!("limit:{{check}}:{kind}")));
         }
+        let run = &run;
         let refused: Option<String> =
-            self.attempt(async |mut connection| run.invoke_async(&mut connection).await).await?;
+            self.attempt(|mut connection| async move { run.invoke_async(&mut connection).await }).await?;
         refused.map_or(Ok(()), |command| Err(reason::missing_right_to(&command)))
     }
 
@@ -123,42 +130,22 @@ impl Redis {
         codes.redeem(user, &code).await?;
         codes.withdraw(user, attempt).await?;
         codes.discard(user).await?;
-        self.delete(codes.keys(user).to_vec()).await
+        Ok(self.command(redis::cmd("DEL").arg(&codes.keys(user))).await?)
     }
 
     async fn try_events(&self) -> Result<(), StoreError> {
         EventStream::new(self.clone(), 1).append(&["{}".to_owned()]).await?;
-        self.delete(vec![format!("{}:events", self.prefix)]).await
-    }
-
-    async fn delete(&self, keys: Vec<String>) -> Result<(), StoreError> {
-        self.call(async |mut connection| {
-            let delete: RedisResult<()> = redis::cmd("DEL").arg(&keys).query_async(&mut connection).await;
-            delete
-        })
-        .await
+        Ok(self.command(redis::cmd("DEL").arg(format!("{}:events", self.prefix))).await?)
     }
 
     /// Reads a key of each kind, because a user may be confined to some names, and runs the commands around scripts.
     async fn try_keys(&self) -> Result<(), Fault> {
-        let exists = |name: &'static str| {
-            let key = self.key(name);
-            self.attempt(async move |mut connection| {
-                redis::cmd("EXISTS").arg(key).query_async::<u8>(&mut connection).await
-            })
-        };
+        let exists = async |name| self.command::<u8>(redis::cmd("EXISTS").arg(self.key(name))).await;
         tokio::try_join!(exists("code:{check}"), exists("tries:{check}"), exists("limit:{check}"), exists("events"))?;
         // A server may have the scripts already. After a restart it has none.
-        let load = async |mut connection| {
-            redis::cmd("SCRIPT").arg("LOAD").arg("return 1").query_async::<String>(&mut connection).await
-        };
-        self.attempt(load).await?;
-        if self.is_cluster() {
-            return Ok(());
-        }
-        // The pool sends these between two uses of a connection.
-        self.attempt(async |mut connection| redis::pipe().cmd("UNWATCH").cmd("PING").exec_async(&mut connection).await)
-            .await
+        self.command::<String>(redis::cmd("SCRIPT").arg("LOAD").arg("return 1")).await?;
+        // The pool sends it between two uses of a connection.
+        self.command(&redis::cmd("PING")).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Redis: live codes, rate limits of client networks, and the event stream.
 //!
-//! - `connection.rs`: one server or a cluster.
+//! - `connection.rs`: one server, Sentinel, or a cluster.
 //! - `codes.rs`: the live codes and their wrong guesses.
 //! - `limits/`: the rate limits of client networks. A request is served even when Redis is down.
 //! - `events.rs`: the stream that other programs read.
@@ -19,27 +19,29 @@ mod server_check;
 
 use std::future::Future;
 use std::panic::Location;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deadpool_redis::redis::{self, ConnectionInfo, FromRedisValue, RedisResult, ScriptInvocation};
+use deadpool_redis::redis::{self, Cmd, FromRedisValue, RedisResult, ScriptInvocation};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{Instrument as _, Span};
 
-use self::connection::{Connection, Nodes};
+use self::connection::{Connection, Node, Nodes};
 pub use self::inspection::Inspection;
-use self::redis_url::Servers;
 use super::PoolState;
 use super::fault::Fault;
 use super::url::InvalidUrl;
 use crate::accounts::ports::StoreError;
+use crate::backoff::Backoff;
 use crate::telemetry::spans;
 
 const STORE: &str = "Redis";
 
+/// The pauses between the repetitions of a call that a server refuses during a failover.
+const REFUSAL_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// The URL of one server; or the URLs of some nodes of a cluster, with commas between them.
+    /// The URL of one server, of a cluster or of Sentinel.
     pub url: SecretString,
     pub max_connections: usize,
     /// The timeout of one call, including the wait for a connection.
@@ -52,8 +54,6 @@ pub struct RedisConfig {
 #[derive(Clone)]
 pub struct Redis {
     nodes: Nodes,
-    /// The servers that the URL names.
-    servers: Arc<[ConnectionInfo]>,
     timeout: Duration,
     prefix: String,
 }
@@ -62,15 +62,11 @@ impl Redis {
     /// # Errors
     /// When the URL is not one of Redis.
     pub fn new(config: &RedisConfig) -> Result<Self, InvalidUrl> {
-        let (servers, nodes) = match redis_url::parse(config.url.expose_secret())? {
-            Servers::One(server) => {
-                (vec![ConnectionInfo::clone(&server)], Nodes::one(*server, config.max_connections, config.timeout))
-            }
-            Servers::Cluster(nodes) => (nodes.clone(), Nodes::cluster(nodes, config.timeout)),
-        };
+        let servers = redis_url::parse(config.url.expose_secret())?;
+        let nodes = Nodes::new(servers, config.max_connections, config.timeout);
         // The message of the driver may contain a part of the URL.
         let nodes = nodes.map_err(|error| InvalidUrl(format!("cannot be used: {}", error.category())))?;
-        Ok(Self { nodes, servers: servers.into(), timeout: config.timeout, prefix: config.prefix.clone() })
+        Ok(Self { nodes, timeout: config.timeout, prefix: config.prefix.clone() })
     }
 
     /// Returns `None` for a cluster: it has no pool, since one connection to each node serves all calls.
@@ -81,17 +77,11 @@ impl Redis {
     /// Checks within `limit` that Redis answers and accepts changes.
     pub async fn check(&self, limit: Duration) -> Result<(), Fault> {
         let redis = Self { timeout: limit.min(self.timeout), ..self.clone() };
-        let write = async |mut connection| {
-            redis::cmd("SET")
-                .arg(redis.key("check:ready"))
-                .arg(1)
-                .arg("PX")
-                .arg(1000)
-                .query_async(&mut connection)
-                .await
-        };
-        let checked: Result<(), Fault> = redis.attempt(write).await;
-        checked
+        redis.command(redis::cmd("SET").arg(self.key("check:ready")).arg(1).arg("PX").arg(1000)).await
+    }
+
+    async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
+        self.attempt(|mut connection| async move { command.query_async(&mut connection).await }).await
     }
 
     /// Returns a key for checks of this service.
@@ -102,11 +92,29 @@ impl Redis {
     /// Runs a Lua script, and loads the script first if Redis does not have it.
     #[track_caller]
     fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> impl Future<Output = Result<T, StoreError>> {
-        self.call(async |mut connection| script.invoke_async(&mut connection).await)
+        let span = spans::store("redis", Location::caller());
+        let response = async move {
+            let run = |mut connection| async move { script.invoke_async(&mut connection).await };
+            self.attempt(run).await.map_err(|fault| {
+                spans::record_failure(&Span::current());
+                StoreError::from(fault)
+            })
+        };
+        response.instrument(span)
     }
 
     /// Runs a Lua script, and tells a Redis that failed from a call that got no connection.
     async fn try_run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, CallError> {
+        let begun = Instant::now();
+        let result = self.try_run_once(script).await;
+        let Err(CallError::Failed(fault)) = &result else {
+            return result;
+        };
+        self.nodes.record(fault, begun);
+        if reason::is_refusal(fault.summary) { self.try_run_once(script).await } else { result }
+    }
+
+    async fn try_run_once<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, CallError> {
         let mut connection = self.nodes.connection_within(self.timeout).await?;
         let begun = Instant::now();
         match tokio::time::timeout(self.timeout, script.invoke_async(&mut connection)).await {
@@ -117,38 +125,55 @@ impl Redis {
         }
     }
 
+    /// Returns the node of a cluster that has a key.
+    fn node_of(&self, key: &str) -> Option<Node> {
+        self.nodes.cluster()?.master_of(hash_slot(key))
+    }
+
     fn is_cluster(&self) -> bool {
-        matches!(self.nodes, Nodes::Cluster(_))
+        self.nodes.cluster().is_some()
     }
 
-    #[track_caller]
-    fn call<T, F>(&self, call: impl FnOnce(Connection) -> F) -> impl Future<Output = Result<T, StoreError>>
-    where
-        F: Future<Output = RedisResult<T>>,
-    {
-        let span = spans::store("redis", Location::caller());
-        let response = async {
-            self.attempt(call).await.map_err(|fault| {
-                spans::record_failure(&Span::current());
-                StoreError::from(fault)
-            })
-        };
-        response.instrument(span)
-    }
-
-    /// Bounds the whole call by one timeout: waiting for a connection, and waiting for the response.
+    /// Makes a call, and repeats it while the server refuses it because it is no master, or not yet: it has done nothing.
     ///
-    /// Timeouts of single steps would add up, because the pool tests its idle connections one after the other.
-    async fn attempt<T, F>(&self, call: impl FnOnce(Connection) -> F) -> Result<T, Fault>
+    /// One timeout bounds the whole: waiting for a connection, waiting for the response, and the repetitions. Timeouts of
+    /// single steps would add up, because the pool tests its idle connections one after the other.
+    async fn attempt<T, F>(&self, call: impl Fn(Connection) -> F) -> Result<T, Fault>
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let response = async {
-            let connection = self.nodes.connection().await.map_err(|error| reason::pool_fault(&error))?;
-            call(connection).await.map_err(|error| reason::fault(&error))
+        let (mut refusal, mut backoff) = (None, REFUSAL_BACKOFF);
+        let repeated = async {
+            loop {
+                let begun = Instant::now();
+                let result = match self.nodes.connection().await {
+                    Ok(connection) => call(connection).await.map_err(|error| reason::fault(&error)),
+                    Err(error) => Err(reason::pool_fault(&error)),
+                };
+                let Err(fault) = &result else {
+                    return result;
+                };
+                self.nodes.record(fault, begun);
+                if !reason::is_refusal(fault.summary) {
+                    return result;
+                }
+                refusal = Some(fault.clone());
+                tokio::time::sleep(backoff.next_pause()).await;
+            }
         };
-        tokio::time::timeout(self.timeout, response).await.unwrap_or_else(|_| Err(silent(self.timeout)))
+        let begun = Instant::now();
+        tokio::time::timeout(self.timeout, repeated).await.unwrap_or_else(|_| {
+            let fault = refusal.unwrap_or_else(|| silent(self.timeout));
+            self.nodes.record(&fault, begun);
+            Err(fault)
+        })
     }
+}
+
+/// Returns the hash slot of a key (Redis Cluster specification, "Hash tags").
+fn hash_slot(key: &str) -> u16 {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(key, |(tag, _)| tag);
+    crc16::State::<crc16::XMODEM>::calculate(tag.as_bytes()) % 16384
 }
 
 /// Why a best-effort call has no result.
@@ -167,4 +192,16 @@ fn was_late(begun: Instant, timeout: Duration) -> bool {
 
 fn silent(within: Duration) -> Fault {
     Fault::silent(STORE, "REDIS_URL", within)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hash_slot;
+
+    #[test]
+    fn a_hash_slot_is_that_of_the_hash_tag() {
+        // As CLUSTER KEYSLOT returns them.
+        assert_eq!(hash_slot("foo"), 12182);
+        assert_eq!(hash_slot("sixty:limit:{foo}:codes"), 12182);
+    }
 }

@@ -9,11 +9,41 @@ use deadpool_redis::PoolError;
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::STORE;
-use crate::store::fault::{Cure, Fault};
+use crate::store::fault::{Cure, Fault, SILENT};
 
 /// The codes that stand inside a message whose own code is `ERR` or `EXECABORT`: Redis 6 reports so the errors of scripts.
 const INNER_CODES: [&str; 9] =
     ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "WRONGTYPE", "NOPERM", "LOADING", "NOSCRIPT", "MASTERDOWN"];
+
+/// The summary of a connection that ended.
+const CLOSED: &str = "closed the connection";
+/// The summaries of a server that has done nothing, and that another may have replaced.
+const READ_ONLY: &str = "is read-only";
+const LOADING: &str = "is loading its data";
+const MASTER_DOWN: &str = "is disconnected from its master";
+const NO_MASTER: &str = "has no master";
+/// The server of the URL is a node of a cluster, and another one has the key.
+pub(super) const MOVED: &str = "has moved the key";
+const MOVING: &str = "moves the key";
+const CLUSTER_DOWN: &str = "has a cluster that is down";
+/// The summaries of servers that cannot be reached.
+const REFUSED: &str = "refuses connections";
+const NO_NODE: &str = "has no reachable node";
+
+/// Returns whether the connection is bad, and probably every other that is as old.
+pub(super) fn is_of_connection(summary: &str) -> bool {
+    is_refusal(summary) || [CLOSED, SILENT].contains(&summary)
+}
+
+/// Returns whether a server has refused a call because it is not the master of its key, or not yet. It has done nothing.
+pub(super) fn is_refusal(summary: &str) -> bool {
+    [READ_ONLY, LOADING, MASTER_DOWN, NO_MASTER, MOVED, MOVING, CLUSTER_DOWN].contains(&summary)
+}
+
+/// Returns whether another connection to the cluster may do what this one could not.
+pub(super) fn is_of_cluster(summary: &str) -> bool {
+    is_of_connection(summary) || [REFUSED, NO_NODE].contains(&summary)
+}
 
 pub(super) fn pool_fault(error: &PoolError) -> Fault {
     match error {
@@ -44,16 +74,24 @@ pub(super) fn fault(error: &RedisError) -> Fault {
             "speaks another protocol",
             "REDIS_URL: the server at its host and port does not speak Redis's protocol; correct the host, the port or the scheme",
         ),
-        ErrorKind::ClusterConnectionNotFound => time(
-            "has no reachable node",
-            "REDIS_URL: no node of the cluster can be reached for a key; is a master down?",
+        ErrorKind::MasterNameNotFoundBySentinel => setting_or_time(
+            NO_MASTER,
+            "REDIS_URL: Sentinel knows no reachable master of the name in the URL; correct the name, or wait for the failover",
         ),
+        ErrorKind::InvalidClientConfig if error.to_string().contains("sentinel") => setting(
+            "is no Sentinel",
+            "REDIS_URL: begins with redis+sentinel://, and the server at its host and port is no Sentinel; use its port, such as \
+             26379, or the URL of a server",
+        ),
+        ErrorKind::ClusterConnectionNotFound => {
+            time(NO_NODE, "REDIS_URL: no node of the cluster can be reached for a key; is a master down?")
+        }
         ErrorKind::InvalidClientConfig => {
             setting("cannot be reached", "REDIS_URL: must be redis:// or rediss://, a host and a database")
         }
-        ErrorKind::UnexpectedReturnType => defect(
-            "REDIS_URL: a response of Redis has an unexpected type: the user may not run MULTI and EXEC, or a proxy is in between",
-        ),
+        ErrorKind::UnexpectedReturnType => {
+            defect("REDIS_URL: a response of Redis has an unexpected type: is a proxy in between?")
+        }
         _ => time("cannot be used", &format!("REDIS_URL: {}", error.category())),
     }
 }
@@ -87,19 +125,13 @@ fn server_fault(error: &RedisError) -> Option<Fault> {
             "accepts no changes",
             "Redis accepts no changes, because too few replicas are connected (NOREPLICAS, min-replicas-to-write)",
         ),
-        "READONLY" => {
-            time("is read-only", "REDIS_URL: leads to a read-only replica (READONLY); it must lead to the master")
-        }
-        "LOADING" => time("is loading its data", "Redis loads its data from disk (LOADING); this passes by itself"),
-        "MASTERDOWN" => {
-            time("is disconnected from its master", "REDIS_URL: leads to a replica whose master is down (MASTERDOWN)")
-        }
+        "READONLY" => time(READ_ONLY, "REDIS_URL: leads to a read-only replica (READONLY); it must lead to the master"),
+        "LOADING" => time(LOADING, "Redis loads its data from disk (LOADING); this passes by itself"),
+        "MASTERDOWN" => time(MASTER_DOWN, "REDIS_URL: leads to a replica whose master is down (MASTERDOWN)"),
         "BUSY" | "UNKILLABLE" => time("is busy", "Redis is busy with a slow script of some client (BUSY)"),
-        "CLUSTERDOWN" => {
-            time("has a cluster that is down", "the Redis Cluster is down (CLUSTERDOWN): a master is missing")
-        }
-        "TRYAGAIN" | "ASK" => time("moves the key", &format!("the Redis Cluster moves the keys of a slot ({code})")),
-        "MOVED" => cluster_behind_one_url(),
+        "CLUSTERDOWN" => time(CLUSTER_DOWN, "the Redis Cluster is down (CLUSTERDOWN): a master is missing"),
+        "TRYAGAIN" | "ASK" => time(MOVING, &format!("the Redis Cluster moves the keys of a slot ({code})")),
+        "MOVED" => time(MOVED, "another node of the Redis Cluster has the key (MOVED)"),
         "NOPROTO" => setting("is too old", "REDIS_URL: Redis does not know the protocol; upgrade it to 6.2 or newer"),
         "ERR" => response_fault(detail),
         "WRONGTYPE" => {
@@ -156,12 +188,12 @@ fn io_fault(error: &RedisError) -> Fault {
             "REDIS_URL: the host name has no address (DNS); correct the host, or wait until its name is known",
         ),
         _ if error.is_timeout() || text.contains("timed out") => time(
-            "does not answer",
+            SILENT,
             "REDIS_URL: Redis does not answer in time; is it overloaded or frozen, or does a firewall drop packets?",
         ),
         Some(io::ErrorKind::InvalidData) | None if is_tls(&text) => tls_fault(&text),
         Some(io::ErrorKind::ConnectionRefused) => time(
-            "refuses connections",
+            REFUSED,
             "REDIS_URL: the connection was refused; does Redis run at this host and port, and listen for the network (bind)?",
         ),
         Some(io::ErrorKind::NotFound) => {
@@ -171,14 +203,14 @@ fn io_fault(error: &RedisError) -> Fault {
             setting("cannot be reached", "REDIS_URL: the permission to open the unix socket is denied")
         }
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
-            time("does not answer", "REDIS_URL: the host cannot be reached; correct the host, or check the network")
+            time(SILENT, "REDIS_URL: the host cannot be reached; correct the host, or check the network")
         }
         Some(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => time(
-            "closed the connection",
+            CLOSED,
             "REDIS_URL: Redis closed the connection; it stops, is in protected mode (set a password), or has too many clients",
         ),
-        Some(kind) => time("closed the connection", &format!("REDIS_URL: the connection to Redis broke: {kind}")),
-        None => time("closed the connection", "REDIS_URL: the connection to Redis broke"),
+        Some(kind) => time(CLOSED, &format!("REDIS_URL: the connection to Redis broke: {kind}")),
+        None => time(CLOSED, "REDIS_URL: the connection to Redis broke"),
     }
 }
 
@@ -235,14 +267,6 @@ pub(super) fn no_cluster() -> Fault {
     setting(
         "is no cluster",
         "REDIS_URL: lists several nodes, and Redis is no cluster (cluster-enabled no); use the URL of one server",
-    )
-}
-
-pub(super) fn cluster_behind_one_url() -> Fault {
-    setting(
-        "is a cluster",
-        "REDIS_URL: names one server, and Redis is a cluster (cluster-enabled yes); list several of its nodes, or one twice, \
-         with a comma between the URLs",
     )
 }
 

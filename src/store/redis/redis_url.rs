@@ -1,22 +1,42 @@
-//! Parses `REDIS_URL`: one server, or some nodes of a cluster.
+//! Parses `REDIS_URL`: one server, the Sentinels that name it, or some nodes of a cluster.
 
-use deadpool_redis::redis::{ConnectionInfo, IntoConnectionInfo as _};
+use deadpool_redis::redis::{ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo, TlsMode};
 
-use crate::store::url::{InvalidUrl, StoreUrl, host_and_port};
+use crate::store::url::{InvalidUrl, StoreUrl, decode, host_and_port};
 
 const EXPECTED: &str = "must be a Redis URL, such as redis://default:password@host:6379/0, or with TLS rediss://, or unix:///run/redis.sock";
 const TCP: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 const UNIX: [&str; 3] = ["unix", "redis+unix", "valkey+unix"];
 
-/// The server, or the nodes of a cluster.
+const SENTINEL: [&str; 4] = ["redis+sentinel", "rediss+sentinel", "valkey+sentinel", "valkeys+sentinel"];
+/// Redis's own name for the master in its examples.
+const DEFAULT_SERVICE: &str = "mymaster";
+
+/// The server, the Sentinels that name it, or the nodes of a cluster.
 pub(super) enum Servers {
     One(Box<ConnectionInfo>),
+    Sentinel(Sentinels),
     Cluster(Vec<ConnectionInfo>),
+}
+
+/// The Sentinels, and the master that they name.
+pub(super) struct Sentinels {
+    pub hosts: Vec<ConnectionInfo>,
+    /// The name of the master.
+    pub service: String,
+    pub master: RedisConnectionInfo,
+    /// That of the hosts and of the master. `None`: no TLS.
+    pub tls: Option<TlsMode>,
 }
 
 /// Parses one URL, or several with commas between them. A comma inside of a URL belongs to its password.
 pub(super) fn parse(text: &str) -> Result<Servers, InvalidUrl> {
     let urls = split(text.trim().trim_end_matches(','));
+    if let [url] = urls[..]
+        && is_sentinel(url)
+    {
+        return Ok(Servers::Sentinel(sentinels(url)?));
+    }
     let nodes: Vec<Node> = urls.iter().map(|url| Node::parse(url)).collect::<Result<_, _>>()?;
     let [first, others @ ..] = &nodes[..] else {
         return Err(InvalidUrl::new(EXPECTED));
@@ -53,6 +73,78 @@ fn split(text: &str) -> Vec<&str> {
     urls
 }
 
+fn is_sentinel(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, _)| SENTINEL.contains(&&*scheme.to_ascii_lowercase()))
+}
+
+/// Parses `redis+sentinel://user:password@host1,host2/master/0`. The path may leave out the name, the database, or both.
+fn sentinels(text: &str) -> Result<Sentinels, InvalidUrl> {
+    let url = StoreUrl::split(text, EXPECTED)?;
+    let tls = ["rediss+sentinel", "valkeys+sentinel"].contains(&&*url.scheme);
+    let insecure = insecure(&url, tls)?;
+    let protocol = protocol(&url, &["protocol", "service", "sentinel_user", "sentinel_password"])?;
+    let parameter =
+        |name: &str| url.parameters.iter().rfind(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let path = decode(url.path.trim_end_matches('/'))?;
+    let (service, db) = match path.rsplit_once('/') {
+        Some((service, db)) => (service, database(db)?),
+        None => database(&path).map_or((&*path, 0), |db| ("", db)),
+    };
+    let service = Some(service).filter(|service| !service.is_empty()).map(str::to_owned);
+    let hosts = url.hosts.split(',').map(|host| {
+        let sentinel = Node {
+            url: tcp_url(host, tls, insecure, &protocol, 26_379)?,
+            is_unix: false,
+            tls,
+            database: 0,
+            user: parameter("sentinel_user"),
+            password: parameter("sentinel_password"),
+        };
+        sentinel.connection_info()
+    });
+    let hosts = hosts.collect::<Result<Vec<_>, InvalidUrl>>()?;
+    let master = Node {
+        url: tcp_url("master", tls, insecure, &protocol, 6379)?,
+        is_unix: false,
+        tls,
+        database: db,
+        user: url.user.clone(),
+        password: url.password.clone(),
+    };
+    Ok(Sentinels {
+        hosts,
+        service: service.or(parameter("service")).unwrap_or_else(|| DEFAULT_SERVICE.to_owned()),
+        master: master.connection_info()?.redis_settings().clone(),
+        tls: tls.then_some(if insecure.is_empty() { TlsMode::Secure } else { TlsMode::Insecure }),
+    })
+}
+
+/// Returns the fragment that switches the check of certificates off, or nothing.
+fn insecure(url: &StoreUrl<'_>, tls: bool) -> Result<&'static str, InvalidUrl> {
+    match url.fragment {
+        None => Ok(""),
+        Some("insecure") if tls => Ok("#insecure"),
+        Some(_) => Err(InvalidUrl::new(
+            "must not contain # (only rediss:// and valkeys:// may end with #insecure); in a password, write %23",
+        )),
+    }
+}
+
+/// Returns the URL of a server as the driver understands it.
+fn tcp_url(host: &str, tls: bool, insecure: &str, protocol: &str, default_port: u16) -> Result<String, InvalidUrl> {
+    let (host, port) = host_and_port(host)?;
+    let host = host.ok_or_else(|| InvalidUrl::new("must name a host, as in redis://127.0.0.1:6379"))?;
+    if host.starts_with('/') {
+        return Err(InvalidUrl::new("a unix socket is written unix:///run/redis.sock"));
+    }
+    if ["0.0.0.0", "::"].contains(&&*host) {
+        return Err(InvalidUrl::new("must name the address of a server, such as 127.0.0.1"));
+    }
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let scheme = if tls { "rediss" } else { "redis" };
+    Ok(format!("{scheme}://{host}:{}?{protocol}{insecure}", port.unwrap_or(default_port)))
+}
+
 struct Node {
     /// The URL as the driver understands it, without database.
     url: String,
@@ -77,33 +169,14 @@ impl Node {
 
     fn tcp(url: &StoreUrl<'_>) -> Result<Self, InvalidUrl> {
         let tls = ["rediss", "valkeys"].contains(&&*url.scheme);
-        let insecure = match url.fragment {
-            None => "",
-            Some("insecure") if tls => "#insecure",
-            Some(_) => {
-                return Err(InvalidUrl::new(
-                    "must not contain # (only rediss:// and valkeys:// may end with #insecure); in a password, write %23",
-                ));
-            }
-        };
-        let protocol = protocol(url, &["protocol"])?;
+        let (insecure, protocol) = (insecure(url, tls)?, protocol(url, &["protocol"])?);
         if url.hosts.contains(',') {
             return Err(InvalidUrl::new(
                 "each node of a cluster must have its own URL, as in redis://a:7000,redis://b:7001",
             ));
         }
-        let (host, port) = host_and_port(url.hosts)?;
-        let host = host.ok_or_else(|| InvalidUrl::new("must name a host, as in redis://127.0.0.1:6379"))?;
-        if host.starts_with('/') {
-            return Err(InvalidUrl::new("a unix socket is written unix:///run/redis.sock"));
-        }
-        if ["0.0.0.0", "::"].contains(&&*host) {
-            return Err(InvalidUrl::new("must name the address of a server, such as 127.0.0.1"));
-        }
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
-        let scheme = if tls { "rediss" } else { "redis" };
         Ok(Self {
-            url: format!("{scheme}://{host}:{}?{protocol}{insecure}", port.unwrap_or(6379)),
+            url: tcp_url(url.hosts, tls, insecure, &protocol, 6379)?,
             is_unix: false,
             tls,
             database: database(url.path.trim_end_matches('/'))?,
@@ -184,6 +257,7 @@ mod tests {
     fn parsed(text: &str) -> Vec<String> {
         let nodes = match parse(text).unwrap_or_else(|error| panic!("{text}: {error}")) {
             Servers::One(server) => vec![*server],
+            Servers::Sentinel(_) => panic!("{text} is no server"),
             Servers::Cluster(nodes) => nodes,
         };
         let shown = nodes.iter().map(|info| {
@@ -243,6 +317,37 @@ mod tests {
             assert!(matches!(parse(text), Ok(Servers::Cluster(nodes)) if nodes.len() == 2), "{text}");
         }
         assert!(matches!(parse("redis://a:1,"), Ok(Servers::One(_))));
+    }
+
+    #[test]
+    fn sentinels_name_a_master() {
+        for (url, expected) in [
+            ("redis+sentinel://a", "a:26379 mymaster 0 - -"),
+            ("redis+sentinel://a:1,[::1]/", "a:1,::1:26379 mymaster 0 - -"),
+            ("valkey+sentinel://ada:pw@a,b/sixty", "a:26379,b:26379 sixty 0 ada pw"),
+            ("Redis+Sentinel://:a%2Fb@a/sixty/3", "a:26379 sixty 3 - a/b"),
+            ("redis+sentinel://a/3?service=sixty", "a:26379 sixty 3 - -"),
+        ] {
+            let Ok(Servers::Sentinel(parsed)) = parse(url) else { panic!("{url} names no Sentinels") };
+            let hosts: Vec<_> = parsed.hosts.iter().map(|host| host.addr().to_string()).collect();
+            let (db, user, password) = (parsed.master.db(), parsed.master.username(), parsed.master.password());
+            let [user, password] = [user, password].map(|part| part.unwrap_or("-"));
+            assert_eq!(format!("{} {} {db} {user} {password}", hosts.join(","), parsed.service), expected, "{url}");
+            assert_eq!(parsed.tls, None);
+        }
+        let url = "rediss+sentinel://:pw@a/sixty?sentinel_user=ada&sentinel_password=other";
+        let Ok(Servers::Sentinel(parsed)) = parse(url) else { panic!() };
+        assert_eq!(parsed.tls, Some(TlsMode::Secure));
+        let sentinel = parsed.hosts[0].redis_settings();
+        assert_eq!((sentinel.username(), sentinel.password()), (Some("ada"), Some("other")));
+        for (url, reason) in [
+            ("redis+sentinel://", "must name a host"),
+            ("redis+sentinel://a/sixty/c4n4ry", "database must be a number"),
+            ("redis+sentinel://a?c4n4ry=1", "the parameter c4n4ry is not supported"),
+        ] {
+            let error = parse(url).map(drop).unwrap_err().to_string();
+            assert!(error.contains(reason), "{url}: {error}");
+        }
     }
 
     #[test]

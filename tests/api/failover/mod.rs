@@ -1,6 +1,9 @@
 //! After a failover, no connection from before it is used again.
 
 mod postgres;
+mod redis;
+mod redis_cluster;
+mod sentinel;
 
 use futures_util::future::join_all;
 

@@ -71,18 +71,6 @@ async fn a_redis_with_a_password_refuses_a_url_without_one() {
 }
 
 #[tokio::test]
-async fn one_node_of_a_cluster_is_refused() {
-    let folder = Folder::new("one-node-of-a-cluster");
-    std::fs::create_dir_all(&folder.0).unwrap();
-    let config = folder.join("nodes.conf");
-    let redis =
-        PrivateRedis::start_with(&["--cluster-enabled", "yes", "--cluster-config-file", config.to_str().unwrap()])
-            .await;
-    let refused = &["sixty: REDIS_URL: ", "names one server, and Redis is a cluster"];
-    assert_refused(serve(&create_database().await, &redis.url), refused).await;
-}
-
-#[tokio::test]
 async fn a_redis_with_tls_is_named_at_a_plain_url() {
     let folder = Folder::new("redis-with-tls");
     std::fs::create_dir_all(&folder.0).unwrap();

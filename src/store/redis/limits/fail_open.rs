@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, error, info, warn};
 
 use crate::store::fault::{Cure, Fault};
-use crate::store::redis::{CallError, Redis};
+use crate::store::redis::{CallError, Node, Redis};
 use crate::telemetry::spans;
 
 /// How long calls are skipped after a failure. Then one request probes Redis, and the others go on skipping.
@@ -19,13 +19,13 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// A Redis client that returns `None` instead of an error.
 ///
-/// It is a circuit breaker, so that a Redis that is down delays one request every few seconds, and not every request. On a
-/// cluster it has one state for each hash slot, so that a node that hangs affects only the slots of that node.
+/// It is a circuit breaker, so that a Redis that is down delays one request every few seconds, and not every request. It has
+/// one state for each master of a cluster, so that a node that hangs affects only its own keys.
 #[derive(Clone)]
 pub(super) struct FailOpen {
     redis: Redis,
-    /// The time of the next probe of each slot that does not respond.
-    paused_until: Arc<Mutex<HashMap<u16, Instant>>>,
+    /// The time of the next probe of each node that does not respond. `None` is the only server.
+    paused_until: Arc<Mutex<HashMap<Option<Node>, Instant>>>,
     latest_fault: Arc<Mutex<Option<Fault>>>,
     /// Whether faults are logged and counted.
     is_logged: bool,
@@ -76,14 +76,14 @@ impl FailOpen {
         key: &str,
         script: &ScriptInvocation<'_>,
     ) -> Option<T> {
-        let slot = if self.redis.is_cluster() { hash_slot(key) } else { 0 };
-        if !self.may_call(slot) {
+        let node = self.redis.node_of(key);
+        if !self.may_call(node.as_ref()) {
             return skipped();
         }
         let span = spans::store("redis", caller);
         match self.redis.try_run(script).instrument(span.clone()).await {
             Ok(value) => {
-                if self.resume(slot) {
+                if self.resume(node) {
                     info!("Redis responds again; the limits of client networks apply");
                 }
                 Some(value)
@@ -91,7 +91,7 @@ impl FailOpen {
             Err(CallError::NoConnection) => skipped(),
             Err(CallError::Failed(fault)) => {
                 spans::record_failure(&span);
-                if self.pause(slot) && self.is_logged {
+                if self.pause(node) && self.is_logged {
                     log(&fault);
                 }
                 *self.latest_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
@@ -101,9 +101,9 @@ impl FailOpen {
     }
 
     /// Returns whether to call Redis now. When a pause is over, the first caller starts the next pause and probes.
-    fn may_call(&self, slot: u16) -> bool {
+    fn may_call(&self, node: Option<&Node>) -> bool {
         let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        match paused_until.get_mut(&slot) {
+        match paused_until.get_mut(&node.cloned()) {
             None => true,
             Some(until) if Instant::now() < *until => false,
             Some(until) => {
@@ -113,18 +113,18 @@ impl FailOpen {
         }
     }
 
-    /// Returns whether this is the first pause of all slots.
-    fn pause(&self, slot: u16) -> bool {
+    /// Returns whether this is the only pause.
+    fn pause(&self, node: Option<Node>) -> bool {
         let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = paused_until.is_empty();
-        paused_until.insert(slot, Instant::now() + PAUSE);
+        paused_until.insert(node, Instant::now() + PAUSE);
         is_first
     }
 
-    /// Returns whether this ended the last pause of all slots.
-    fn resume(&self, slot: u16) -> bool {
+    /// Returns whether this ended the last pause.
+    fn resume(&self, node: Option<Node>) -> bool {
         let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paused_until.remove(&slot).is_some() && paused_until.is_empty()
+        paused_until.remove(&node).is_some() && paused_until.is_empty()
     }
 }
 
@@ -134,12 +134,6 @@ fn log(Fault { summary, reason, cure, .. }: &Fault) {
     } else {
         warn!(%reason, "Redis {summary}; each process limits client networks by itself until Redis does");
     }
-}
-
-/// Returns the hash slot of a key with a hash tag (Redis Cluster specification, "Hash tags").
-fn hash_slot(key: &str) -> u16 {
-    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(key, |(tag, _)| tag);
-    crc16::State::<crc16::XMODEM>::calculate(tag.as_bytes()) % 16384
 }
 
 fn skipped<T>() -> Option<T> {
@@ -183,13 +177,13 @@ mod tests {
             () = connections => {}
         }
         // When the pause is over, one of many concurrent requests probes.
-        redis.paused_until.lock().unwrap().insert(0, Instant::now());
-        let probes = futures_util::future::join_all((0..50).map(|_| async { redis.may_call(0) })).await;
+        redis.paused_until.lock().unwrap().insert(None, Instant::now());
+        let probes = futures_util::future::join_all((0..50).map(|_| async { redis.may_call(None) })).await;
         assert_eq!(probes.into_iter().filter(|probes| *probes).count(), 1);
     }
 
     #[test]
-    fn a_pause_of_one_slot_leaves_the_others_alone() {
+    fn a_pause_of_one_node_leaves_the_others_alone() {
         let config = RedisConfig {
             url: "redis://127.0.0.1:1".into(),
             max_connections: 1,
@@ -197,16 +191,10 @@ mod tests {
             prefix: String::new(),
         };
         let redis = FailOpen::new(Redis::new(&config).unwrap());
-        assert!(redis.pause(7) && !redis.pause(8));
-        assert!(!redis.may_call(7) && !redis.may_call(8) && redis.may_call(9));
-        assert!(!redis.resume(7) && redis.resume(8));
-        assert!(redis.may_call(7));
-    }
-
-    #[test]
-    fn a_hash_slot_is_that_of_the_hash_tag() {
-        // As CLUSTER KEYSLOT returns them.
-        assert_eq!(hash_slot("foo"), 12182);
-        assert_eq!(hash_slot("sixty:limit:{foo}:codes"), 12182);
+        let [one, two, three] = [1, 2, 3].map(|port| ("127.0.0.1".to_owned(), port));
+        assert!(redis.pause(Some(one.clone())) && !redis.pause(Some(two.clone())));
+        assert!(!redis.may_call(Some(&one)) && !redis.may_call(Some(&two)) && redis.may_call(Some(&three)));
+        assert!(!redis.resume(Some(one.clone())) && redis.resume(Some(two)));
+        assert!(redis.may_call(Some(&one)));
     }
 }

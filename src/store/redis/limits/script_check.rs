@@ -1,6 +1,6 @@
 //! Runs each script of the limits once, on keys of the check, and deletes the keys.
 
-use deadpool_redis::redis::{self, RedisResult};
+use deadpool_redis::redis;
 
 use super::fail_open::FailOpen;
 use super::levels::NetworkKeys;
@@ -43,13 +43,7 @@ async fn delete_keys(redis: &Redis, secret: &CodeSecret, network: Network, addre
     let of_pair = ["first", "failures", "back"].map(|name| format!("{}:{mac}", keys.own(name)));
     let flood = format!("{}:limit:{{flood}}", redis.prefix);
     for keys in [of_network.to_vec(), of_pair.to_vec(), vec![flood]] {
-        let deleted: Result<(), Fault> = redis
-            .attempt(async |mut connection| {
-                let deleted: RedisResult<()> = redis::cmd("DEL").arg(&keys).query_async(&mut connection).await;
-                deleted
-            })
-            .await;
-        deleted?;
+        let () = redis.command(redis::cmd("DEL").arg(&keys)).await?;
     }
     Ok(())
 }

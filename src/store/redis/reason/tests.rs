@@ -47,7 +47,7 @@ fn a_refusal_names_the_setting_and_what_to_do() {
         ("ERR This instance has cluster support disabled", Setting, "is no cluster"),
         ("ERR max number of clients reached", Time, "raise its maxclients"),
         ("ERR unknown command `EVALSHA`, with args beginning with: c4n4ry", Defect, "does not know a command"),
-        ("MOVED 1234 192.0.2.1:6379", Setting, "Redis is a cluster"),
+        ("MOVED 1234 192.0.2.1:6379", Time, "another node of the Redis Cluster has the key"),
         ("READONLY You can't write against a read only replica.", Time, "must lead to the master"),
         ("MISCONF Redis is configured to save RDB snapshots, but", Time, "cannot save to its disk"),
         ("NOREPLICAS Not enough good replicas to write.", Time, "too few replicas"),
