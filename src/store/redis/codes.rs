@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use deadpool_redis::redis::Script;
 
-use super::{Redis, STORE};
+use super::pauses::Pauses;
+use super::{Redis, STORE, silent};
 use crate::accounts::errors::NoCodeReason;
 use crate::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
 use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES, MailAttempt};
@@ -19,6 +20,9 @@ use crate::domain::user::UserId;
 /// How long wrong guesses are remembered. It must exceed the time for which a mail is retried: otherwise a retry would
 /// allow new guesses at the same code.
 const TRIES_TTL: Duration = Duration::from_secs(60 * 60);
+
+/// How long no code is put on a master of a cluster that did not respond.
+const PUT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The form in which Redis stores a code.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub struct RedisCodes {
     redis: Redis,
     storage: CodeStorage,
     ttl: Duration,
+    /// A master of a cluster that hangs must not keep the mail worker busy, which has mails of the other masters' users.
+    put_pauses: Pauses,
 }
 
 /// Stores a code with a new lifetime, unless a later grant supersedes it, or wrong guesses or an activation have invalidated
@@ -129,7 +135,7 @@ static DISCARD: LazyLock<Script> = LazyLock::new(|| {
 
 impl RedisCodes {
     pub fn new(redis: Redis, storage: CodeStorage, ttl: Duration) -> Self {
-        Self { redis, storage, ttl }
+        Self { redis, storage, ttl, put_pauses: Pauses::new(PUT_PAUSE) }
     }
 
     pub(super) fn keys(&self, user: UserId) -> [String; 2] {
@@ -156,9 +162,14 @@ impl Codes for RedisCodes {
         code: Option<&Code>,
         first: bool,
     ) -> Result<PutOutcome, StoreError> {
+        let keys = self.keys(user);
+        let node = self.redis.node_of(&keys[0]);
+        if node.is_some() && !self.put_pauses.may_call(node.as_ref()) {
+            return Err(silent(PUT_PAUSE).into());
+        }
         let (field, value) = self.stored_code(user, code);
         let mut put = PUT.prepare_invoke();
-        put.key(&self.keys(user)[..])
+        put.key(&keys[..])
             .arg(attempt.grant.0)
             .arg(field)
             .arg(value)
@@ -167,8 +178,12 @@ impl Codes for RedisCodes {
             .arg(MAX_WRONG_GUESSES)
             .arg(u8::from(first))
             .arg(attempt.number);
-        let result: String = self.redis.run(&put).await?;
-        match result.as_str() {
+        let result: Result<String, StoreError> = self.redis.run(&put).await;
+        match &result {
+            Ok(_) => self.put_pauses.end(node),
+            Err(_) => self.put_pauses.begin(node),
+        };
+        match result?.as_str() {
             "live" => Ok(PutOutcome::Live),
             "superseded" => Ok(PutOutcome::Superseded),
             "invalidated" => Ok(PutOutcome::Invalidated),

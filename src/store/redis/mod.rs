@@ -4,6 +4,7 @@
 //! - `codes.rs`: the live codes and their wrong guesses.
 //! - `limits/`: the rate limits of client networks. A request is served even when Redis is down.
 //! - `events.rs`: the stream that other programs read.
+//! - `pauses.rs`: the nodes of a cluster that are not called for a moment.
 //! - `eviction.rs`: whether Redis deletes keys because it is full.
 
 pub mod codes;
@@ -13,6 +14,7 @@ mod eviction;
 mod inspection;
 pub mod limits;
 mod lua;
+mod pauses;
 mod reason;
 mod redis_url;
 mod server_check;

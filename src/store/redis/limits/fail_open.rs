@@ -1,17 +1,16 @@
 //! Best-effort calls to Redis, for limits that a request can be served without.
 
-use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_redis::redis::{FromRedisValue, ScriptInvocation};
 use metrics::counter;
-use tokio::time::Instant;
 use tracing::{Instrument as _, error, info, warn};
 
 use crate::store::fault::{Cure, Fault};
-use crate::store::redis::{CallError, Node, Redis};
+use crate::store::redis::pauses::Pauses;
+use crate::store::redis::{CallError, Redis};
 use crate::telemetry::spans;
 
 /// How long calls are skipped after a failure. Then one request probes Redis, and the others go on skipping.
@@ -24,8 +23,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct FailOpen {
     redis: Redis,
-    /// The time of the next probe of each node that does not respond. `None` is the only server.
-    paused_until: Arc<Mutex<HashMap<Option<Node>, Instant>>>,
+    pauses: Arc<Pauses>,
     latest_fault: Arc<Mutex<Option<Fault>>>,
     /// Whether faults are logged and counted.
     is_logged: bool,
@@ -37,7 +35,7 @@ impl FailOpen {
         let timeout = redis.timeout / 2;
         Self {
             redis: Redis { timeout, ..redis },
-            paused_until: Arc::default(),
+            pauses: Arc::new(Pauses::new(PAUSE)),
             latest_fault: Arc::default(),
             is_logged: true,
         }
@@ -77,13 +75,13 @@ impl FailOpen {
         script: &ScriptInvocation<'_>,
     ) -> Option<T> {
         let node = self.redis.node_of(key);
-        if !self.may_call(node.as_ref()) {
+        if !self.pauses.may_call(node.as_ref()) {
             return skipped();
         }
         let span = spans::store("redis", caller);
         match self.redis.try_run(script).instrument(span.clone()).await {
             Ok(value) => {
-                if self.resume(node) {
+                if self.pauses.end(node) {
                     info!("Redis responds again; the limits of client networks apply");
                 }
                 Some(value)
@@ -91,40 +89,13 @@ impl FailOpen {
             Err(CallError::NoConnection) => skipped(),
             Err(CallError::Failed(fault)) => {
                 spans::record_failure(&span);
-                if self.pause(node) && self.is_logged {
+                if self.pauses.begin(node) && self.is_logged {
                     log(&fault);
                 }
                 *self.latest_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
                 skipped()
             }
         }
-    }
-
-    /// Returns whether to call Redis now. When a pause is over, the first caller starts the next pause and probes.
-    fn may_call(&self, node: Option<&Node>) -> bool {
-        let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        match paused_until.get_mut(&node.cloned()) {
-            None => true,
-            Some(until) if Instant::now() < *until => false,
-            Some(until) => {
-                *until = Instant::now() + PAUSE;
-                true
-            }
-        }
-    }
-
-    /// Returns whether this is the only pause.
-    fn pause(&self, node: Option<Node>) -> bool {
-        let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = paused_until.is_empty();
-        paused_until.insert(node, Instant::now() + PAUSE);
-        is_first
-    }
-
-    /// Returns whether this ended the last pause.
-    fn resume(&self, node: Option<Node>) -> bool {
-        let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paused_until.remove(&node).is_some() && paused_until.is_empty()
     }
 }
 
@@ -176,25 +147,5 @@ mod tests {
             () = calls => {}
             () = connections => {}
         }
-        // When the pause is over, one of many concurrent requests probes.
-        redis.paused_until.lock().unwrap().insert(None, Instant::now());
-        let probes = futures_util::future::join_all((0..50).map(|_| async { redis.may_call(None) })).await;
-        assert_eq!(probes.into_iter().filter(|probes| *probes).count(), 1);
-    }
-
-    #[test]
-    fn a_pause_of_one_node_leaves_the_others_alone() {
-        let config = RedisConfig {
-            url: "redis://127.0.0.1:1".into(),
-            max_connections: 1,
-            timeout: Duration::from_secs(1),
-            prefix: String::new(),
-        };
-        let redis = FailOpen::new(Redis::new(&config).unwrap());
-        let [one, two, three] = [1, 2, 3].map(|port| ("127.0.0.1".to_owned(), port));
-        assert!(redis.pause(Some(one.clone())) && !redis.pause(Some(two.clone())));
-        assert!(!redis.may_call(Some(&one)) && !redis.may_call(Some(&two)) && redis.may_call(Some(&three)));
-        assert!(!redis.resume(Some(one.clone())) && redis.resume(Some(two)));
-        assert!(redis.may_call(Some(&one)));
     }
 }
