@@ -15,7 +15,7 @@ pub mod users;
 
 use std::future::Future;
 use std::panic::Location;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -38,6 +38,9 @@ pub use self::migrations::{MigrateError, Migration, State};
 pub use self::schema::SchemaError;
 
 const STORE: &str = "PostgreSQL";
+
+/// Readiness checks that follow each other within this time write once.
+const WRITE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The driver gives no access to its sockets. So the server probes a silent connection, in seconds, and after 45 ends one
 /// whose other end is gone. The pool does not wait for that: see `current_pool.rs`.
@@ -66,6 +69,8 @@ pub struct Postgres {
     /// Why no statement may run. The service closes the database until all migrations are applied.
     closed: Arc<RwLock<Option<Fault>>>,
     latest_fault: Arc<tokio::sync::Mutex<Option<(Instant, Fault)>>>,
+    /// When a check last wrote.
+    latest_write: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Postgres {
@@ -96,6 +101,7 @@ impl Postgres {
             tls_files: Arc::new(TlsFiles::of(config.url.expose_secret())),
             closed: Arc::default(),
             latest_fault: Arc::default(),
+            latest_write: Arc::default(),
         })
     }
 
@@ -137,19 +143,44 @@ impl Postgres {
     pub async fn check(&self, limit: Duration) -> Result<(), Fault> {
         self.fault_if_closed()?;
         let begun = Instant::now();
-        let statement =
-            "SELECT current_setting('transaction_read_only')::bool FROM (SELECT EXISTS (SELECT FROM outbox)) AS one";
-        let query = async { sqlx::query_scalar(statement).fetch_one(&mut *self.acquire().await?).await };
-        let fault = match tokio::time::timeout(limit - diagnosis_time(limit), query).await {
-            Ok(Ok(false)) => return Ok(()),
-            Ok(Ok(true)) => read_only(),
-            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => self.unavailability(limit).await,
-            Ok(Err(error)) => fault(&error),
-        };
-        if is_of_connection(fault.summary) {
+        let result = self.try_check(limit).await;
+        if let Err(fault) = &result
+            && is_of_connection(fault.summary)
+        {
             self.pool.replace(begun);
         }
-        Err(fault)
+        result
+    }
+
+    async fn try_check(&self, limit: Duration) -> Result<(), Fault> {
+        let in_time = limit - diagnosis_time(limit);
+        let mut connection = match tokio::time::timeout(in_time, self.acquire()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => return Err(self.unavailability(limit).await),
+            Ok(Err(error)) => return Err(fault(&error)),
+        };
+        // Anybody may ask for a check, and each write waits for a disk.
+        let is_write = self
+            .latest_write
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none_or(|write| write.elapsed() >= WRITE_CHECK_INTERVAL);
+        // The message is written to the log of changes alone. Its commit waits for a synchronous standby.
+        let statement = "
+            SELECT CASE WHEN current_setting('transaction_read_only')::bool THEN true
+                WHEN $1 THEN pg_logical_emit_message(true, 'sixty', 'ready') IS NULL ELSE false END
+            FROM (SELECT EXISTS (SELECT FROM outbox)) AS one";
+        let query = sqlx::query_scalar(statement).bind(is_write).fetch_one(&mut *connection);
+        match tokio::time::timeout(in_time, query).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => return Err(read_only()),
+            Ok(Err(error)) => return Err(fault(&error)),
+            Err(_) => return Err(Fault::silent(STORE, "DATABASE_URL", in_time)),
+        }
+        if is_write {
+            *self.latest_write.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        Ok(())
     }
 
     /// Runs statements within the configured timeout.

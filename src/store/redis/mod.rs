@@ -24,6 +24,7 @@ use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{self, Cmd, FromRedisValue, RedisResult, ScriptInvocation};
+use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{Instrument as _, Span};
 
@@ -76,10 +77,29 @@ impl Redis {
         self.nodes.pool_state()
     }
 
-    /// Checks within `limit` that Redis answers and accepts changes.
+    /// Checks within `limit` that Redis, or each master of a cluster, answers and accepts changes.
     pub async fn check(&self, limit: Duration) -> Result<(), Fault> {
         let redis = Self { timeout: limit.min(self.timeout), ..self.clone() };
-        redis.command(redis::cmd("SET").arg(self.key("check:ready")).arg(1).arg("PX").arg(1000)).await
+        let masters = self.nodes.cluster().map(|cluster| cluster.masters()).unwrap_or_default();
+        if masters.is_empty() {
+            return redis.check_write(&self.key("check:ready")).await;
+        }
+        let checks = masters.iter().map(|slots| {
+            let tag =
+                (0..).find(|tag: &u32| slots.contains(&hash_slot(&tag.to_string()))).expect("each slot has a tag");
+            let key = self.key(&format!("check:{{{tag}}}"));
+            let redis = &redis;
+            async move { redis.check_write(&key).await }
+        });
+        let faults: Vec<Fault> = join_all(checks).await.into_iter().filter_map(Result::err).collect();
+        match faults.first() {
+            None => Ok(()),
+            Some(fault) => Err(reason::of_masters(fault, faults.len(), masters.len())),
+        }
+    }
+
+    async fn check_write(&self, key: &str) -> Result<(), Fault> {
+        self.command(redis::cmd("SET").arg(key).arg(1).arg("PX").arg(1000)).await
     }
 
     async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {

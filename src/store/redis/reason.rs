@@ -45,6 +45,16 @@ pub(super) fn is_of_cluster(summary: &str) -> bool {
     is_of_connection(summary) || [REFUSED, NO_NODE].contains(&summary)
 }
 
+/// The fault of a cluster of which some masters have one, from that of one of them.
+pub(super) fn of_masters(fault: &Fault, faulty: usize, masters: usize) -> Fault {
+    let summary = if faulty < masters { "has a master that cannot be used" } else { fault.summary };
+    Fault {
+        summary,
+        reason: format!("{faulty} of {masters} masters of the Redis Cluster: {}", fault.reason),
+        ..fault.clone()
+    }
+}
+
 pub(super) fn pool_fault(error: &PoolError) -> Fault {
     match error {
         PoolError::Backend(error) => fault(error),

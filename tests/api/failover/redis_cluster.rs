@@ -1,8 +1,10 @@
 //! A master of a Redis Cluster hangs, and slots move.
 
+use reqwest::Method;
+
 use super::register;
 use crate::redis_cluster::PrivateCluster;
-use crate::support::{PASSWORD, Service, eventually, unique_name};
+use crate::support::{Answer, PASSWORD, Service, eventually, unique_name};
 
 /// Returns the address of a new user whose keys are on this master, or on another one.
 async fn register_on(service: &Service, cluster: &PrivateCluster, master: usize, is_there: bool) -> String {
@@ -29,6 +31,9 @@ async fn a_frozen_master_is_left_when_its_replica_is_elected() {
     service.register_active("before@example.com").await;
     let frozen = 0;
     cluster.nodes[frozen].signal(nix::sys::signal::Signal::SIGSTOP);
+    let strict = Answer::of(service.request(Method::GET, "/readyz?require=redis")).await;
+    assert_eq!(strict.body["detail"], "Not ready: redis (has a master that cannot be used)", "{strict:?}");
+    assert_eq!(Answer::of(service.request(Method::GET, "/readyz")).await.status, 200);
     // The users of the other masters notice nothing, whatever happens to the first one.
     let healthy = register_on(&service, &cluster, frozen, false).await;
     assert_eq!(activate_with_mail(&service, &healthy).await, 200);

@@ -8,6 +8,8 @@
 //! node hangs. It tests connections by `PING`, which the driver sends to all masters: one frozen node would fail the calls
 //! for every user.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -170,6 +172,20 @@ impl Cluster {
     async fn do_masters_answer(&self, mut connection: ClusterConnection) -> bool {
         let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::AllSucceeded)));
         connection.route_command(redis::cmd("PING"), all).await.is_ok()
+    }
+
+    /// Returns the largest range of slots of each master, as it was when the connection was made.
+    pub(in crate::store::redis) fn masters(&self) -> Vec<RangeInclusive<u16>> {
+        let shards = Arc::clone(&self.state().shards);
+        let mut masters = HashMap::new();
+        for shard in &*shards {
+            let slots = shard.first_slot..=shard.last_slot;
+            let largest = masters.entry(shard.nodes.first()).or_insert_with(|| slots.clone());
+            if slots.len() > largest.len() {
+                *largest = slots;
+            }
+        }
+        masters.into_values().collect()
     }
 
     /// Returns the master of a hash slot, as it was when the connection was made.
