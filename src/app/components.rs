@@ -59,7 +59,10 @@ impl Components {
         let Connections { postgres, redis, provider } = connections;
         let hash_threads = hash_threads(config.hash_threads, config.hash_cost);
         Self {
-            users: Arc::new(PgUsers::with_secret(postgres.clone(), config.pacing, config.code_secret.clone())),
+            users: Arc::new(
+                PgUsers::with_secret(postgres.clone(), config.pacing, config.code_secret.clone())
+                    .with_events_maxlen(config.events_maxlen),
+            ),
             codes: Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl)),
             hasher: Hasher::start(config.hash_cost, hash_threads, config.hash_max_wait),
             costs: CostDraw::new(config.code_secret.clone(), config.hash_cost),

@@ -29,6 +29,7 @@ const OTHER_TICKET: TicketHash = TicketHash([61; 32]);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 struct Store {
+    postgres: Postgres,
     users: PgUsers,
     outbox: Outbox,
     db: PgPool,
@@ -45,7 +46,8 @@ impl Store {
         Arc::new(Self {
             db: postgres.pool().clone(),
             outbox: Outbox::new(postgres.clone(), Duration::from_secs(30)),
-            users: PgUsers::new(postgres, Pacing::default()),
+            users: PgUsers::new(postgres.clone(), Pacing::default()),
+            postgres,
             rng: Rng::from_system(),
             hasher: Hasher::start(HashCost::new(8, 1, 1).unwrap(), 1, Duration::from_secs(10)),
         })
@@ -438,4 +440,35 @@ async fn one_admin_stays_when_two_admins_remove_each_other() {
         assert!(first.is_ok(), "{first:?}");
         assert!(matches!(second, Err(DeleteError::LastAdmin)), "{second:?}");
     }
+}
+
+#[tokio::test]
+async fn a_mass_purge_of_all_processes_fills_the_event_stream_once_an_hour() {
+    let store = Store::new().await;
+    sqlx::raw_sql(
+        "INSERT INTO addresses SELECT n || '@example.com', decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1',
+                now() - interval '8 days', '60 s', '{}' FROM generate_series(1, 10) AS n;
+         INSERT INTO users (id, address, email, password_hash) SELECT gen_random_uuid(), address, address, '-' FROM addresses",
+    )
+    .execute(&store.db)
+    .await
+    .unwrap();
+    let left = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM users").fetch_one(&store.db).await.unwrap();
+    // A stream of 200 entries allows two deletions in 36 seconds.
+    let process = || PgUsers::new(store.postgres.clone(), Pacing::default()).with_events_maxlen(200);
+    let first = tokio::spawn({
+        let users = process();
+        async move { users.purge(WEEK).await }
+    });
+    support::eventually("the first batch, and the lock", async || {
+        let locks = "SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database
+            WHERE locktype = 'advisory' AND datname = current_database()";
+        let locks: i64 = sqlx::query_scalar(locks).fetch_one(&store.db).await.unwrap();
+        (left().await == 8 && locks == 1).then_some(())
+    })
+    .await;
+    // Another process deletes one batch, and leaves the rest to the first.
+    assert_eq!(process().purge(WEEK).await.unwrap(), 2);
+    assert_eq!(left().await, 6);
+    assert!(!first.is_finished());
 }

@@ -8,6 +8,9 @@ pub(super) const EVENTS: i64 = i64::from_be_bytes(*b"sixty ev");
 /// The lock of the process that applies or reverts migrations. The number spells "sixty mi".
 pub(super) const MIGRATIONS: i64 = i64::from_be_bytes(*b"sixty mi");
 
+/// The lock of the process that deletes more than a batch of registrations. The number spells "sixty pu".
+pub(super) const PURGE: i64 = i64::from_be_bytes(*b"sixty pu");
+
 /// Tries to take a lock of the current schema. Returns whether this session holds it; a session keeps its lock until it
 /// ends.
 ///

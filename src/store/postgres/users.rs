@@ -41,6 +41,7 @@ use crate::domain::user::{User, UserId};
 use crate::passwords::{HashCost, HashParams, PasswordHash, Salt};
 use crate::telemetry::trace::TraceContext;
 pub use create::CreateError;
+use purge::PurgePace;
 
 /// The port [`Users`] on PostgreSQL.
 pub struct PgUsers {
@@ -50,6 +51,7 @@ pub struct PgUsers {
     secret: Option<CodeSecret>,
     /// The last address of the latest batch of a search for addresses without a user.
     searched_until: Mutex<String>,
+    purge_pace: PurgePace,
 }
 
 /// The columns of a user that the API shows.
@@ -108,7 +110,8 @@ impl PgUsers {
     /// Returns the users for a process without `CODE_SECRET`. It cannot replace every address of a deleted user by its MAC;
     /// processes with the secret do that later.
     pub fn new(postgres: Postgres, pacing: Pacing) -> Self {
-        Self { postgres, pacing, secret: None, searched_until: Mutex::default() }
+        let purge_pace = PurgePace::UNLIMITED;
+        Self { postgres, pacing, secret: None, searched_until: Mutex::default(), purge_pace }
     }
 
     pub fn with_secret(postgres: Postgres, pacing: Pacing, secret: CodeSecret) -> Self {

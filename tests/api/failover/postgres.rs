@@ -158,5 +158,6 @@ async fn of_several_hosts_the_one_that_accepts_changes_is_used() {
     first.stop().await;
     let waiting = register(&service);
     let promotion = set_read_only(&on_second.database_url, "off");
-    assert_eq!(tokio::join!(waiting, promotion).0.status, 201);
+    let answer = tokio::join!(waiting, promotion).0;
+    assert_eq!(answer.status, 201, "{answer:?}");
 }

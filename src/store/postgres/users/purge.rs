@@ -3,24 +3,59 @@
 
 use std::time::Duration;
 
+use sqlx::{ConnectOptions as _, PgConnection};
+
 use super::PgUsers;
 use crate::accounts::ports::StoreError;
+use crate::store::postgres::{advisory_lock, store_error};
 
 /// Maximum number of rows that one statement deletes, so that it holds its locks for a short time.
 const BATCH: u64 = 1000;
 
+/// How fast pending registrations are deleted. Each deletion is an event, and a full stream drops old events unread.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PurgePace {
+    batch: u64,
+    pause: Duration,
+}
+
+impl PurgePace {
+    pub(super) const UNLIMITED: Self = Self { batch: BATCH, pause: Duration::ZERO };
+
+    /// Returns the pace that fills the event stream once an hour.
+    fn for_stream(max_len: u64) -> Self {
+        let batch = (max_len / 100).clamp(1, BATCH);
+        Self { batch, pause: Duration::from_secs(60 * 60).mul_f64(batch as f64 / max_len as f64) }
+    }
+}
+
 impl PgUsers {
+    /// Deletes pending registrations so slowly that consumers of the event stream have an hour to read it.
+    pub fn with_events_maxlen(mut self, max_len: u64) -> Self {
+        self.purge_pace = PurgePace::for_stream(max_len);
+        self
+    }
+
     pub(super) async fn purge_all(&self, pending_ttl: Duration) -> Result<u64, StoreError> {
-        let mut purged = 0;
+        let PurgePace { batch: most, pause } = self.purge_pace;
+        let (mut purged, mut turn) = (0, None);
         loop {
-            let addresses = self.postgres.bounded(self.purge_batch(pending_ttl)).await?;
+            let addresses = self.postgres.bounded(self.purge_batch(pending_ttl, most)).await?;
             let batch = addresses.len() as u64;
             purged += batch;
             if batch > 0 {
                 self.retire_addresses(&addresses).await;
             }
-            if batch < BATCH {
+            if batch < most {
                 break;
+            }
+            if !pause.is_zero() {
+                // The pace is that of all processes together. The lock ends with its session.
+                turn = self.take_purge_turn(turn).await?;
+                if turn.is_none() {
+                    break;
+                }
+                tokio::time::sleep(pause).await;
             }
         }
         self.search_addresses_without_users().await?;
@@ -30,14 +65,28 @@ impl PgUsers {
         Ok(purged)
     }
 
-    /// Deletes a batch of pending rows whose address was granted no code mail for `pending_ttl`. Returns the
-    /// addresses of the deleted rows; fewer than [`BATCH`] if none are left.
+    /// Returns the session that holds the lock of the purge, or `None` if another process holds it.
+    async fn take_purge_turn(&self, turn: Option<PgConnection>) -> Result<Option<PgConnection>, StoreError> {
+        let session = async {
+            let mut session = match turn {
+                Some(session) => session,
+                None => self.postgres.pool.connect_options().await?.connect().await.map_err(store_error)?,
+            };
+            // A session may take its lock several times.
+            let is_taken = advisory_lock::try_lock(&mut session, advisory_lock::PURGE).await.map_err(store_error)?;
+            Ok::<_, StoreError>(is_taken.then_some(session))
+        };
+        self.postgres.within_timeout(session).await
+    }
+
+    /// Deletes at most `most` pending rows whose address was granted no code mail for `pending_ttl`. Returns the addresses of
+    /// the deleted rows; fewer than `most` if none are left.
     ///
     /// The statement locks the address before it trusts `granted_at`. A bare `DELETE … USING addresses` would wait for a
     /// locked row of `users` and then recheck that row alone: it would delete a registration that was just granted a mail.
     /// The lock makes PostgreSQL recheck the address, and makes the next grant wait. `SKIP LOCKED` skips an address that
     /// is being granted a mail now. The `DELETE` itself rechecks that the row is still pending.
-    async fn purge_batch(&self, pending_ttl: Duration) -> Result<Vec<String>, sqlx::Error> {
+    async fn purge_batch(&self, pending_ttl: Duration, most: u64) -> Result<Vec<String>, sqlx::Error> {
         let purge = sqlx::query_scalar!(
             r#"
             WITH stale AS MATERIALIZED (
@@ -55,7 +104,7 @@ impl PgUsers {
             SELECT address AS "address!" FROM purged
             "#,
             pending_ttl.as_secs_f64(),
-            BATCH as i64,
+            most as i64,
         );
         purge.fetch_all(&mut *self.acquire().await?).await
     }
