@@ -25,6 +25,8 @@ use crate::store::fault::Fault;
 const PING_AFTER: Duration = Duration::from_millis(100);
 /// How long a host has to answer before the next one is asked too.
 const HEAD_START: Duration = Duration::from_millis(100);
+/// After waiting for so long, a call asks whether its host still is the one that accepts changes.
+const DOUBT_AFTER: Duration = Duration::from_millis(500);
 const CHOICE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
 
 /// The pool that calls use now. Clones share it.
@@ -36,16 +38,16 @@ struct Shared {
     options: PgPoolOptions,
     hosts: Vec<PgConnectOptions>,
     current: watch::Sender<Current>,
-    /// One task at a time chooses a host.
-    choosing: Mutex<()>,
+    /// One task at a time chooses a host. The time of the latest attempt.
+    choosing: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Clone)]
 struct Current {
     pool: PgPool,
     made: Instant,
-    /// Whether the pool leads to the host that accepts changes. A pool that does not is never used.
-    is_chosen: bool,
+    /// The number of the host that accepts changes. `None`: it must be chosen before the pool is used.
+    host: Option<usize>,
 }
 
 impl CurrentPool {
@@ -81,7 +83,7 @@ impl CurrentPool {
             let current = Current {
                 pool: options.clone().connect_lazy_with(hosts[0].clone()),
                 made: Instant::now(),
-                is_chosen: hosts.len() == 1,
+                host: (hosts.len() == 1).then_some(0),
             };
             Shared { options, hosts, current: watch::Sender::new(current), choosing: Mutex::default() }
         }))
@@ -105,7 +107,7 @@ impl CurrentPool {
         let mut changes = self.0.current.subscribe();
         loop {
             let current = changes.borrow_and_update().clone();
-            if !current.is_chosen {
+            if current.host.is_none() {
                 self.choose().await?;
                 continue;
             }
@@ -113,6 +115,7 @@ impl CurrentPool {
                 biased;
                 result = wait(current.pool) => return result,
                 Ok(()) = changes.changed() => {}
+                () = self.doubt(), if self.0.hosts.len() > 1 => {}
             }
         }
     }
@@ -121,7 +124,7 @@ impl CurrentPool {
     pub async fn connect_options(&self) -> Result<&PgConnectOptions, Fault> {
         match &self.0.hosts[..] {
             [host] => Ok(host),
-            _ => Ok(self.connect().await?.0),
+            hosts => Ok(&hosts[self.connect().await?.0]),
         }
     }
 
@@ -130,9 +133,9 @@ impl CurrentPool {
         let choice = async {
             let _choosing = self.0.choosing.lock().await;
             let mut backoff = CHOICE_BACKOFF;
-            while !self.0.current.borrow().is_chosen {
+            while self.0.current.borrow().host.is_none() {
                 match self.connect().await {
-                    Ok((host, _)) => drop(self.0.current.send_replace(self.0.pool_of(host, true))),
+                    Ok((host, _)) => self.0.lead_to(host),
                     Err(_) => tokio::time::sleep(backoff.next_pause()).await,
                 }
             }
@@ -141,18 +144,38 @@ impl CurrentPool {
         tokio::time::timeout(limit, choice).await.map_err(|_| sqlx::Error::PoolTimedOut)
     }
 
-    /// Connects to a host outside the pool; of several ones, to the first that answers and accepts changes.
-    pub async fn connect(&self) -> Result<(&PgConnectOptions, PgConnection), Fault> {
-        if let [host] = &self.0.hosts[..] {
-            return Ok((host, host.connect().await.map_err(|error| connecting_fault(&error))?));
+    /// Asks again and again which host accepts changes, and replaces the pool if it is another one. Never ends.
+    ///
+    /// A pool without an open connection shows no failure: it goes on connecting to a host that refuses or hangs.
+    async fn doubt(&self) {
+        loop {
+            tokio::time::sleep(DOUBT_AFTER).await;
+            let mut choosing = self.0.choosing.lock().await;
+            if choosing.is_some_and(|latest| latest.elapsed() < DOUBT_AFTER) {
+                continue;
+            }
+            if let Ok((host, _)) = self.connect().await
+                && self.0.current.borrow().host != Some(host)
+            {
+                self.0.lead_to(host);
+            }
+            *choosing = Some(Instant::now());
         }
-        let attempts = (0..).zip(&self.0.hosts).map(|(place, host)| {
+    }
+
+    /// Connects to a host outside the pool; of several ones, to the first that answers and accepts changes. Returns its
+    /// number.
+    pub async fn connect(&self) -> Result<(usize, PgConnection), Fault> {
+        if let [host] = &self.0.hosts[..] {
+            return Ok((0, host.connect().await.map_err(|error| connecting_fault(&error))?));
+        }
+        let attempts = self.0.hosts.iter().enumerate().map(|(number, host)| {
             Box::pin(async move {
-                tokio::time::sleep(HEAD_START * place).await;
+                tokio::time::sleep(HEAD_START * number as u32).await;
                 let mut connection = host.connect().await.map_err(|error| connecting_fault(&error))?;
                 let is_read_only = sqlx::query_scalar("SELECT current_setting('transaction_read_only')::bool");
                 match is_read_only.fetch_one(&mut connection).await {
-                    Ok(false) => Ok((host, connection)),
+                    Ok(false) => Ok((number, connection)),
                     Ok(true) => Err(read_only()),
                     Err(error) => Err(fault(&error)),
                 }
@@ -170,9 +193,9 @@ impl CurrentPool {
 impl Shared {
     fn replace(&self, used: Instant) {
         let is_replaced = self.current.send_if_modified(|current| {
-            let is_older = used >= current.made && current.is_chosen;
+            let is_older = used >= current.made && current.host.is_some();
             if is_older {
-                *current = self.pool_of(&self.hosts[0], self.hosts.len() == 1);
+                *current = self.pool_of(0, self.hosts.len() == 1);
             }
             is_older
         });
@@ -181,8 +204,12 @@ impl Shared {
         }
     }
 
-    fn pool_of(&self, host: &PgConnectOptions, is_chosen: bool) -> Current {
-        let pool = self.options.clone().connect_lazy_with(host.clone());
-        Current { pool, made: Instant::now(), is_chosen }
+    fn lead_to(&self, host: usize) {
+        self.current.send_replace(self.pool_of(host, true));
+    }
+
+    fn pool_of(&self, host: usize, is_chosen: bool) -> Current {
+        let pool = self.options.clone().connect_lazy_with(self.hosts[host].clone());
+        Current { pool, made: Instant::now(), host: is_chosen.then_some(host) }
     }
 }

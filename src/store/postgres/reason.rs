@@ -36,6 +36,11 @@ pub(super) fn fault(error: &sqlx::Error) -> Fault {
         sqlx::Error::Configuration(error) => {
             setting("has invalid connection settings", &configuration(&error.to_string()))
         }
+        // The driver takes the end of the connection for an octet 0.
+        sqlx::Error::Protocol(text) if text.contains("SSLRequest: 0x00") => time(
+            CLOSED,
+            "the connection was closed before PostgreSQL answered; is a proxy in between that has no server now?",
+        ),
         // What another kind of server answers.
         sqlx::Error::Protocol(_) => setting_or_time(
             "speaks another protocol",

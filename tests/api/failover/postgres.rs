@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use reqwest::Method;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::{register, statuses};
 use crate::private_servers::PrivatePostgres;
-use crate::support::{Relay, Service, create_database, eventually};
+use crate::support::{Answer, Relay, Service, create_database, eventually};
 
 /// A service behind a relay to its database, with the handle of a service that reaches the database directly.
 async fn start() -> (Relay, Service) {
@@ -107,6 +108,26 @@ async fn sessions_that_are_read_only_are_replaced_when_the_server_accepts_change
     for _ in 0..5 {
         assert_eq!(register(&service).await.status, 201);
     }
+}
+
+/// Reading works, and no commit returns.
+#[tokio::test]
+async fn without_its_synchronous_standby_postgresql_is_not_ready() {
+    let postgres = PrivatePostgres::start("no-standby").await;
+    let mut admin = PgConnection::connect(postgres.url()).await.unwrap();
+    // The servers of tests do not wait for their disks.
+    sqlx::raw_sql("ALTER ROLE CURRENT_USER SET synchronous_commit = on").execute(&mut admin).await.unwrap();
+    let service = Service::start_in(postgres.url()).await;
+    let ready = async || Answer::of(service.request(Method::GET, "/readyz")).await;
+    for change in ["ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"] {
+        sqlx::raw_sql(change).execute(&mut admin).await.unwrap();
+    }
+    let detail = "Not ready: postgresql (does not answer)";
+    eventually("an unready service", async || (ready().await.body["detail"] == detail).then_some(())).await;
+    for change in ["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"] {
+        sqlx::raw_sql(change).execute(&mut admin).await.unwrap();
+    }
+    eventually("a ready service", async || (ready().await.status == 200).then_some(())).await;
 }
 
 async fn set_read_only(url: &str, value: &str) {

@@ -1,10 +1,12 @@
 //! A PostgreSQL that `serve` cannot use.
 
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::{assert_refused, assert_waits, get, serve, stop, wait_until_ready};
 use crate::process::{output, sixty};
-use crate::support::{PASSWORD, create_database, eventually, stack, unique_name};
+use crate::support::{PASSWORD, Relay, create_database, eventually, stack, unique_name};
 
 /// Runs statements as the superuser of the shared server.
 pub async fn execute(database_url: &str, statements: &str) {
@@ -104,6 +106,21 @@ async fn a_database_that_is_created_late_is_used() {
     let words = ["waiting for PostgreSQL: DATABASE_URL: ", "has no such database"];
     let (mut running, api) = assert_waits(serve(&with_database(&url, &late), stack().redis_url()), &words).await;
     execute(&url, &format!("CREATE DATABASE {late}")).await;
+    wait_until_ready(&mut running, &api).await;
+    stop(running).await;
+}
+
+/// A proxy accepts connections and closes them at once while no server is behind it, as during a failover.
+#[tokio::test]
+async fn a_proxy_without_a_server_is_waited_for() {
+    let url = create_database().await;
+    let relay = Relay::before(&url).await;
+    relay.lead_to("postgres://127.0.0.1:1/");
+    let words = ["waiting for PostgreSQL: DATABASE_URL: ", "is a proxy in between that has no server now?"];
+    let (mut running, api) = assert_waits(serve(&relay.redirect(&url), stack().redis_url()), &words).await;
+    // Longer than a fault of a setting is waited for.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    relay.lead_to(&url);
     wait_until_ready(&mut running, &api).await;
     stop(running).await;
 }
