@@ -16,6 +16,13 @@ PYTHON
     promtool check rules "$folder/dashboard_queries.yml"
 }
 
+# A test runs it beside this release.
+build_previous_release() {
+    PREVIOUS_SIXTY=$(bash .ci/previous-release) || return 1
+    export PREVIOUS_SIXTY
+    echo "$PREVIOUS_SIXTY"
+}
+
 # Runs all tests. Many tests wait for real processes, and a busy machine can be too slow for one of them. So failed
 # tests run a second time, without the others. A test that passes then is listed at the end of the run; a test that
 # fails twice fails the stage.

@@ -34,6 +34,7 @@ mod outbox;
 mod password;
 mod plans;
 mod pre_hijacking;
+mod previous_release;
 mod privacy;
 #[cfg(target_os = "linux")]
 mod private_servers;

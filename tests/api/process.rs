@@ -46,7 +46,12 @@ impl Drop for Folder {
 
 /// Returns a command that runs `sixty` without this process's environment, except `PATH` and `HOME`.
 pub fn sixty(arguments: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
+    program(Path::new(PROGRAM), arguments)
+}
+
+/// Does the same for another build of `sixty`.
+pub fn program(path: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(path);
     command.args(arguments).env_clear().kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in ["PATH", "HOME"] {

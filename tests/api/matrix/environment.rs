@@ -1,11 +1,12 @@
 //! The environment of a fault test: a database, a Redis server, a key prefix and a mail provider.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::scripted_provider::Provider;
-use crate::process::{Running, sixty};
+use crate::process::{PROGRAM, Running, program};
 use crate::support::{
     Answer, CODE_SECRET, PASSWORD, Service, code_in, create_database, eventually, eventually_within, stack, unique_name,
 };
@@ -42,7 +43,12 @@ impl Environment {
 
     /// Starts a `sixty serve` process with default settings, cheap password hashes and `flags`.
     pub async fn serve(&self, flags: &[&str]) -> (Running, Service) {
-        let mut serve = sixty(&["serve"]);
+        self.serve_by(Path::new(PROGRAM), flags).await
+    }
+
+    /// Does the same with another build of `sixty`.
+    pub async fn serve_by(&self, path: &Path, flags: &[&str]) -> (Running, Service) {
+        let mut serve = program(path, &["serve"]);
         serve
             .args(["--database-url", &self.database_url, "--redis-url", &self.redis_url])
             .args(["--redis-prefix", &self.prefix, "--mail-url", &self.provider.url, "--code-secret", CODE_SECRET])

@@ -3,7 +3,7 @@
 //!
 //! A case mostly waits. So each file has one test that runs the file's cases concurrently.
 
-mod environment;
+pub mod environment;
 #[cfg(target_os = "linux")]
 mod kill;
 #[cfg(target_os = "linux")]
