@@ -15,6 +15,7 @@ mod shutdown;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use listen_address::{ListenAddress, Listener};
 use tokio::sync::watch;
@@ -34,6 +35,9 @@ use crate::http::trusted_proxies::TrustedProxies;
 use crate::http::{routes, server};
 use crate::store::postgres::users::PgUsers;
 use crate::store::redis::codes::RedisCodes;
+
+/// How long the first requests wait for a service that is not ready yet.
+const START_TIME: Duration = Duration::from_secs(1);
 
 /// A service that has bound its ports and does not serve yet.
 pub struct App {
@@ -101,6 +105,7 @@ impl App {
             connections.provider.clone(),
             stop.clone(),
         ));
+        let mut is_ready = is_migrated.clone();
         let components = Components::new(&config, connections, public_url, is_migrated, stop.clone());
         let (health, rng) = (components.health.clone(), components.rng.clone());
         let shutdown = Shutdown::default();
@@ -116,6 +121,15 @@ impl App {
         let port = |name, proxies| Port { name, limits: config.server, proxies };
         let api_port = port("api", config.trusted_proxies.clone());
         let api = server::serve(api, api_routes, api_port, stop.clone(), shutdown.closing.clone());
+        let stopped = stop.clone();
+        let api = async move {
+            // The first requests wait in the kernel's queue: a load balancer may send some before its next check.
+            tokio::select! {
+                _ = tokio::time::timeout(START_TIME, is_ready.wait_for(|is_ready| *is_ready)) => {}
+                () = stopped.cancelled() => {}
+            }
+            api.await;
+        };
 
         let gauges = components.gauges(&config);
         let metrics = move || {

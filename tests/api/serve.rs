@@ -111,6 +111,20 @@ async fn with_all_stores_it_is_ready_and_not_degraded() {
     assert!(running.end(Signal::SIGTERM).await.success());
 }
 
+/// As a load balancer sends requests that has not noticed the restart.
+#[tokio::test]
+async fn a_request_during_the_start_is_served() {
+    let database = create_database().await;
+    for n in 0..3 {
+        let (running, api) = Running::serve(&mut serve(&database, stack().redis_url())).await;
+        let body = serde_json::json!({ "email": format!("ada{n}@example.com"), "password": PASSWORD });
+        let http = Client::builder().no_proxy().build().unwrap();
+        let answer = Answer::of(http.post(format!("{api}/v1/users")).json(&body)).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        drop(running);
+    }
+}
+
 #[tokio::test]
 async fn a_second_stop_signal_ends_the_process_at_once() {
     for (first, second, status) in [
