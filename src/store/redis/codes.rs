@@ -2,8 +2,13 @@
 //!
 //! - `sixty:code:{<user id>}` expires after `CODE_TTL`. Fields: `code` (with `CODE_STORAGE=plain`) or `mac`, and `grant`.
 //! - `sixty:tries:{<user id>}` expires after an hour. Fields: `grant`, the latest one; `attempt`, the latest attempt to send
-//!   its mail; `misses`, the wrong guesses at its code; `withdrawn`, which is set if the mail with its code could not be sent;
-//!   and `spent`, which is set if Redis had lost the wrong guesses.
+//!   its mail; `ends`, when its code expires, in milliseconds since 1970; `misses`, the wrong guesses at its code;
+//!   `withdrawn`, which is set if the mail with its code could not be sent; and `spent`, which is set if Redis had lost the
+//!   wrong guesses.
+//!
+//! Redis ends the code by its own expiry. `ends` matters only after a failover from a server whose clock was ahead: without
+//! it, such a code would live until its own clock reached that time. A code whose end is more than two seconds further away
+//! than `CODE_TTL` has expired.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,7 +16,7 @@ use std::time::Duration;
 use deadpool_redis::redis::Script;
 
 use super::pauses::Pauses;
-use super::{Redis, STORE, silent};
+use super::{Redis, STORE, reason, silent};
 use crate::accounts::errors::NoCodeReason;
 use crate::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
 use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES, MailAttempt};
@@ -68,7 +73,9 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
         elseif tonumber(redis.call('HGET', KEYS[2], 'misses') or 0) >= max_misses then
             return 'invalidated'
         end
-        redis.call('HSET', KEYS[2], 'attempt', attempt)
+        local time = redis.call('TIME')
+        local ends = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ttl)
+        redis.call('HSET', KEYS[2], 'attempt', attempt, 'ends', string.format('%.0f', ends))
         redis.call('HDEL', KEYS[2], 'withdrawn')
         redis.call('PEXPIRE', KEYS[2], tries_ttl)
         redis.call('DEL', KEYS[1])
@@ -84,9 +91,17 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
 static REDEEM: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        local field, value, max_misses = ARGV[1], ARGV[2], tonumber(ARGV[3])
+        local field, value, max_misses, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
         local live = redis.call('HGET', KEYS[1], field)
         local misses = tonumber(redis.call('HGET', KEYS[2], 'misses') or -1)
+        -- A replica gets the time of the expiry from its master, whose clock may have been ahead.
+        local ends = tonumber(redis.call('HGET', KEYS[2], 'ends') or 0)
+        local time = redis.call('TIME')
+        local left = ends - (time[1] * 1000 + math.floor(time[2] / 1000))
+        if live and ends > 0 and (left <= 0 or left > ttl + 2000) then
+            redis.call('DEL', KEYS[1])
+            live = false
+        end
         if not live then
             if misses < 0 then return {'not mailed', 0} end
             if redis.call('HEXISTS', KEYS[2], 'spent') == 1 then return {'expired', 0} end
@@ -180,9 +195,12 @@ impl Codes for RedisCodes {
             .arg(attempt.number);
         let result: Result<String, StoreError> = self.redis.run(&put).await;
         match &result {
-            Ok(_) => self.put_pauses.end(node),
-            Err(_) => self.put_pauses.begin(node),
-        };
+            Ok(_) => drop(self.put_pauses.end(node)),
+            Err(StoreError::Unavailable { summary, .. }) if reason::is_out_of_reach(summary) => {
+                self.put_pauses.begin(node);
+            }
+            Err(_) => {}
+        }
         match result?.as_str() {
             "live" => Ok(PutOutcome::Live),
             "superseded" => Ok(PutOutcome::Superseded),
@@ -202,7 +220,8 @@ impl Codes for RedisCodes {
     async fn redeem(&self, user: UserId, code: &Code) -> Result<Redeemed, StoreError> {
         let (field, value) = self.stored_code(user, Some(code));
         let mut redeem = REDEEM.prepare_invoke();
-        redeem.key(&self.keys(user)[..]).arg(field).arg(value).arg(MAX_WRONG_GUESSES);
+        let ttl = self.ttl.as_millis() as u64;
+        redeem.key(&self.keys(user)[..]).arg(field).arg(value).arg(MAX_WRONG_GUESSES).arg(ttl);
         let (result, remaining): (String, u8) = self.redis.run(&redeem).await?;
         match result.as_str() {
             "match" => Ok(Redeemed::Match),
