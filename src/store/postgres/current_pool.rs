@@ -6,6 +6,7 @@
 //!
 //! If the URL names several hosts, each new pool leads to the one that accepts changes then.
 
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,10 @@ use futures_util::future::select_ok;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Transaction};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tracing::info;
 
-use super::reason::{connecting_fault, fault, read_only};
+use super::reason::{connecting_fault, fault, read_only, silent};
 use crate::backoff::Backoff;
 use crate::store::fault::Fault;
 
@@ -25,9 +26,11 @@ use crate::store::fault::Fault;
 const PING_AFTER: Duration = Duration::from_millis(100);
 /// How long a host has to answer before the next one is asked too.
 const HEAD_START: Duration = Duration::from_millis(100);
-/// After waiting for so long, a call asks whether its host still is the one that accepts changes.
-const DOUBT_AFTER: Duration = Duration::from_millis(500);
-const CHOICE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+/// After waiting for so long, a call has the hosts probed: the one of its pool may not accept changes any more.
+const PROBE_AFTER: Duration = Duration::from_millis(500);
+const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+/// After a replacement, further ones are logged only when this time has passed.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The pool that calls use now. Clones share it.
 #[derive(Debug, Clone)]
@@ -37,16 +40,18 @@ pub(super) struct CurrentPool(Arc<Shared>);
 struct Shared {
     options: PgPoolOptions,
     hosts: Vec<PgConnectOptions>,
+    /// How long one of several hosts has to answer.
+    host_timeout: Duration,
     current: watch::Sender<Current>,
-    /// One task at a time chooses a host. The time of the latest attempt.
-    choosing: Mutex<Option<Instant>>,
+    /// Held by the task that probes the hosts.
+    probing: Arc<Mutex<()>>,
 }
 
 #[derive(Debug, Clone)]
 struct Current {
     pool: PgPool,
     made: Instant,
-    /// The number of the host that accepts changes. `None`: it must be chosen before the pool is used.
+    /// The number of the host that accepts changes. `None`: the hosts are probed before the pool is used.
     host: Option<usize>,
 }
 
@@ -85,7 +90,8 @@ impl CurrentPool {
                 made: Instant::now(),
                 host: (hosts.len() == 1).then_some(0),
             };
-            Shared { options, hosts, current: watch::Sender::new(current), choosing: Mutex::default() }
+            let host_timeout = options.get_acquire_timeout() / 2;
+            Shared { options, hosts, host_timeout, current: watch::Sender::new(current), probing: Arc::default() }
         }))
     }
 
@@ -105,19 +111,48 @@ impl CurrentPool {
     /// Waits for something of the pool. When another pool replaces it, waits there: no place of the old one may ever be free.
     async fn of_current<T>(&self, wait: impl AsyncFn(PgPool) -> Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         let mut changes = self.0.current.subscribe();
+        let deadline = tokio::time::Instant::now() + self.0.options.get_acquire_timeout();
         loop {
             let current = changes.borrow_and_update().clone();
             if current.host.is_none() {
-                self.choose().await?;
-                continue;
+                self.start_probe();
+                tokio::select! {
+                    () = tokio::time::sleep_until(deadline) => return Err(sqlx::Error::PoolTimedOut),
+                    _ = tokio::time::timeout(PROBE_AFTER, changes.changed()) => continue,
+                }
             }
-            tokio::select! {
-                biased;
-                result = wait(current.pool) => return result,
-                Ok(()) = changes.changed() => {}
-                () = self.doubt(), if self.0.hosts.len() > 1 => {}
+            let mut result = pin!(wait(current.pool));
+            loop {
+                tokio::select! {
+                    biased;
+                    result = &mut result => return result,
+                    Ok(()) = changes.changed() => break,
+                    // A pool without an open connection shows no failure: it goes on connecting to a host that refuses or
+                    // hangs.
+                    () = tokio::time::sleep(PROBE_AFTER), if self.0.hosts.len() > 1 => self.start_probe(),
+                }
             }
         }
+    }
+
+    /// Starts a task that finds the host that accepts changes and replaces the pool if it is another one, unless such a task
+    /// runs. A task of its own: the callers' timeouts must not end it.
+    fn start_probe(&self) {
+        let Ok(turn) = Arc::clone(&self.0.probing).try_lock_owned() else { return };
+        let pool = self.clone();
+        tokio::spawn(async move {
+            let (_turn, mut backoff) = (turn, PROBE_BACKOFF);
+            loop {
+                let probed = pool.connect().await;
+                let current = pool.0.current.borrow().host;
+                match probed {
+                    Ok((host, _)) if current == Some(host) => break,
+                    Ok((host, _)) => break drop(pool.0.current.send_replace(pool.0.pool_of(host, true))),
+                    Err(_) if current.is_some() => break,
+                    Err(_) => tokio::time::sleep(backoff.next_pause()).await,
+                }
+            }
+        });
     }
 
     /// Returns how to connect; of several hosts, to the one that accepts changes.
@@ -128,57 +163,24 @@ impl CurrentPool {
         }
     }
 
-    /// Replaces the pool by one that leads to a host that accepts changes. Waits for one as long as for a connection.
-    async fn choose(&self) -> Result<(), sqlx::Error> {
-        let choice = async {
-            let _choosing = self.0.choosing.lock().await;
-            let mut backoff = CHOICE_BACKOFF;
-            while self.0.current.borrow().host.is_none() {
-                match self.connect().await {
-                    Ok((host, _)) => self.0.lead_to(host),
-                    Err(_) => tokio::time::sleep(backoff.next_pause()).await,
-                }
-            }
-        };
-        let limit = self.0.options.get_acquire_timeout();
-        tokio::time::timeout(limit, choice).await.map_err(|_| sqlx::Error::PoolTimedOut)
-    }
-
-    /// Asks again and again which host accepts changes, and replaces the pool if it is another one. Never ends.
-    ///
-    /// A pool without an open connection shows no failure: it goes on connecting to a host that refuses or hangs.
-    async fn doubt(&self) {
-        loop {
-            tokio::time::sleep(DOUBT_AFTER).await;
-            let mut choosing = self.0.choosing.lock().await;
-            if choosing.is_some_and(|latest| latest.elapsed() < DOUBT_AFTER) {
-                continue;
-            }
-            if let Ok((host, _)) = self.connect().await
-                && self.0.current.borrow().host != Some(host)
-            {
-                self.0.lead_to(host);
-            }
-            *choosing = Some(Instant::now());
-        }
-    }
-
     /// Connects to a host outside the pool; of several ones, to the first that answers and accepts changes. Returns its
     /// number.
     pub async fn connect(&self) -> Result<(usize, PgConnection), Fault> {
-        if let [host] = &self.0.hosts[..] {
+        let hosts = &self.0.hosts[..];
+        if let [host] = hosts {
             return Ok((0, host.connect().await.map_err(|error| connecting_fault(&error))?));
         }
-        let attempts = self.0.hosts.iter().enumerate().map(|(number, host)| {
+        let failed: Vec<Notify> = hosts.iter().map(|_| Notify::new()).collect();
+        let attempts = hosts.iter().enumerate().map(|(number, host)| {
+            let failed = &failed;
             Box::pin(async move {
-                tokio::time::sleep(HEAD_START * number as u32).await;
-                let mut connection = host.connect().await.map_err(|error| connecting_fault(&error))?;
-                let is_read_only = sqlx::query_scalar("SELECT current_setting('transaction_read_only')::bool");
-                match is_read_only.fetch_one(&mut connection).await {
-                    Ok(false) => Ok((number, connection)),
-                    Ok(true) => Err(read_only()),
-                    Err(error) => Err(fault(&error)),
+                if let Some(before) = number.checked_sub(1) {
+                    let _ = tokio::time::timeout(HEAD_START * number as u32, failed[before].notified()).await;
                 }
+                let attempt = tokio::time::timeout(self.0.host_timeout, connect_to_writable(host));
+                let result = attempt.await.unwrap_or_else(|_| Err(silent(self.0.host_timeout)));
+                failed[number].notify_one();
+                result.map(|connection| (number, connection))
             })
         });
         Ok(select_ok(attempts).await?.0)
@@ -192,24 +194,32 @@ impl CurrentPool {
 
 impl Shared {
     fn replace(&self, used: Instant) {
-        let is_replaced = self.current.send_if_modified(|current| {
-            let is_older = used >= current.made && current.host.is_some();
-            if is_older {
+        self.current.send_if_modified(|current| {
+            let age = current.made.elapsed();
+            let is_replaced = used >= current.made && current.host.is_some();
+            if is_replaced {
+                if age >= LOG_INTERVAL {
+                    info!("a connection to PostgreSQL failed; the open ones are not used again");
+                }
                 *current = self.pool_of(0, self.hosts.len() == 1);
             }
-            is_older
+            is_replaced
         });
-        if is_replaced {
-            info!("a connection to PostgreSQL failed; the open ones are not used again");
-        }
-    }
-
-    fn lead_to(&self, host: usize) {
-        self.current.send_replace(self.pool_of(host, true));
     }
 
     fn pool_of(&self, host: usize, is_chosen: bool) -> Current {
         let pool = self.options.clone().connect_lazy_with(self.hosts[host].clone());
         Current { pool, made: Instant::now(), host: is_chosen.then_some(host) }
+    }
+}
+
+/// Connects to a host that accepts changes.
+async fn connect_to_writable(host: &PgConnectOptions) -> Result<PgConnection, Fault> {
+    let mut connection = host.connect().await.map_err(|error| connecting_fault(&error))?;
+    let is_read_only = sqlx::query_scalar("SELECT current_setting('transaction_read_only')::bool");
+    match is_read_only.fetch_one(&mut connection).await {
+        Ok(false) => Ok(connection),
+        Ok(true) => Err(read_only()),
+        Err(error) => Err(fault(&error)),
     }
 }

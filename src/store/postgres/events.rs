@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
-use sqlx::{ConnectOptions as _, PgConnection};
 use uuid::Uuid;
 
 use super::{Postgres, advisory_lock, store_error};
@@ -48,8 +48,7 @@ pub struct EventQueue {
 impl EventQueue {
     pub async fn connect(postgres: &Postgres) -> Result<Self, StoreError> {
         let session = async {
-            let options = postgres.pool.connect_options().await?;
-            let mut session = options.connect().await.map_err(store_error)?;
+            let (_, mut session) = postgres.pool.connect().await?;
             // Not as a startup parameter, because a connection pooler may drop it.
             let silence = SILENCE.as_millis().to_string();
             sqlx::query!("SELECT set_config('idle_session_timeout', $1, false)", silence)
@@ -65,7 +64,7 @@ impl EventQueue {
     /// Tries to take the lock. Returns whether this session holds it; a session keeps its lock until it ends.
     pub async fn lock(&mut self) -> Result<bool, StoreError> {
         let lock = advisory_lock::try_lock(&mut self.session, advisory_lock::EVENTS);
-        self.postgres.bounded(lock).await
+        self.postgres.bounded_outside(lock).await
     }
 
     /// Returns the age of the oldest event that is not relayed yet; zero if there is none.
@@ -93,7 +92,7 @@ impl EventQueue {
             relayed,
             i64::from(most),
         );
-        let rows = self.postgres.bounded(next.fetch_all(&mut self.session)).await?;
+        let rows = self.postgres.bounded_outside(next.fetch_all(&mut self.session)).await?;
         let event = rows.into_iter().map(|row| Event {
             sequence: row.sequence,
             id: row.id,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::{ConnectOptions as _, Connection as _, FromRow, PgConnection};
 
 use super::migrations::Migration;
-use super::reason::{connecting_fault, fault};
+use super::reason::{connecting_fault, fault, silent};
 use super::{Postgres, STORE};
 use crate::store::fault::{Cure, Fault};
 
@@ -73,7 +73,7 @@ impl Postgres {
         self.tls_files.check()?;
         match tokio::time::timeout(self.timeout, self.try_inspect()).await {
             Ok(inspected) => inspected,
-            Err(_) => Err(Fault::silent(STORE, "DATABASE_URL", self.timeout)),
+            Err(_) => Err(silent(self.timeout)),
         }
     }
 

@@ -25,7 +25,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgPool, Transaction};
 use tracing::{Instrument as _, Span};
 
 use self::current_pool::CurrentPool;
-use self::reason::{READ_ONLY, fault, is_of_connection, read_only};
+use self::reason::{READ_ONLY, fault, is_of_connection, read_only, silent};
 use self::tls_files::TlsFiles;
 use super::PoolState;
 use super::fault::{Cure, Fault, SILENT};
@@ -79,10 +79,12 @@ impl Postgres {
     pub fn new(config: &PostgresConfig) -> Result<Self, InvalidUrl> {
         let hosts = database_url::parse(config.url.expose_secret())?.into_iter().map(|options| {
             let name = options.get_application_name().unwrap_or("sixty").to_owned();
+            // Shorter than the timeout of a call, so that a slow statement is told from a server that does not answer.
+            let statement_timeout = config.timeout - diagnosis_time(config.timeout);
             options
                 .application_name(&name)
                 .options([
-                    ("statement_timeout", config.timeout.as_millis().to_string()),
+                    ("statement_timeout", statement_timeout.as_millis().to_string()),
                     // Frees the locks of a process that froze inside a transaction.
                     ("idle_in_transaction_session_timeout", config.timeout.as_millis().to_string()),
                 ])
@@ -153,8 +155,8 @@ impl Postgres {
     }
 
     async fn try_check(&self, limit: Duration) -> Result<(), Fault> {
-        let in_time = limit - diagnosis_time(limit);
-        let mut connection = match tokio::time::timeout(in_time, self.acquire()).await {
+        let deadline = tokio::time::Instant::now() + limit - diagnosis_time(limit);
+        let mut connection = match tokio::time::timeout_at(deadline, self.acquire()).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => return Err(self.unavailability(limit).await),
             Ok(Err(error)) => return Err(fault(&error)),
@@ -171,11 +173,11 @@ impl Postgres {
                 WHEN $1 THEN pg_logical_emit_message(true, 'sixty', 'ready') IS NULL ELSE false END
             FROM (SELECT EXISTS (SELECT FROM outbox)) AS one";
         let query = sqlx::query_scalar(statement).bind(is_write).fetch_one(&mut *connection);
-        match tokio::time::timeout(in_time, query).await {
+        match tokio::time::timeout_at(deadline, query).await {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => return Err(read_only()),
             Ok(Err(error)) => return Err(fault(&error)),
-            Err(_) => return Err(Fault::silent(STORE, "DATABASE_URL", in_time)),
+            Err(_) => return Err(silent(limit)),
         }
         if is_write {
             *self.latest_write.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -192,13 +194,22 @@ impl Postgres {
         self.within_timeout(async { statements.await.map_err(store_error) })
     }
 
+    /// Does the same on a session outside the pool, whose failure says nothing about the pool.
+    #[track_caller]
+    fn bounded_outside<T>(
+        &self,
+        statements: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        self.traced(Location::caller(), Place::Session, async { statements.await.map_err(store_error) })
+    }
+
     /// Runs a call within the configured timeout. A frozen server returns nothing, not even an error.
     #[track_caller]
     fn within_timeout<T, E: CallError>(
         &self,
         call: impl Future<Output = Result<T, E>>,
     ) -> impl Future<Output = Result<T, E>> {
-        self.traced(Location::caller(), call)
+        self.traced(Location::caller(), Place::Pool, call)
     }
 
     /// Runs a call that changes nothing. It is repeated once if its connection was bad.
@@ -228,9 +239,14 @@ impl Postgres {
     where
         F: Future<Output = Result<T, E>>,
     {
-        match self.traced(caller, call()).await {
-            Err(error) if error.store_error().and_then(summary).is_some_and(is_repeatable) => {
-                self.traced(caller, call()).await
+        let begun = Instant::now();
+        match self.traced(caller, Place::Pool, call()).await {
+            // A request must not wait for two timeouts.
+            Err(error)
+                if begun.elapsed() < self.timeout / 2
+                    && error.store_error().and_then(summary).is_some_and(is_repeatable) =>
+            {
+                self.traced(caller, Place::Pool, call()).await
             }
             result => result,
         }
@@ -239,13 +255,14 @@ impl Postgres {
     fn traced<T, E: CallError>(
         &self,
         caller: &'static Location<'static>,
+        place: Place,
         call: impl Future<Output = Result<T, E>>,
     ) -> impl Future<Output = Result<T, E>> {
         let span = spans::store("postgresql", caller);
         // Boxed: each future around it would have its size, which is up to 30 kB, and callers would overflow their stack.
         let call = Box::pin(call);
-        let call = async {
-            let result = self.call(call).await;
+        let call = async move {
+            let result = self.call(place, call).await;
             if result.is_err() {
                 spans::record_failure(&Span::current());
             }
@@ -254,7 +271,7 @@ impl Postgres {
         call.instrument(span)
     }
 
-    async fn call<T, E: CallError>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    async fn call<T, E: CallError>(&self, place: Place, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         self.fault_if_closed().map_err(StoreError::from)?;
         let call = async {
             match call.await {
@@ -268,9 +285,10 @@ impl Postgres {
         let begun = Instant::now();
         let result = match tokio::time::timeout(self.timeout, call).await {
             Ok(result) => result,
-            Err(_) => Err(StoreError::from(Fault::silent(STORE, "DATABASE_URL", self.timeout)).into()),
+            Err(_) => Err(StoreError::from(silent(self.timeout)).into()),
         };
-        if let Err(error) = &result
+        if place == Place::Pool
+            && let Err(error) = &result
             && error.store_error().and_then(summary).is_some_and(is_of_connection)
         {
             self.pool.replace(begun);
@@ -317,9 +335,17 @@ impl Postgres {
                 Ok(())
             }
             Ok(Err(fault)) => Err(fault),
-            Err(_) => Err(Fault::silent(STORE, "DATABASE_URL", limit)),
+            Err(_) => Err(silent(limit)),
         }
     }
+}
+
+/// Where the statements of a call run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Pool,
+    /// A session of its own.
+    Session,
 }
 
 /// The error of a call, which may be an error of the store.

@@ -3,6 +3,7 @@
 //! Of a message of the server only known phrases are read, because the message can contain values.
 
 use std::io;
+use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 
@@ -278,6 +279,10 @@ fn configuration(text: &str) -> String {
 /// The beginning of a text of the TLS library, up to what may quote a certificate.
 fn without_values(text: &str) -> String {
     text.split(['"', '`', '[']).next().unwrap_or_default().trim_end().to_owned()
+}
+
+pub(super) fn silent(within: Duration) -> Fault {
+    Fault::silent(STORE, "DATABASE_URL", within)
 }
 
 /// The fault of a server that accepts no changes (SQLSTATE 25006).

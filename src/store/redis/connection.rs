@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use deadpool_redis::redis::aio::ConnectionLike;
 use deadpool_redis::redis::cluster_async::ClusterConnection;
 use deadpool_redis::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use deadpool_redis::redis::{Cmd, ConnectionInfo, Pipeline, RedisFuture, RedisResult, Value};
+use deadpool_redis::redis::{Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisFuture, RedisResult, Value};
 use deadpool_redis::{PoolError, TimeoutType, Timeouts};
 
 pub(super) use self::cluster::{Cluster, Node};
@@ -80,6 +80,11 @@ impl Nodes {
         self.0.cluster.get_or_init(|| Arc::new(Cluster::new(self.0.servers.clone(), self.0.timeout)));
     }
 
+    /// Returns whether the server of the URL can be a node of a cluster. Sentinel names no clusters.
+    pub(super) fn may_be_cluster(&self) -> bool {
+        self.0.servers.iter().any(|server| !matches!(server.addr(), ConnectionAddr::Unix(_)))
+    }
+
     pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
         self.0.cluster.get()
     }
@@ -126,6 +131,7 @@ impl Nodes {
         };
         connection.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => CallError::NoConnection,
+            PoolError::Timeout(_) => CallError::Failed(silent(timeout)),
             other => CallError::Failed(reason::pool_fault(&other)),
         })
     }
@@ -134,8 +140,8 @@ impl Nodes {
     pub(super) fn record(&self, fault: &Fault, begun: Instant) {
         match (self.cluster(), self.pool()) {
             (Some(cluster), _) if reason::is_of_cluster(fault.summary) => cluster.replace_connection(begun),
-            (None, Some((_, failure))) if reason::is_of_connection(fault.summary) => failure.record(),
-            (None, Some(_)) if fault.summary == reason::MOVED => self.turn_into_cluster(),
+            (None, Some(_)) if fault.summary == reason::MOVED && self.may_be_cluster() => self.turn_into_cluster(),
+            (None, Some((_, failure))) if reason::is_of_connection(fault.summary) => failure.record(begun),
             _ => {}
         }
     }
@@ -175,6 +181,27 @@ impl ConnectionLike for Connection {
         match self {
             Self::Master(connection) => connection.get_db(),
             Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::redis::redis_url;
+
+    fn moved() -> Fault {
+        let moved = deadpool_redis::redis::parse_redis_value(b"-MOVED 1234 192.0.2.1:6379\r\n").unwrap();
+        reason::fault(&moved.extract_error().unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn a_server_that_names_another_node_is_one_of_a_cluster() {
+        for (url, is_cluster) in [("redis://127.0.0.1:1", true), ("unix:///s", false), ("redis+sentinel://a", false)] {
+            let nodes = Nodes::new(redis_url::parse(url).unwrap(), 1, Duration::from_secs(1)).unwrap();
+            assert!(nodes.cluster().is_none());
+            nodes.record(&moved(), Instant::now());
+            assert_eq!(nodes.cluster().is_some(), is_cluster, "{url}");
         }
     }
 }

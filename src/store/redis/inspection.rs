@@ -62,7 +62,8 @@ impl Redis {
         let answered_in = begun.elapsed();
         let clock_offset = info.epoch - local_epoch();
         match (self.is_cluster(), info.is_cluster, info.version.is_some()) {
-            (false, true, _) => self.nodes.turn_into_cluster(),
+            (false, true, _) if self.nodes.may_be_cluster() => self.nodes.turn_into_cluster(),
+            (false, true, _) => return Err(reason::cluster_without_address()),
             (true, false, true) => return Err(reason::no_cluster()),
             _ => {}
         }

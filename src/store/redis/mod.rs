@@ -133,7 +133,11 @@ impl Redis {
             return result;
         };
         self.nodes.record(fault, begun);
-        if reason::is_refusal(fault.summary) { self.try_run_once(script).await } else { result }
+        if reason::is_refusal(fault.summary) && begun.elapsed() < self.timeout / 2 {
+            self.try_run_once(script).await
+        } else {
+            result
+        }
     }
 
     async fn try_run_once<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, CallError> {
@@ -164,12 +168,15 @@ impl Redis {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let (mut refusal, mut backoff) = (None, REFUSAL_BACKOFF);
+        let (mut refusal, mut is_connected, mut backoff) = (None, false, REFUSAL_BACKOFF);
         let repeated = async {
             loop {
                 let begun = Instant::now();
                 let result = match self.nodes.connection().await {
-                    Ok(connection) => call(connection).await.map_err(|error| reason::fault(&error)),
+                    Ok(connection) => {
+                        is_connected = true;
+                        call(connection).await.map_err(|error| reason::fault(&error))
+                    }
                     Err(error) => Err(reason::pool_fault(&error)),
                 };
                 let Err(fault) = &result else {
@@ -186,7 +193,10 @@ impl Redis {
         let begun = Instant::now();
         tokio::time::timeout(self.timeout, repeated).await.unwrap_or_else(|_| {
             let fault = refusal.unwrap_or_else(|| silent(self.timeout));
-            self.nodes.record(&fault, begun);
+            // A call that waited for a free connection, or in a busy process, says nothing about the connections.
+            if is_connected && !was_late(begun, self.timeout) {
+                self.nodes.record(&fault, begun);
+            }
             Err(fault)
         })
     }

@@ -34,6 +34,7 @@ impl Pauses {
     /// Begins a pause. Returns whether it is the only one.
     pub(super) fn begin(&self, node: Option<Node>) -> bool {
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        self.forget_old(&mut until);
         let is_first = until.is_empty();
         until.insert(node, Instant::now() + self.length);
         is_first
@@ -42,7 +43,15 @@ impl Pauses {
     /// Ends the pauses of a node that responds. Returns whether this ended the last one.
     pub(super) fn end(&self, node: Option<Node>) -> bool {
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.remove(&node).is_some() && until.is_empty()
+        let was_paused = until.remove(&node).is_some();
+        self.forget_old(&mut until);
+        was_paused && until.is_empty()
+    }
+
+    /// A node that nobody has called since its pause may never come back: another one has its keys.
+    fn forget_old(&self, until: &mut HashMap<Option<Node>, Instant>) {
+        let now = Instant::now();
+        until.retain(|_, end| now < *end + self.length);
     }
 }
 
@@ -58,6 +67,14 @@ mod tests {
         assert!(!pauses.may_call(Some(&one)) && !pauses.may_call(Some(&two)) && pauses.may_call(Some(&three)));
         assert!(!pauses.end(Some(one.clone())) && pauses.end(Some(two)));
         assert!(pauses.may_call(Some(&one)));
+    }
+
+    #[test]
+    fn a_node_that_never_comes_back_is_forgotten() {
+        let pauses = Pauses::new(Duration::from_secs(60));
+        pauses.begin(Some(("127.0.0.1".to_owned(), 1)));
+        pauses.until.lock().unwrap().values_mut().for_each(|end| *end -= Duration::from_secs(121));
+        assert!(pauses.begin(None) && pauses.end(None));
     }
 
     #[test]

@@ -40,6 +40,11 @@ pub(super) fn is_refusal(summary: &str) -> bool {
     [READ_ONLY, LOADING, MASTER_DOWN, NO_MASTER, MOVED, MOVING, CLUSTER_DOWN].contains(&summary)
 }
 
+/// Returns whether a node of a cluster did not respond at all.
+pub(super) fn is_out_of_reach(summary: &str) -> bool {
+    [SILENT, CLOSED, REFUSED, NO_NODE].contains(&summary)
+}
+
 /// Returns whether another connection to the cluster may do what this one could not.
 pub(super) fn is_of_cluster(summary: &str) -> bool {
     is_of_connection(summary) || [REFUSED, NO_NODE].contains(&summary)
@@ -202,7 +207,8 @@ fn io_fault(error: &RedisError) -> Fault {
             "REDIS_URL: Redis does not answer in time; is it overloaded or frozen, or does a firewall drop packets?",
         ),
         Some(io::ErrorKind::InvalidData) | None if is_tls(&text) => tls_fault(&text),
-        Some(io::ErrorKind::ConnectionRefused) => time(
+        // Of a cluster, only the text is left.
+        kind if kind == Some(io::ErrorKind::ConnectionRefused) || text.contains("Connection refused") => time(
             REFUSED,
             "REDIS_URL: the connection was refused; does Redis run at this host and port, and listen for the network (bind)?",
         ),
@@ -234,9 +240,7 @@ fn io_error<'a>(source: &'a (dyn std::error::Error + 'static)) -> Option<&'a io:
 }
 
 fn is_tls(text: &str) -> bool {
-    ["certificate", "corrupt message", "alert", "handshake", "tls", "TLS", "peer"]
-        .iter()
-        .any(|word| text.contains(word))
+    ["certificate", "corrupt message", "alert", "handshake", "tls", "TLS"].iter().any(|word| text.contains(word))
 }
 
 fn tls_fault(text: &str) -> Fault {
@@ -273,6 +277,13 @@ pub(super) fn tls_server() -> Fault {
     )
 }
 
+pub(super) fn cluster_without_address() -> Fault {
+    setting(
+        "is a cluster",
+        "REDIS_URL: leads to a node of a Redis Cluster through Sentinel or a unix socket; use its address, as in redis://host:6379",
+    )
+}
+
 pub(super) fn no_cluster() -> Fault {
     setting(
         "is no cluster",
@@ -292,12 +303,12 @@ fn refused_credentials() -> Fault {
     )
 }
 
-/// Names the command, if the message does: it is a word of Redis's own.
 /// The user may not run a command of the scripts.
 pub(super) fn missing_right_to(command: &str) -> Fault {
     missing_right(&format!("run the '{}'", command.to_lowercase()))
 }
 
+/// Names the command, if the message does: it is a word of Redis's own.
 fn missing_right(detail: &str) -> Fault {
     let command = detail.split_once("run the '").and_then(|(_, rest)| rest.split('\'').next());
     let right = match command {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::{ConnectOptions as _, PgConnection};
+use sqlx::PgConnection;
 
 use super::PgUsers;
 use crate::accounts::ports::StoreError;
@@ -37,46 +37,55 @@ impl PgUsers {
     }
 
     pub(super) async fn purge_all(&self, pending_ttl: Duration) -> Result<u64, StoreError> {
+        self.search_addresses_without_users().await?;
+        self.forget_addresses().await?;
+        self.postgres.bounded(self.purge_links()).await?;
+        while self.postgres.bounded(self.purge_mailboxes()).await? == BATCH {}
+        // Last, because it may take hours.
         let PurgePace { batch: most, pause } = self.purge_pace;
         let (mut purged, mut turn) = (0, None);
         loop {
-            let addresses = self.postgres.bounded(self.purge_batch(pending_ttl, most)).await?;
+            let addresses = match self.postgres.bounded(self.purge_batch(pending_ttl, most)).await {
+                // The next purge reports an error that lasts.
+                Err(_) if purged > 0 => return Ok(purged),
+                addresses => addresses?,
+            };
             let batch = addresses.len() as u64;
             purged += batch;
             if batch > 0 {
                 self.retire_addresses(&addresses).await;
             }
             if batch < most {
-                break;
+                return Ok(purged);
             }
             if !pause.is_zero() {
-                // The pace is that of all processes together. The lock ends with its session.
-                turn = self.take_purge_turn(turn).await?;
+                // Every process deletes one batch at each purge, and one process goes on.
+                turn = self.take_purge_turn(turn).await.unwrap_or(None);
                 if turn.is_none() {
-                    break;
+                    return Ok(purged);
                 }
                 tokio::time::sleep(pause).await;
             }
         }
-        self.search_addresses_without_users().await?;
-        self.forget_addresses().await?;
-        self.postgres.bounded(self.purge_links()).await?;
-        while self.postgres.bounded(self.purge_mailboxes()).await? == BATCH {}
-        Ok(purged)
     }
 
-    /// Returns the session that holds the lock of the purge, or `None` if another process holds it.
+    /// Returns the session that holds the lock of the purge, or `None` if another process holds it. The lock ends with its
+    /// session.
     async fn take_purge_turn(&self, turn: Option<PgConnection>) -> Result<Option<PgConnection>, StoreError> {
-        let session = async {
-            let mut session = match turn {
-                Some(session) => session,
-                None => self.postgres.pool.connect_options().await?.connect().await.map_err(store_error)?,
-            };
-            // A session may take its lock several times.
-            let is_taken = advisory_lock::try_lock(&mut session, advisory_lock::PURGE).await.map_err(store_error)?;
-            Ok::<_, StoreError>(is_taken.then_some(session))
+        let mut session = match turn {
+            Some(session) => session,
+            None => self.postgres.within_timeout(self.connect_for_purge()).await?,
         };
-        self.postgres.within_timeout(session).await
+        // A session may take its lock several times.
+        let lock = advisory_lock::try_lock(&mut session, advisory_lock::PURGE);
+        Ok(self.postgres.bounded_outside(lock).await?.then_some(session))
+    }
+
+    async fn connect_for_purge(&self) -> Result<PgConnection, StoreError> {
+        let (_, mut session) = self.postgres.pool.connect().await?;
+        // The pause between two batches may be longer than the server's limit.
+        sqlx::raw_sql("SET idle_session_timeout = 0").execute(&mut session).await.map_err(store_error)?;
+        Ok(session)
     }
 
     /// Deletes at most `most` pending rows whose address was granted no code mail for `pending_ttl`. Returns the addresses of

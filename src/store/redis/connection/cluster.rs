@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::cluster::ClusterClientBuilder;
 use deadpool_redis::redis::cluster_async::ClusterConnection;
-use deadpool_redis::redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
+use deadpool_redis::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use deadpool_redis::redis::{self, ConnectionAddr, ConnectionInfo, RedisResult, Value};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
@@ -25,7 +25,7 @@ use super::tcp_settings;
 use crate::backoff::Backoff;
 
 /// The pause between two replacements while a master does not answer.
-const REPLACEMENT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+const REPLACEMENT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
 pub(in crate::store::redis) struct Cluster {
     /// The nodes of the URL.
@@ -106,13 +106,16 @@ impl Cluster {
     }
 
     async fn open(&self) -> RedisResult<(ClusterConnection, Arc<[Shard]>)> {
-        // A call ends before the driver would send it again: it may have been executed.
+        // A call that times out ends before the driver would send it again: it may have been executed. A call whose
+        // connection broke is sent again.
         let overall = self.timeout / 2;
         let client = ClusterClientBuilder::new(self.nodes())
             .connection_timeout(overall)
             .response_timeout(overall + overall / 10)
             .overall_response_timeout(Some(overall))
-            // The driver's own pauses, of a second and more, are longer than a call.
+            // The driver's own pauses, of a second and more, are longer than a call. More retries would hide the reason of a
+            // refusal behind a timeout.
+            .retries(4)
             .min_retry_wait(10)
             .max_retry_wait(100)
             .tcp_settings(tcp_settings())
@@ -170,8 +173,15 @@ impl Cluster {
     }
 
     async fn do_masters_answer(&self, mut connection: ClusterConnection) -> bool {
-        let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::AllSucceeded)));
-        connection.route_command(redis::cmd("PING"), all).await.is_ok()
+        // Without a policy for the responses: the driver would leave out the masters to which it has no connection.
+        let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        let is_error = |answer: &Value| matches!(answer, Value::ServerError(_));
+        match connection.route_command(redis::cmd("PING"), all).await {
+            Ok(Value::Map(answers)) => {
+                answers.len() >= self.masters().len() && !answers.iter().any(|(_, answer)| is_error(answer))
+            }
+            _ => false,
+        }
     }
 
     /// Returns the largest range of slots of each master, as it was when the connection was made.

@@ -29,8 +29,12 @@ pub(super) fn pool(manager: Manager, max_connections: usize) -> Pool {
 pub(super) struct LatestFailure(Arc<Mutex<Option<Instant>>>);
 
 impl LatestFailure {
-    pub(super) fn record(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// Records the failure of a call that began at `begun`. One that began before the latest failure says nothing new.
+    pub(super) fn record(&self, begun: Instant) {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.is_none_or(|latest| begun > latest) {
+            *latest = Some(Instant::now());
+        }
     }
 
     fn is_after(&self, use_: Instant) -> bool {
