@@ -15,7 +15,7 @@ use crate::domain::user::UserId;
 ///
 /// It matters for a process that froze and for a machine that vanished. A killed process frees its lock at once, because its
 /// connection closes.
-pub const SILENCE: Duration = Duration::from_secs(10);
+pub const SILENCE: Duration = Duration::from_secs(4);
 
 /// An event about a user.
 pub struct Event {
