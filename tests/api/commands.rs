@@ -97,7 +97,7 @@ async fn unknown_parameters_and_undecodable_parts_of_store_urls_are_refused_with
             "postgres://sixty@127.0.0.1:1/sixty?Password=c4n4ry",
             "the parameter Password is not supported",
         ),
-        ("DATABASE_URL", "postgres://sixty:c4n4ry@one:1,two:2/sixty", "must name one host"),
+        ("DATABASE_URL", "postgres://sixty:c4n4ry@one,two/sixty?port=1,2,3", "as many ports as hosts"),
         ("DATABASE_URL", "postgres://sixty:c4n4/ry@127.0.0.1:1/sixty", "must be percent-encoded"),
         ("DATABASE_URL", "postgres://sixty:c4n4#c4n4ry@127.0.0.1:1/sixty", "must be percent-encoded"),
         ("REDIS_URL", "redis://127.0.0.1:1?password=c4n4ry", "the parameter password is not supported"),

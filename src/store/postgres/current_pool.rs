@@ -6,6 +6,7 @@
 //!
 //! If the URL names several hosts, each new pool leads to the one that accepts changes then.
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -33,10 +34,16 @@ const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration:
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The pool that calls use now. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct CurrentPool(Arc<Shared>);
 
-#[derive(Debug)]
+/// Hides the hosts, the user and the password.
+impl fmt::Debug for CurrentPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CurrentPool").finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     options: PgPoolOptions,
     hosts: Vec<PgConnectOptions>,
@@ -47,7 +54,7 @@ struct Shared {
     probing: Arc<Mutex<()>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Current {
     pool: PgPool,
     made: Instant,
