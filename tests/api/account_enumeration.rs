@@ -78,7 +78,7 @@ async fn attack(service: &Service, email: &str) -> Vec<Observation> {
         let guess = code_in(&text).map_or_else(|| "0000".to_owned(), |code| wrong_code(&code));
         assert_eq!(
             redis_fields(service, &id).await,
-            json!({ "code": ["grant", "mac"], "tries": ["attempt", "grant", "misses"] })
+            json!({ "code": ["grant", "mac"], "tries": ["attempt", "ends", "grant", "misses"] })
         );
         observe("read", service.me(email, ATTACKER_PASSWORD).await);
         observe("read with an unused password", service.me(email, UNUSED_PASSWORD).await);
@@ -157,7 +157,7 @@ async fn a_decoy_is_written_withdrawn_and_renewed_at_the_same_times_as_a_code() 
         let id = service.register(email, ATTACKER_PASSWORD).await.body["id"].as_str().unwrap().to_owned();
         let code = service.redis_key("code", &id);
         eventually("the provider to refuse a mail", async || {
-            let withdrawn = json!({ "code": [], "tries": ["attempt", "grant", "misses", "withdrawn"] });
+            let withdrawn = json!({ "code": [], "tries": ["attempt", "ends", "grant", "misses", "withdrawn"] });
             (redis_fields(&service, &id).await == withdrawn).then_some(())
         })
         .await;
@@ -180,7 +180,7 @@ async fn a_decoy_is_written_withdrawn_and_renewed_at_the_same_times_as_a_code() 
         assert!(left > 30_000, "{email}: {left}");
         assert_eq!(
             redis_fields(&service, &id).await,
-            json!({ "code": ["grant", "mac"], "tries": ["attempt", "grant", "misses"] })
+            json!({ "code": ["grant", "mac"], "tries": ["attempt", "ends", "grant", "misses"] })
         );
     }
 }
