@@ -324,6 +324,8 @@ async fn every_process_reports_the_outbox_backlog() {
     process.service.register_pending(ADA).await;
     let mut idle = sixty(&["serve", "--code-secret", CODE_SECRET, "--mail-url", &process.service.mail_url]);
     idle.args(["--database-url", &process.service.database_url, "--redis-url", stack().redis_url()]);
+    // Without the guesses at its code, the replica would drop the mail.
+    idle.args(["--redis-prefix", &process.service.prefix]);
     let (mut replica, _) = Running::serve(&mut idle).await;
     for running in [&process.running, &replica] {
         eventually("a backlog of one mail", async || {
