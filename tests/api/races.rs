@@ -53,6 +53,17 @@ impl Store {
         })
     }
 
+    /// Writes pending registrations of `1@example.com` and so on, whose last code is eight days old.
+    async fn stale_registrations(&self, count: i32) {
+        let addresses =
+            "INSERT INTO addresses SELECT n || '@example.com', decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1',
+            now() - interval '8 days', '60 s', '{}' FROM generate_series(1, $1) AS n";
+        sqlx::query(addresses).bind(count).execute(&self.db).await.unwrap();
+        let users = "INSERT INTO users (id, address, email, password_hash)
+            SELECT gen_random_uuid(), address, address, '-' FROM addresses";
+        sqlx::query(users).execute(&self.db).await.unwrap();
+    }
+
     async fn register(&self) -> User {
         self.try_register(None).await.unwrap()
     }
@@ -400,11 +411,9 @@ async fn registration_waits_for_a_purge_of_the_old_row() {
 #[tokio::test]
 async fn two_simultaneous_purges_delete_several_batches_together() {
     let store = Store::new().await;
+    store.stale_registrations(2500).await;
     sqlx::raw_sql(
-        "INSERT INTO addresses SELECT n || '@example.com', decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1',
-                now() - interval '8 days', '60 s', '{}' FROM generate_series(1, 2500) AS n;
-         INSERT INTO users (id, address, email, password_hash) SELECT gen_random_uuid(), address, address, '-' FROM addresses;
-         INSERT INTO not_me_links SELECT sha256(id::text::bytea), id, now() FROM users;
+        "INSERT INTO not_me_links SELECT sha256(id::text::bytea), id, now() FROM users;
          UPDATE addresses SET granted_at = now() WHERE address LIKE '1%'",
     )
     .execute(&store.db)
@@ -445,14 +454,7 @@ async fn one_admin_stays_when_two_admins_remove_each_other() {
 #[tokio::test]
 async fn a_mass_purge_of_all_processes_fills_the_event_stream_once_an_hour() {
     let store = Store::new().await;
-    sqlx::raw_sql(
-        "INSERT INTO addresses SELECT n || '@example.com', decode(repeat('00', 16), 'hex'), 'm=8,t=1,p=1',
-                now() - interval '8 days', '60 s', '{}' FROM generate_series(1, 10) AS n;
-         INSERT INTO users (id, address, email, password_hash) SELECT gen_random_uuid(), address, address, '-' FROM addresses",
-    )
-    .execute(&store.db)
-    .await
-    .unwrap();
+    store.stale_registrations(10).await;
     let left = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM users").fetch_one(&store.db).await.unwrap();
     // A stream of 200 entries allows two deletions in 36 seconds.
     let process = || PgUsers::new(store.postgres.clone(), Pacing::default()).with_events_maxlen(200);

@@ -20,6 +20,14 @@ async fn start() -> (Relay, Service) {
     (relay, service)
 }
 
+/// Returns the session that locks the table `addresses` until its ROLLBACK.
+async fn lock_addresses(service: &Service) -> PgConnection {
+    let mut session = PgConnection::connect(&service.database_url).await.unwrap();
+    let lock = sqlx::raw_sql("BEGIN; LOCK TABLE addresses IN ACCESS EXCLUSIVE MODE").execute(&mut session);
+    lock.await.unwrap();
+    session
+}
+
 async fn wait_for_four_locks(service: &Service) {
     eventually("four waiting statements", async || {
         let waiting = "SELECT count(*) FROM pg_stat_activity
@@ -35,9 +43,7 @@ async fn connections_whose_packets_are_dropped_fail_only_the_calls_that_use_them
     let (relay, service) = start().await;
     assert_eq!(statuses(&service, 8).await, [201; 8]);
     for _ in 0..3 {
-        let mut lock = PgConnection::connect(&service.database_url).await.unwrap();
-        let locked = sqlx::raw_sql("BEGIN; LOCK TABLE addresses IN ACCESS EXCLUSIVE MODE").execute(&mut lock);
-        locked.await.unwrap();
+        let mut lock = lock_addresses(&service).await;
         // Four calls use all connections, and four wait for one.
         let busy = statuses(&service, 8);
         let drop_packets = async {
@@ -58,9 +64,7 @@ async fn connections_whose_packets_are_dropped_fail_only_the_calls_that_use_them
 async fn calls_that_wait_for_a_stuck_pool_go_on_in_the_new_one() {
     let (relay, service) = start().await;
     assert_eq!(statuses(&service, 8).await, [201; 8]);
-    let mut lock = PgConnection::connect(&service.database_url).await.unwrap();
-    let locked = sqlx::raw_sql("BEGIN; LOCK TABLE addresses IN ACCESS EXCLUSIVE MODE").execute(&mut lock);
-    locked.await.unwrap();
+    let mut lock = lock_addresses(&service).await;
     let stuck = statuses(&service, 4);
     let waiting = async {
         wait_for_four_locks(&service).await;
