@@ -16,7 +16,7 @@ use std::time::Duration;
 use deadpool_redis::redis::Script;
 
 use super::pauses::Pauses;
-use super::{Redis, STORE, reason, silent};
+use super::{Redis, STORE, reason};
 use crate::accounts::errors::NoCodeReason;
 use crate::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
 use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES, MailAttempt};
@@ -180,7 +180,7 @@ impl Codes for RedisCodes {
         let keys = self.keys(user);
         let node = self.redis.node_of(&keys[0]);
         if node.is_some() && !self.put_pauses.may_call(node.as_ref()) {
-            return Err(silent(PUT_PAUSE).into());
+            return Err(reason::paused(PUT_PAUSE).into());
         }
         let (field, value) = self.stored_code(user, code);
         let mut put = PUT.prepare_invoke();

@@ -4,6 +4,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::time::Duration;
 
 use deadpool_redis::PoolError;
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind};
@@ -48,6 +49,13 @@ pub(super) fn is_out_of_reach(summary: &str) -> bool {
 /// Returns whether another connection to the cluster may do what this one could not.
 pub(super) fn is_of_cluster(summary: &str) -> bool {
     is_of_connection(summary) || [REFUSED, NO_NODE].contains(&summary)
+}
+
+/// The fault of a master that is not called, because it did not respond less than `length` ago.
+pub(super) fn paused(length: Duration) -> Fault {
+    let reason =
+        format!("REDIS_URL: a master of the Redis Cluster did not respond less than {length:?} ago, and is not called");
+    time(SILENT, &reason)
 }
 
 /// The fault of a cluster of which some masters have one, from that of one of them.
