@@ -8,8 +8,10 @@ use time::OffsetDateTime;
 use super::super::{LOCAL_CALLER, QueuedMail, wrong_code_for};
 use super::step::Step;
 use super::under_test::ServiceUnderTest;
-use crate::accounts::errors::{ActivateError, AuthenticateError, NoCodeReason, RegisterError, ResendError};
-use crate::accounts::ports::{Codes as _, PutOutcome};
+use crate::accounts::errors::{
+    ActivateError, AuthenticateError, ChangePasswordError, NoCodeReason, RegisterError, ResendError,
+};
+use crate::accounts::ports::{AccountChange, Codes as _, PutOutcome, StoredUser};
 use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES, MailAttempt};
 use crate::domain::email::Email;
 use crate::domain::network::Network;
@@ -34,8 +36,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
 /// The predicted state of an address.
 #[derive(Default)]
 struct Address {
-    /// The password index of the account.
-    account: Option<usize>,
+    account: Option<Account>,
     pending: Option<Pending>,
     history: Option<History>,
     /// The links of all mails to the address, oldest first.
@@ -44,6 +45,12 @@ struct Address {
     ticket: Option<IssuedTicket>,
     /// The password index of the latest registration that a link has deleted, and until when it is recognised.
     disowned: Option<(usize, OffsetDateTime)>,
+}
+
+struct Account {
+    user: UserId,
+    password: usize,
+    is_disabled: bool,
 }
 
 struct IssuedTicket {
@@ -108,7 +115,9 @@ pub async fn run<S: ServiceUnderTest>(service: &S, secret: &CodeSecret, domain: 
                 service.advance(by).await;
                 model.now += by;
             }
+            Step::ChangePassword { address, password } => model.change_password(address, password).await,
             Step::Delete { address, password } => model.delete(address, password).await,
+            Step::SetDisabled { address, disabled } => model.set_disabled(address, disabled).await,
             Step::ReportNotMe { address, latest } => model.report_not_me(address, latest).await,
             Step::Purge => model.purge().await,
             Step::LoseCodes => model.lose_codes().await,
@@ -155,28 +164,32 @@ impl<S: ServiceUnderTest> Model<'_, S> {
         }
     }
 
-    /// Returns the user that the credentials match: an account, a pending row, or `None`.
-    async fn authenticate(&self, index: usize, password: usize) -> Option<User> {
+    /// Returns the row that the credentials match: an account, a pending row, or `None`.
+    async fn authenticate(&self, index: usize, password: usize) -> Option<StoredUser> {
         let presented = Password::present(PASSWORDS[password]).expect("a valid password");
         let response =
             self.service.accounts().authenticate(Some(self.emails[index].address()), presented, Network::LOCAL).await;
         let Address { account, pending, disowned, .. } = &self.addresses[index];
         let is_disowned = disowned.is_some_and(|(other, until)| other == password && self.now < until);
         let pending = pending.as_ref().filter(|pending| pending.password == password);
+        let account = account.as_ref().filter(|account| account.password == password);
         match response {
-            Ok(ref row) if *account == Some(password) => assert_eq!(row.user.status, Status::Active),
+            Err(AuthenticateError::Disabled) => assert!(account.is_some_and(|account| account.is_disabled)),
+            Ok(ref row) if account.is_some_and(|account| !account.is_disabled) => {
+                assert_eq!(row.user.status, Status::Active);
+            }
             Ok(ref row) => assert_eq!(Some(&row.user), pending.map(|pending| &pending.user)),
             Err(AuthenticateError::WrongCredentials | AuthenticateError::Disowned) => {
-                assert!(*account != Some(password) && pending.is_none());
+                assert!(account.is_none() && pending.is_none());
                 assert_eq!(matches!(response, Err(AuthenticateError::Disowned)), is_disowned);
             }
             Err(ref error) => panic!("{error}"),
         }
-        response.ok().map(|row| row.user)
+        response.ok()
     }
 
     async fn resend(&mut self, index: usize, password: usize) {
-        let Some(user) = self.authenticate(index, password).await else {
+        let Some(StoredUser { user, .. }) = self.authenticate(index, password).await else {
             return;
         };
         let response = self.service.accounts().resend(&user, None).await;
@@ -242,7 +255,7 @@ impl<S: ServiceUnderTest> Model<'_, S> {
     }
 
     async fn guess(&mut self, index: usize, password: usize, right: bool) {
-        let Some(user) = self.authenticate(index, password).await else {
+        let Some(StoredUser { user, .. }) = self.authenticate(index, password).await else {
             return;
         };
         let address = &mut self.addresses[index];
@@ -278,7 +291,7 @@ impl<S: ServiceUnderTest> Model<'_, S> {
             }
             (Ok(mailed), Ok(active)) if right && !mailed.is_decoy => {
                 assert_eq!((active.id, active.status), (user.id, Status::Active));
-                address.account = Some(password);
+                address.account = Some(Account { user: user.id, password, is_disabled: false });
                 address.pending = None;
             }
             (expected, response) => {
@@ -287,11 +300,35 @@ impl<S: ServiceUnderTest> Model<'_, S> {
         }
     }
 
-    async fn delete(&mut self, index: usize, password: usize) {
-        let Some(user) = self.authenticate(index, password).await else {
+    async fn change_password(&mut self, index: usize, password: usize) {
+        let Some(row) = self.authenticate(index, password).await else {
             return;
         };
-        self.service.accounts().delete(&user).await.expect("no account is disabled");
+        let other = 1 - password;
+        let new = Password::present(PASSWORDS[other]).expect("a valid password");
+        let response = self.service.accounts().change_password(&row, new, LOCAL_CALLER).await;
+        if row.user.status == Status::Pending {
+            assert!(matches!(response, Err(ChangePasswordError::NotActive)));
+            return;
+        }
+        response.expect("the password is the account's");
+        self.addresses[index].account.as_mut().expect("an account was authenticated").password = other;
+    }
+
+    async fn set_disabled(&mut self, index: usize, disabled: bool) {
+        let Some(account) = &mut self.addresses[index].account else {
+            return;
+        };
+        let change = AccountChange { disabled: Some(disabled), role: None };
+        self.service.accounts().update(account.user, change).await.expect("no account is an admin");
+        account.is_disabled = disabled;
+    }
+
+    async fn delete(&mut self, index: usize, password: usize) {
+        let Some(StoredUser { user, .. }) = self.authenticate(index, password).await else {
+            return;
+        };
+        self.service.accounts().delete(&user).await.expect("a disabled account was not authenticated");
         let address = &mut self.addresses[index];
         if user.status == Status::Active {
             address.account = None;

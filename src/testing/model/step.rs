@@ -30,9 +30,19 @@ pub enum Step {
     SendMails,
     /// Time passes.
     Wait(Duration),
+    /// The account's other password becomes its password.
+    ChangePassword {
+        address: usize,
+        password: usize,
+    },
     Delete {
         address: usize,
         password: usize,
+    },
+    /// An operator disables the account, or makes it active again.
+    SetDisabled {
+        address: usize,
+        disabled: bool,
     },
     /// The "this was not me" link of the latest or the first mail to the address is used.
     ReportNotMe {
@@ -54,7 +64,9 @@ impl Step {
         match kind {
             0 | 1 => Self::Register { address, password },
             2 | 3 => Self::Resend { address, password },
-            4..15 => Self::Guess { address, password, right: false },
+            4..13 => Self::Guess { address, password, right: false },
+            13 => Self::ChangePassword { address, password },
+            14 => Self::SetDisabled { address, disabled: rest % 3 == 0 },
             15 => Self::Guess { address, password, right: true },
             16..24 => Self::SendMails,
             24 => Self::Delete { address, password },
