@@ -5,7 +5,7 @@ use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Tags};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::auth::BasicCredentials;
+use super::auth::{self, BasicCredentials};
 use super::client::Client;
 use super::client_limits::ClientLimits;
 use super::list_query::{ListQuery, Parameters, Selection, encode_newest, encode_searched};
@@ -95,10 +95,7 @@ impl<U: Users, C: Codes> AdminApi<U, C> {
     ///
     /// Handlers call this before they parse the request, so a client who is not an admin learns nothing about other users.
     async fn authenticate_admin(&self, client: &Client, credentials: BasicCredentials) -> Result<(), Problem> {
-        self.accounts.check_hasher(client.network).map_err(Problem::from)?;
-        let BasicCredentials { address, password } = credentials;
-        let attempt = async |password| self.accounts.authenticate(address.as_ref(), password, client.network).await;
-        let row = self.limits.limit_authentication(client, address.as_ref(), password, attempt).await?;
+        let (row, _) = auth::authenticate(&self.accounts, &self.limits, client, credentials).await?;
         if row.user.role == Role::Admin { Ok(()) } else { Err(Problem::forbidden()) }
     }
 }

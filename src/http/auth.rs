@@ -9,7 +9,12 @@ use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use zeroize::Zeroizing;
 
+use super::client::Client;
+use super::client_limits::{ClientLimits, NotAuthenticated};
 use super::problem::Problem;
+use crate::accounts::Accounts;
+use crate::accounts::errors::AuthenticateError;
+use crate::accounts::ports::{Codes, StoredUser, Users};
 use crate::domain::email::{Address, Email};
 use crate::domain::password::{Password, PasswordError};
 
@@ -50,6 +55,25 @@ impl BasicCredentials {
         })?;
         Ok(Self { address, password })
     }
+}
+
+/// Checks the credentials, within the rate limits. Returns the user and the canonical address of the credentials.
+pub async fn authenticate<U: Users, C: Codes>(
+    accounts: &Accounts<U, C>,
+    limits: &ClientLimits,
+    client: &Client,
+    credentials: BasicCredentials,
+) -> Result<(StoredUser, Address), NotAuthenticated> {
+    let BasicCredentials { address, password } = credentials;
+    // Credentials that were verified a short time ago probably need no hash.
+    if !limits.have_verified(address.as_ref(), &password) {
+        accounts.check_hasher(client.network).map_err(AuthenticateError::from).map_err(NotAuthenticated::Refused)?;
+    }
+    let attempt = async |password| accounts.authenticate(address.as_ref(), password, client.network).await;
+    let found = limits.limit_authentication(client, address.as_ref(), password, attempt).await?;
+    // A user name that is no address matches no user.
+    let address = address.ok_or(NotAuthenticated::Refused(AuthenticateError::WrongCredentials))?;
+    Ok((found, address))
 }
 
 /// Whether a web page's script sent the request (Fetch Metadata Request Headers, and a convention of older libraries).

@@ -82,6 +82,12 @@ impl ClientLimits {
         Ok(outcome?)
     }
 
+    /// Returns whether these credentials of an active account were verified a short time ago, while the limits are on.
+    pub fn have_verified(&self, address: Option<&Address>, password: &Password) -> bool {
+        let verified = self.limits.as_ref().map(|limits| &limits.verified);
+        verified.is_some_and(|verified| verified.contain(verified.mac(address, password)))
+    }
+
     /// Runs an attempt to authenticate, unless too many have failed: of its address from its network, or of its network.
     ///
     /// Anybody can register an address and has a right password then. So authentications by pending registrations are

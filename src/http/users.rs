@@ -3,7 +3,7 @@
 use poem::web::Data;
 use poem_openapi::{OpenApi, Tags};
 
-use super::auth::BasicCredentials;
+use super::auth::{self, BasicCredentials};
 use super::client::Client;
 use super::client_limits::{ClientLimits, NotAuthenticated};
 use super::payload::{JsonBody, JsonReply};
@@ -39,22 +39,12 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         Self { accounts, policy, limits }
     }
 
-    /// Checks the credentials, within the rate limits. Returns the user and the canonical address of the credentials.
     async fn authenticate(
         &self,
         client: &Client,
         credentials: BasicCredentials,
     ) -> Result<(StoredUser, Address), NotAuthenticated> {
-        self.accounts
-            .check_hasher(client.network)
-            .map_err(AuthenticateError::from)
-            .map_err(NotAuthenticated::Refused)?;
-        let BasicCredentials { address, password } = credentials;
-        let attempt = async |password| self.accounts.authenticate(address.as_ref(), password, client.network).await;
-        let found = self.limits.limit_authentication(client, address.as_ref(), password, attempt).await?;
-        // A user name that is no address matches no user.
-        let address = address.ok_or(NotAuthenticated::Refused(AuthenticateError::WrongCredentials))?;
-        Ok((found, address))
+        auth::authenticate(&self.accounts, &self.limits, client, credentials).await
     }
 }
 
@@ -96,6 +86,9 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// Get the current user
     ///
     /// Returns the user that the credentials belong to, pending or active.
+    ///
+    /// 200 does not mean that the user owns the address: anybody can register any address. Only `status` `active` means it.
+    /// A gateway asks `GET /v1/auth`.
     #[oai(path = "/v1/users/me", method = "get", operation_id = "getCurrentUser", tag = "Tag::Account")]
     async fn get_current_user(&self, client: Client, credentials: BasicCredentials) -> poem::Result<GetUserResponse> {
         let (StoredUser { user, .. }, _) = self.authenticate(&client, credentials).await?;
