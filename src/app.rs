@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use listen_address::{ListenAddress, Listener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -150,7 +151,9 @@ impl App {
         let relay = components.relay(&config).run(shutdown.closing.clone());
         let load_costs = hash_costs::load(Arc::clone(&components.users), components.costs.clone());
         let costs = hash_costs::run(components.users, components.costs, shutdown.closing.clone());
-        let tasks = async move { tokio::join!(worker, purge, relay, costs) };
+        let verified = components.verified.map(|verified| verified.expire(shutdown.closing.clone()));
+        let expiry = OptionFuture::from(verified);
+        let tasks = async move { tokio::join!(worker, purge, relay, costs, expiry) };
         let jobs =
             jobs::run(components.postgres, config.migrate, migrated, load_costs, tasks, shutdown.closing.clone());
         // Boxed: the enclosing futures would otherwise contain it several times, too much for a thread's stack.

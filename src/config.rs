@@ -70,6 +70,8 @@ pub struct Config {
     /// `None` means as many as there are cores, if the memory limit has room for them.
     pub hash_threads: Option<usize>,
     pub hash_max_wait: Duration,
+    /// How long verified passwords are remembered, and of how many users. `None`: never.
+    pub auth_cache: Option<(Duration, usize)>,
     pub mail_url: Url,
     pub mail_dialect: Arc<dyn Dialect>,
     pub mail_from: FromHeader,
@@ -87,7 +89,7 @@ impl Config {
     pub fn new(settings: ServeArgs) -> Result<Self, InvalidSetting> {
         let ServeArgs { listen, stores, provider, service } = settings;
         let ServiceArgs { codes, registrations, passwords, hash, mail, clients, limits, log: _, traces: _ } = service;
-        conflicts::check(&listen, &codes, &registrations, &mail, &limits)?;
+        conflicts::check(&listen, &codes, &registrations, &hash, &mail, &limits)?;
         let code_secret =
             codes.code_secret.as_ref().ok_or_else(|| InvalidSetting::new("CODE_SECRET", "must be set"))?;
         let code_secret = parse_code_secret(code_secret)?;
@@ -168,6 +170,8 @@ impl Config {
             hash_cost,
             hash_threads: (hash.hash_threads > 0).then_some(usize::from(hash.hash_threads)),
             hash_max_wait: hash.hash_max_wait,
+            auth_cache: (!hash.auth_cache_ttl.is_zero())
+                .then_some((hash.auth_cache_ttl, hash.auth_cache_size as usize)),
             mail_url: provider.mail_url,
             mail_dialect,
             mail_from: FromHeader { email: mail.mail_from, name: mail.mail_from_name },
@@ -220,6 +224,8 @@ mod tests {
         assert_eq!(config.pending_ttl, Duration::from_secs(7 * 24 * 60 * 60));
         assert_eq!(config.policy, Policy::default());
         assert_eq!(config.mail_timeout, Duration::from_secs(20));
+        assert_eq!(config.auth_cache, Some((Duration::from_secs(60), 10_000)));
+        assert_eq!(config_with(&["--auth-cache-ttl=0"]).auth_cache, None);
         let short_lived = config_with(&["--code-ttl=8s", "--mail-give-up=1s"]);
         assert_eq!(short_lived.mail_timeout, Duration::from_secs(8));
     }
@@ -247,6 +253,7 @@ mod tests {
             (&["--code-ttl=31m", "--code-wait=31m"], "CODE_TTL"),
             (&["--mail-give-up=31m"], "MAIL_GIVE_UP"),
             (&["--redis-timeout=5s"], "MAIL_LEASE"),
+            (&["--auth-cache-ttl=61m"], "AUTH_CACHE_TTL"),
             (&["--mail-dialect=mailjet", "--mailjet-api-key=", "--mailjet-api-secret=x"], "MAILJET_API_KEY"),
             (&["--mail-dialect=mailjet", "--mailjet-api-key=x", "--mailjet-api-secret="], "MAILJET_API_SECRET"),
         ] {

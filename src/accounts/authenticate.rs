@@ -7,13 +7,14 @@ use crate::domain::email::Address;
 use crate::domain::network::Network;
 use crate::domain::password::Password;
 use crate::domain::user::Status;
-use crate::passwords::{HashParams, PasswordHash, Salt};
+use crate::passwords::{Digest, HashParams, PasswordHash, Salt};
 
 impl<U: Users, C: Codes> Accounts<U, C> {
     /// Returns the row whose password matches, with its current hash.
     ///
     /// `None` stands for a user name that is not an address. It costs one hash evaluation, as a known or an unknown
     /// address does, so response times reveal nothing. An unknown address has the cost that [`CostDraw`] draws for it.
+    /// Only a password that was verified a short time ago, and is still right, costs no evaluation.
     ///
     /// [`CostDraw`]: crate::passwords::CostDraw
     pub async fn authenticate(
@@ -27,7 +28,12 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             None => AddressHashes::default(),
         };
         let params = self.evaluation_params(address, rows.first().map(|row| &row.hash).or(disowned.as_ref()))?;
-        let digest = self.hasher.evaluate(password.clone(), params, network).await?;
+        let remembered = self.remembered_digest(&rows, params, &password);
+        let is_remembered = remembered.is_some();
+        let digest = match remembered {
+            Some(digest) => digest,
+            None => self.hasher.evaluate(password.clone(), params, network).await?,
+        };
         let mut found: Option<StoredUser> = None;
         for row in rows {
             // If an account and a pending registration have the same password, the account is used.
@@ -43,6 +49,9 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             None => Err(AuthenticateError::WrongCredentials),
             Some(StoredUser { user, .. }) if user.status == Status::Disabled => Err(AuthenticateError::Disabled),
             Some(row) => {
+                if !is_remembered {
+                    self.remember(row.user.id, &row.hash, &password);
+                }
                 // A pending row is never rehashed: success would reveal that the address has no account.
                 if row.user.status == Status::Active && params.cost.is_below(self.hasher.cost()) {
                     return Ok(self.rehash(row, password, network).await);
@@ -50,6 +59,19 @@ impl<U: Users, C: Codes> Accounts<U, C> {
                 Ok(row)
             }
         }
+    }
+
+    /// Returns the digest that an evaluation of the password would give, if it is remembered.
+    ///
+    /// All rows of an address share their parameters. So the digest of the row that is remembered decides about the other
+    /// rows as an evaluation does. A disabled account always costs an evaluation.
+    fn remembered_digest(&self, rows: &[StoredUser], params: HashParams, password: &Password) -> Option<Digest> {
+        let verified = self.verified.as_ref()?;
+        let mut current = rows.iter().filter(|row| row.hash.params == params);
+        let row = current.find(|row| verified.contain(row.user.id, &row.hash, password))?;
+        let digest = row.hash.digest();
+        let is_disabled = rows.iter().any(|row| row.user.status == Status::Disabled && row.hash.matches(digest));
+        (!is_disabled).then(|| digest.clone())
     }
 
     /// Returns the parameters of the evaluation for an address that has this hash, or none.
@@ -69,12 +91,13 @@ impl<U: Users, C: Codes> Accounts<U, C> {
     /// Hashes the password again at the configured cost. If that fails, the old hash stays until the next login.
     async fn rehash(&self, row: StoredUser, password: Password, network: Network) -> StoredUser {
         let params = HashParams { cost: self.hasher.cost(), ..row.hash.params };
-        let Ok(new) = self.hasher.hash(password, params, network).await else {
+        let Ok(new) = self.hasher.hash(password.clone(), params, network).await else {
             return row;
         };
         match self.users.rehash(row.user.id, &row.hash, &new).await {
             Ok(true) => {
                 tracing::info!(user.id = %row.user.id, "a password was hashed again at the configured, higher cost");
+                self.remember(row.user.id, &new, &password);
                 return StoredUser { hash: new, ..row };
             }
             Ok(false) => {}

@@ -20,9 +20,10 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         if row.user.status != Status::Active {
             return Err(ChangePasswordError::NotActive);
         }
-        let new = self.hasher.hash(new, row.hash.params, caller.network).await?;
+        let hash = self.hasher.hash(new.clone(), row.hash.params, caller.network).await?;
         // The store compares the old hash. So of two simultaneous changes the second fails.
-        if self.users.change_password(row.user.id, &row.hash, &new, caller.trace).await? {
+        if self.users.change_password(row.user.id, &row.hash, &hash, caller.trace).await? {
+            self.remember(row.user.id, &hash, &new);
             self.mail_queued.notify_one();
             return Ok(());
         }

@@ -22,8 +22,9 @@ use tokio::sync::Notify;
 
 use crate::domain::email::Address;
 use crate::domain::network::Network;
+use crate::domain::password::Password;
 use crate::domain::user::UserId;
-use crate::passwords::{CostDraw, HashCost, Hasher, Overloaded};
+use crate::passwords::{CostDraw, HashCost, Hasher, Overloaded, PasswordHash, VerifiedPasswords};
 use crate::rng::Rng;
 use crate::telemetry::trace::TraceContext;
 use ports::{Codes, StoreError, Users};
@@ -51,6 +52,8 @@ pub struct Accounts<U, C> {
     users: Arc<U>,
     codes: Arc<C>,
     hasher: Hasher,
+    /// `None` evaluates every password.
+    verified: Option<VerifiedPasswords>,
     /// The hash costs of addresses without a hash.
     costs: CostDraw,
     rng: Rng,
@@ -69,7 +72,19 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         mail_queued: Arc<Notify>,
         existing_account: ExistingAccount,
     ) -> Self {
-        Self { users, codes, hasher, costs, rng, mail_queued, existing_account }
+        Self { users, codes, hasher, verified: None, costs, rng, mail_queued, existing_account }
+    }
+
+    /// Remembers verified passwords here, which saves their next evaluation.
+    pub fn with_verified_passwords(self, verified: Option<VerifiedPasswords>) -> Self {
+        Self { verified, ..self }
+    }
+
+    /// Remembers a password after its evaluation.
+    fn remember(&self, user: UserId, hash: &PasswordHash, password: &Password) {
+        if let Some(verified) = &self.verified {
+            verified.remember(user, hash, password);
+        }
     }
 
     /// Returns the hash cost of an address that has no hash.
@@ -108,6 +123,7 @@ impl<U, C> Clone for Accounts<U, C> {
             users: Arc::clone(&self.users),
             codes: Arc::clone(&self.codes),
             hasher: self.hasher.clone(),
+            verified: self.verified.clone(),
             costs: self.costs.clone(),
             rng: self.rng.clone(),
             mail_queued: Arc::clone(&self.mail_queued),

@@ -42,13 +42,15 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         }
         let new_params = HashParams { salt: Salt(self.rng.bytes()), cost: self.drawn_cost(email.address())? };
         let params = state.params.unwrap_or(new_params);
-        let hash = self.hasher.hash(password, params, caller.network).await?;
+        let hash = self.hasher.hash(password.clone(), params, caller.network).await?;
         let (id, nonce) = (self.rng.user_id(), self.rng.nonce());
         let new = NewUser { id, email, hash: &hash, nonce, ticket, trace: caller.trace };
         let user = self.users.register(&new).await.map_err(|error| match error {
             RegisterError::TooSoon { left } => too_soon(left),
             other => other,
         })?;
+        // So the activation that follows costs no evaluation.
+        self.remember(id, &hash, &password);
         self.mail_queued.notify_one();
         counter!("sixty_registrations_total").increment(1);
         Ok(user)

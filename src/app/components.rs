@@ -21,7 +21,7 @@ use crate::http::routes::ApiConfig;
 use crate::mail::circuit_breaker::CircuitBreaker;
 use crate::mail::provider::Provider;
 use crate::mail::worker::Worker;
-use crate::passwords::{CostDraw, Hasher};
+use crate::passwords::{CostDraw, Hasher, VerifiedPasswords};
 use crate::rng::Rng;
 use crate::store::postgres::Postgres;
 use crate::store::postgres::outbox::Outbox;
@@ -42,6 +42,7 @@ pub(super) struct Components {
     codes: Arc<RedisCodes>,
     pub costs: CostDraw,
     hasher: Hasher,
+    pub verified: Option<VerifiedPasswords>,
     outbox: Outbox,
     /// Notified when this process has queued a mail.
     mail_queued: Arc<Notify>,
@@ -57,6 +58,7 @@ impl Components {
         stop: CancellationToken,
     ) -> Self {
         let Connections { postgres, redis, provider } = connections;
+        let rng = Rng::from_system();
         let hash_threads = hash_threads(config.hash_threads, config.hash_cost);
         Self {
             users: Arc::new(
@@ -65,11 +67,12 @@ impl Components {
             ),
             codes: Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl)),
             hasher: Hasher::start(config.hash_cost, hash_threads, config.hash_max_wait),
+            verified: config.auth_cache.map(|(ttl, users)| VerifiedPasswords::new(ttl, users, &rng)),
             costs: CostDraw::new(config.code_secret.clone(), config.hash_cost),
             outbox: Outbox::new(postgres.clone(), config.mail_lease),
             health: health::store_checks(postgres.clone(), redis.clone(), migrated, stop),
             mail_queued: Arc::new(Notify::new()),
-            rng: Rng::from_system(),
+            rng,
             postgres,
             redis,
             provider,
@@ -87,6 +90,7 @@ impl Components {
             Arc::clone(&self.mail_queued),
             config.existing_account,
         )
+        .with_verified_passwords(self.verified.clone())
     }
 
     pub fn api_config(&self, config: &Config) -> ApiConfig {

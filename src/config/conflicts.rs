@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CodeArgs, InvalidSetting, LimitArgs, ListenArgs, MailArgs, RegistrationArgs};
+use super::{CodeArgs, HashArgs, InvalidSetting, LimitArgs, ListenArgs, MailArgs, RegistrationArgs};
 
 /// # Errors
 /// The first setting that contradicts another.
@@ -10,12 +10,16 @@ pub(super) fn check(
     listen: &ListenArgs,
     codes: &CodeArgs,
     registrations: &RegistrationArgs,
+    hash: &HashArgs,
     mail: &MailArgs,
     limits: &LimitArgs,
 ) -> Result<(), InvalidSetting> {
     let refuse = |name, reason: &str| Err(InvalidSetting::new(name, reason));
     if listen.api_addr.overlaps(&listen.ops_addr) {
         return refuse("OPS_ADDR", "must have another port than API_ADDR, such as 127.0.0.1:9000");
+    }
+    if hash.auth_cache_ttl > Duration::from_secs(60 * 60) {
+        return refuse("AUTH_CACHE_TTL", "must not be longer than 1h");
     }
     if codes.code_wait < codes.code_ttl {
         return refuse("CODE_WAIT", "must not be shorter than CODE_TTL, or a new code could replace a live one");

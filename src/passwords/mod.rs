@@ -4,6 +4,7 @@
 //! - `phc.rs`: hashes and their PHC strings, the format in which PostgreSQL stores them.
 //! - `hasher.rs`: the threads that compute hashes.
 //! - `cost_draw.rs`: the costs of addresses without a hash.
+//! - `verified.rs`: passwords that were verified a short time ago.
 //! - `fair_queue.rs`: the queue of the threads, which serves client networks in turn.
 
 mod cost_draw;
@@ -11,8 +12,10 @@ mod fair_queue;
 mod hasher;
 mod params;
 mod phc;
+mod verified;
 
 pub use cost_draw::{CostDistribution, CostDraw};
 pub use hasher::{Hasher, Overloaded};
 pub use params::{HashCost, HashCostError, HashParams, Salt};
 pub use phc::{Digest, PasswordHash, PhcError};
+pub use verified::VerifiedPasswords;

@@ -40,6 +40,11 @@ impl PasswordHash {
         self.digest == *digest
     }
 
+    /// Returns the digest that a password with this hash has.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
     /// Returns the PHC string of this hash.
     pub fn to_phc(&self) -> String {
         let HashParams { salt, cost } = self.params;

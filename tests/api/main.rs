@@ -5,6 +5,7 @@ mod account_enumeration;
 mod activation;
 mod admin;
 mod adversary;
+mod auth_cache;
 mod authentication;
 mod browser;
 mod collation;

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use crate::accounts::ExistingAccount;
 use crate::config::error::InvalidSetting;
-use crate::config::values::{Choice, number, secret, time};
+use crate::config::values::{Choice, number, secret, time, time_or_zero};
 use crate::passwords::HashCost;
 
 /// The form in which Redis stores a code.
@@ -141,4 +141,15 @@ pub struct HashArgs {
     /// If the prediction at the request's arrival is longer, the service answers 503
     #[arg(long, env, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub hash_max_wait: Duration,
+    /// Time for which a password is remembered
+    ///
+    /// At most 1h; 0 turns it off. Only in the memory of the process, after the password was verified. Requests with the same
+    /// credentials then cost no hash. A changed password or a disabled account counts at once
+    #[arg(long, env, value_name = "TIME", default_value = "60s", value_parser = time_or_zero)]
+    pub auth_cache_ttl: Duration,
+    /// Users whose password is remembered
+    ///
+    /// Further ones replace those who were seen only once
+    #[arg(long, env, value_name = "N", default_value_t = 10_000, value_parser = number::<u32>(1..=10_000_000))]
+    pub auth_cache_size: u32,
 }

@@ -20,7 +20,7 @@ use crate::domain::password::Password;
 use crate::domain::policy::Policy;
 use crate::domain::ticket::RegistrationTicket;
 use crate::domain::user::{User, UserId};
-use crate::passwords::{CostDistribution, CostDraw, HashCost, Hasher};
+use crate::passwords::{CostDistribution, CostDraw, HashCost, Hasher, VerifiedPasswords};
 use crate::rng::Rng;
 
 /// The use cases on in-memory fakes that share one clock.
@@ -66,6 +66,13 @@ impl InMemoryService {
         costs.set(CostDistribution::new(users.accounts_by_cost()));
         let (rng, queued) = (Rng::seeded(60), Arc::new(Notify::new()));
         Accounts::new(Arc::clone(users), Arc::clone(codes), hasher, costs, rng, queued, existing_account)
+    }
+
+    /// Remembers verified passwords for the whole test: no clock moves on.
+    pub fn remember_passwords(mut self) -> Self {
+        let verified = VerifiedPasswords::new(Duration::from_secs(60 * 60), 1000, &Rng::seeded(61));
+        self.accounts = self.accounts.with_verified_passwords(Some(verified));
+        self
     }
 
     /// Replaces the hasher by one of another cost, as a restart with other settings does.
