@@ -11,6 +11,7 @@ pub mod cors;
 pub mod docs_page;
 pub mod error_mapping;
 pub mod framing;
+pub mod gateway;
 mod guessing;
 pub mod health;
 pub mod list_query;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use poem::http::{HeaderValue, header};
+use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -44,6 +44,7 @@ pub enum FieldLocation {
 #[derive(Debug, Clone)]
 pub struct Problem {
     problem_type: ProblemType,
+    status: StatusCode,
     detail: String,
     errors: Vec<FieldError>,
     attempts_remaining: Option<u8>,
@@ -55,6 +56,7 @@ impl Problem {
     pub fn new(problem_type: ProblemType, detail: impl Into<String>) -> Self {
         Self {
             problem_type,
+            status: problem_type.status(),
             detail: detail.into(),
             errors: vec![],
             attempts_remaining: None,
@@ -143,6 +145,11 @@ impl Problem {
         Self::new(ProblemType::NotActive, "This registration is still pending; its code activates it.")
     }
 
+    /// A gateway must not let a pending registration through: 403, which gateways pass on to their client.
+    pub fn not_active_for_gateway() -> Self {
+        Self { status: StatusCode::FORBIDDEN, ..Self::not_active() }
+    }
+
     /// `wait`: how long until the address may request the next code.
     pub fn too_many_codes(wait: Duration) -> Self {
         let detail = format!("The next code for this address can be asked for in {} s.", whole_seconds(wait));
@@ -164,8 +171,17 @@ impl Problem {
         Self { retry_after: Some(wait), ..Self::new(ProblemType::TooManyRequests, detail) }
     }
 
+    pub fn problem_type(&self) -> ProblemType {
+        self.problem_type
+    }
+
+    /// The status of the response.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub fn is_server_error(&self) -> bool {
-        self.problem_type.status().is_server_error()
+        self.status.is_server_error()
     }
 
     pub fn incorrect_code(remaining: u8) -> Self {
@@ -262,7 +278,7 @@ impl Problem {
         let mut members = json!({
             "type": format!("/problems/{}", self.problem_type.name()),
             "title": self.problem_type.title(),
-            "status": self.problem_type.status().as_u16(),
+            "status": self.status.as_u16(),
             "detail": self.detail,
         });
         if !self.errors.is_empty() {
@@ -292,7 +308,7 @@ impl IntoResponse for Problem {
         let mut body = self.to_json().to_string();
         // A final newline, for terminals.
         body.push('\n');
-        let mut response = Response::builder().status(self.problem_type.status()).content_type(MEDIA_TYPE).body(body);
+        let mut response = Response::builder().status(self.status).content_type(MEDIA_TYPE).body(body);
         let headers = response.headers_mut();
         if self.problem_type == ProblemType::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));

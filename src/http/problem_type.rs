@@ -137,7 +137,7 @@ impl ProblemType {
                 "not-active",
                 StatusCode::CONFLICT,
                 "The account is not active",
-                "Activate the account first, with the code in the mail. Nothing was changed.",
+                "Activate the account first, with the code in the mail. Nothing was changed. At GET /v1/auth the status is 403.",
             ),
             Self::LastAdmin => (
                 "last-admin",

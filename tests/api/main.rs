@@ -20,6 +20,7 @@ mod dev;
 mod events;
 #[cfg(target_os = "linux")]
 mod failover;
+mod gateway;
 mod limits;
 #[cfg(target_os = "linux")]
 mod log_failure;

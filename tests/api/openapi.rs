@@ -49,6 +49,7 @@ async fn every_operation_declares_its_security_and_its_problem_types() {
         [
             "activateUser",
             "changePassword",
+            "checkCredentials",
             "deleteCurrentUser",
             "deleteUser",
             "getCurrentUser",

@@ -70,8 +70,8 @@ const LIST_USERS_LINKS: [Link; 4] = [
     link_to_user("deleteUser"),
 ];
 
-/// The problem types that each operation below `/v1` can return. The API tests check every response against this table.
-fn problems(operation_id: &str) -> Vec<ProblemType> {
+/// The problems that each operation below `/v1` can return. The API tests check every response against this table.
+fn problems(operation_id: &str) -> Vec<Problem> {
     let groups: &[&[ProblemType]] = match operation_id {
         "registerUser" => {
             &[&BODY, &STORES, &[ProblemType::EmailTaken, ProblemType::TooManyCodes, ProblemType::TooManyRequests]]
@@ -84,6 +84,10 @@ fn problems(operation_id: &str) -> Vec<ProblemType> {
         ],
         "resendCode" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::AlreadyActive, ProblemType::TooManyCodes]],
         "changePassword" => &[&BODY, &AUTH, &STORES, &[ProblemType::NotActive]],
+        "checkCredentials" => {
+            let problems = examples(&[&NO_BODY[..], &AUTH, &STORES].concat());
+            return [problems, vec![Problem::not_active_for_gateway()]].concat();
+        }
         "getCurrentUser" => &[&NO_BODY, &AUTH, &STORES],
         "deleteCurrentUser" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::LastAdmin]],
         "listUsers" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::Forbidden, ProblemType::InvalidField]],
@@ -99,7 +103,11 @@ fn problems(operation_id: &str) -> Vec<ProblemType> {
         }
         other => unreachable!("no problem types for the operation {other}; add them here"),
     };
-    groups.iter().copied().flatten().copied().collect()
+    examples(&groups.concat())
+}
+
+fn examples(problem_types: &[ProblemType]) -> Vec<Problem> {
+    problem_types.iter().copied().map(Problem::example).collect()
 }
 
 /// Completes an operation below `/v1`, which the framework has declared.
@@ -146,11 +154,11 @@ pub fn complete_api(operation: &mut Value, policy: &Policy) {
 
 /// Completes an operation of the system routes.
 pub fn complete_system(operation: &mut Value, problems: &[ProblemType]) {
-    complete(operation, [&NO_BODY, problems].concat());
+    complete(operation, examples(&[&NO_BODY, problems].concat()));
 }
 
 /// Adds what all operations declare: a description, the security requirement, the problems, and `X-Request-Id`.
-fn complete(operation: &mut Value, mut problems: Vec<ProblemType>) {
+fn complete(operation: &mut Value, mut problems: Vec<Problem>) {
     if operation.get("description").is_none() {
         operation["description"] = operation["summary"].clone();
     }
@@ -159,7 +167,7 @@ fn complete(operation: &mut Value, mut problems: Vec<ProblemType>) {
         operation["security"] = json!([]);
     }
     let responses = operation["responses"].as_object_mut().expect("every operation has responses");
-    problems.sort_by_key(|problem_type| problem_type.status());
+    problems.sort_by_key(Problem::status);
     for same_status in problems.chunk_by(|a, b| a.status() == b.status()) {
         responses.insert(same_status[0].status().as_str().to_owned(), problem_response(same_status));
     }
@@ -203,6 +211,9 @@ fn parameter_schema(name: &str) -> (Value, Value) {
 fn complete_header(name: &str, mut header: Value) -> (String, Value) {
     let name = title_case(name);
     let (schema, example) = match &*name {
+        "X-User-Id" => (json!({ "type": "string", "format": "uuid" }), json!(schemas::USER_ID)),
+        "X-User-Email" => (json!({ "type": "string" }), json!("ada@example.com")),
+        "X-User-Role" => (json!({ "$ref": "#/components/schemas/Role" }), json!("user")),
         "Location" => (json!({ "type": "string", "format": "uri-reference" }), json!("/v1/users/me")),
         other => unreachable!("no schema for the response header {other}; add one here"),
     };
@@ -216,15 +227,17 @@ fn required_header(description: &str, schema: Value, example: impl Into<Value>) 
     json!({ "description": description, "required": true, "schema": schema, "example": example.into() })
 }
 
-/// The response for all problem types with the same status.
-fn problem_response(problem_types: &[ProblemType]) -> Value {
-    let describe = |problem_type: &ProblemType| format!("`{}`: {}.", problem_type.name(), problem_type.title());
-    let descriptions: Vec<String> = problem_types.iter().map(describe).collect();
-    let example = |problem_type: &ProblemType| {
-        let example = json!({ "summary": problem_type.title(), "value": Problem::example(*problem_type).to_json() });
+/// The response for all problems with the same status.
+fn problem_response(problems: &[Problem]) -> Value {
+    let describe =
+        |problem: &Problem| format!("`{}`: {}.", problem.problem_type().name(), problem.problem_type().title());
+    let descriptions: Vec<String> = problems.iter().map(describe).collect();
+    let example = |problem: &Problem| {
+        let problem_type = problem.problem_type();
+        let example = json!({ "summary": problem_type.title(), "value": problem.to_json() });
         (problem_type.name().to_owned(), example)
     };
-    let examples: Map<String, Value> = problem_types.iter().map(example).collect();
+    let examples: Map<String, Value> = problems.iter().map(example).collect();
     let mut response = json!({
         "description": descriptions.join(" "),
         "content": { MEDIA_TYPE: {
@@ -233,7 +246,7 @@ fn problem_response(problem_types: &[ProblemType]) -> Value {
         } },
     });
     let string = || json!({ "type": "string" });
-    match problem_types[0].status().as_u16() {
+    match problems[0].status().as_u16() {
         401 => {
             let challenge = required_header(CHALLENGE_DESCRIPTION, string(), CHALLENGE);
             response["headers"] = json!({ "WWW-Authenticate": challenge });
