@@ -13,6 +13,9 @@ use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, StoredUser, Users};
 use crate::domain::user::{Status, User};
 
+/// The path of the operation.
+pub const PATH: &str = "/v1/auth";
+
 #[derive(Tags)]
 enum Tag {
     /// For gateways that let only active accounts through.

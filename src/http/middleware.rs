@@ -62,6 +62,9 @@ async fn handle<E: Endpoint<Output: IntoResponse>>(
     let mut response = async {
         let response = match path {
             _ if let Err(problem) = framing => problem.into_response(),
+            Some(path) if request.method() == Method::OPTIONS && !path.has_options() => {
+                Problem::method_not_allowed(path.allow()).into_response()
+            }
             Some(path) if allowed_origin.is_some() && cors::is_preflight(&request) => cors::preflight(path.allow()),
             Some(path) if request.method() == Method::OPTIONS => path.options(),
             _ => endpoint

@@ -22,7 +22,7 @@ pub use contact::Contact;
 
 use super::admin::AdminApi;
 use super::client_limits::ClientLimits;
-use super::gateway::GatewayApi;
+use super::gateway::{self, GatewayApi};
 use super::path::Path;
 use super::path_prefix::PathPrefix;
 use super::system_routes::{self, Declaration, SystemOperation};
@@ -37,7 +37,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const DESCRIPTION: &str = "Registers users with an e-mail address, a password, and a mailed code that is valid for sixty seconds. Register, read \
      the mail, then activate the account with the code. The address and the password are HTTP Basic credentials, also \
      before the activation. Every error is a problem (RFC 9457); its `type` is the path of a page that says what it means \
-     and what to do. Every path with GET also allows HEAD, and OPTIONS lists the methods of a path. Paths are \
+     and what to do. Every path with GET also allows HEAD, and OPTIONS lists the methods of a path (not at /v1/auth). Paths are \
      case-sensitive. Responses about accounts must not be cached.";
 /// All tags, in the order of use. The framework would sort them by name.
 const TAGS: [&str; 5] = ["Registration", "Account", "Gateways", "Administration", "Service"];
@@ -61,7 +61,14 @@ pub fn service<U: Users, C: Codes>(
 /// The paths below `/v1`, with their methods.
 pub fn api_paths<U: Users, C: Codes>() -> Vec<Path> {
     let methods = |path: &MetaPath| path.operations.iter().map(|operation| operation.method.clone()).collect();
-    merged_paths::<ApiOperations<U, C>>().iter().map(|path| Path::new(&path.path, methods(path))).collect()
+    let paths = merged_paths::<ApiOperations<U, C>>().into_iter();
+    paths
+        .map(|path| {
+            let is_for_gateways = path.path == gateway::PATH;
+            let path = Path::new(&path.path, methods(&path));
+            if is_for_gateways { path.without_options() } else { path }
+        })
+        .collect()
 }
 
 /// The paths of all APIs in `T`, each once. The framework lists a path again for every API that has operations on it.

@@ -10,11 +10,12 @@ pub struct Path {
     methods: Vec<Method>,
     is_probe: bool,
     holds_token: bool,
+    has_options: bool,
 }
 
 impl Path {
     pub fn new(template: impl Into<String>, methods: Vec<Method>) -> Self {
-        Self { template: template.into(), methods, is_probe: false, holds_token: false }
+        Self { template: template.into(), methods, is_probe: false, holds_token: false, has_options: true }
     }
 
     /// Marks a path that monitoring requests every few seconds. Its requests are logged at debug level.
@@ -25,6 +26,12 @@ impl Path {
     /// Marks a path that contains a secret token. Its responses forbid caching and the `Referer` header.
     pub fn with_token(self) -> Self {
         Self { holds_token: true, ..self }
+    }
+
+    /// Refuses OPTIONS. A gateway may ask with its client's method, and lets the client's request through if the answer is a
+    /// success.
+    pub fn without_options(self) -> Self {
+        Self { has_options: false, ..self }
     }
 
     pub fn template(&self) -> &str {
@@ -48,6 +55,10 @@ impl Path {
         self.holds_token
     }
 
+    pub fn has_options(&self) -> bool {
+        self.has_options
+    }
+
     /// Whether a request path matches the whole template. Parameters match any segment that is not empty.
     pub fn matches(&self, path: &str) -> bool {
         let (mut template, mut path) = (self.template.split('/'), path.split('/'));
@@ -61,9 +72,10 @@ impl Path {
         }
     }
 
-    /// The value of the `Allow` header (RFC 9110, section 10.2.1). GET implies HEAD, and every path allows OPTIONS.
+    /// The value of the `Allow` header (RFC 9110, section 10.2.1). GET implies HEAD, and almost every path allows OPTIONS.
     pub fn allow(&self) -> String {
-        let mut methods: Vec<&str> = self.methods.iter().map(Method::as_str).chain(["OPTIONS"]).collect();
+        let options = self.has_options.then_some("OPTIONS");
+        let mut methods: Vec<&str> = self.methods.iter().map(Method::as_str).chain(options).collect();
         if methods.contains(&"GET") {
             methods.push("HEAD");
         }
@@ -98,5 +110,6 @@ mod tests {
     #[test]
     fn allow_lists_the_methods_with_head_and_options() {
         assert_eq!(Path::new("/", vec![Method::PUT, Method::GET]).allow(), "GET, HEAD, OPTIONS, PUT");
+        assert_eq!(Path::new("/", vec![Method::GET]).without_options().allow(), "GET, HEAD");
     }
 }

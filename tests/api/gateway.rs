@@ -43,6 +43,17 @@ async fn wrong_and_missing_credentials_get_the_challenge() {
     assert_eq!(wrong.body, unknown.body);
 }
 
+/// A gateway that asks with its client's method must not take the answer for a permission.
+#[tokio::test]
+async fn no_other_method_gets_a_success() {
+    let service = Service::start_with(&["--cors-origins=https://app.example"]).await;
+    for method in [Method::OPTIONS, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::TRACE] {
+        let request = service.request(method, "/v1/auth").header("Origin", "https://app.example");
+        let answer = Answer::of(request.header("Access-Control-Request-Method", "GET")).await;
+        assert_eq!((answer.outcome(), answer.header("allow")), ((405, "method-not-allowed"), "GET, HEAD"));
+    }
+}
+
 /// A shadow registration must not let a stranger pass as the owner, nor the owner out.
 #[tokio::test]
 async fn a_stranger_s_registration_of_an_account_s_address_does_not_pass() {
