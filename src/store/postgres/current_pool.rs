@@ -20,11 +20,9 @@ use tracing::info;
 
 use super::reason::{connecting_fault, fault, read_only, silent};
 use crate::backoff::Backoff;
+use crate::store::PING_AFTER;
 use crate::store::fault::Fault;
 
-/// A connection that was used within this time is not pinged before its next use. Under load this saves a quarter of all
-/// round trips.
-const PING_AFTER: Duration = Duration::from_millis(100);
 /// How long a host has to answer before the next one is asked too.
 const HEAD_START: Duration = Duration::from_millis(100);
 /// After waiting for so long, a call has the hosts probed: the one of its pool may not accept changes any more.

@@ -11,6 +11,7 @@ use deadpool_redis::redis::{AsyncConnectionConfig, Client, ConnectionInfo, Redis
 use futures_util::future::select_ok;
 
 use super::tcp_settings;
+use crate::store::PING_AFTER;
 use crate::store::redis::redis_url::Sentinels;
 
 pub(super) type Pool = managed::Pool<Manager>;
@@ -116,6 +117,9 @@ impl managed::Manager for Manager {
         let last_use = metrics.recycled.unwrap_or(metrics.created);
         if self.failure.is_after(last_use) {
             return Err(RecycleError::message("older than a failure"));
+        }
+        if last_use.elapsed() < PING_AFTER {
+            return Ok(());
         }
         Ok(deadpool_redis::redis::cmd("PING").exec_async(connection).await?)
     }
