@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::passwords::Overloaded;
 
 /// A store could not be used, or returned data that cannot be valid. A missing row is not an error.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum StoreError {
     /// The store cannot be used now; the same call may succeed later. Whether a change was written is unknown.
     #[error("{store} is unavailable: {reason}")]

@@ -1,5 +1,6 @@
 //! The real stores: PostgreSQL holds users, grants and the outbox; Redis holds live codes and rate limits.
 
+mod batches;
 pub mod fault;
 pub mod postgres;
 pub mod redis;

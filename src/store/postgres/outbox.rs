@@ -1,6 +1,7 @@
 //! Transactional outbox of mails. A worker claims a mail under a lease, so no transaction is open while the mail is sent.
 
 mod attempt_end;
+mod batched;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,12 +16,14 @@ use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::user::UserId;
 use crate::telemetry::trace::TraceContext;
 pub use attempt_end::LeftCode;
+use batched::BatchedChanges;
 
 /// The queue of mails to send.
 #[derive(Clone)]
 pub struct Outbox {
     postgres: Postgres,
     lease: Duration,
+    batched: BatchedChanges,
 }
 
 /// Kind of a queued mail.
@@ -107,8 +110,12 @@ pub struct Backlog {
 
 impl Outbox {
     /// `lease` is the duration of a claim without renewal. If a process dies, its mails are delayed by up to this time.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
     pub fn new(postgres: Postgres, lease: Duration) -> Self {
-        Self { postgres, lease }
+        let batched = BatchedChanges::start(&postgres);
+        Self { postgres, lease, batched }
     }
 
     /// Claims up to `most` due mails, oldest first. `SKIP LOCKED` lets several workers claim at the same time.
@@ -243,6 +250,9 @@ impl Outbox {
     ///
     /// Of simultaneous calls for one mailbox, one locks its row. The others wait and then read the new counts.
     pub async fn charge(&self, claim: &Claim, mailbox: &[u8; 32], quota: MailboxQuota) -> Result<Charge, StoreError> {
+        if self.batched.charge(claim, mailbox, quota).await? {
+            return Ok(Charge::Charged);
+        }
         let charge = sqlx::query!(
             r#"
             WITH held AS MATERIALIZED (
@@ -285,6 +295,9 @@ impl Outbox {
     ///
     /// Returns `false` if the lease was lost, or the registration is gone or no longer pending. Then nothing was changed.
     pub async fn link(&self, claim: &Claim, link: &NotMeHash) -> Result<bool, StoreError> {
+        if self.batched.link(claim, link).await? {
+            return Ok(true);
+        }
         // The lock waits for a transaction that deletes the row. Otherwise the foreign key could fail. The lock precedes
         // that of the outbox row, as in a deletion; otherwise the two could deadlock.
         let link = sqlx::query!(

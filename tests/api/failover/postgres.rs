@@ -20,8 +20,15 @@ async fn start() -> (Relay, Service) {
     (relay, service)
 }
 
-/// Returns the session that locks the table `addresses` until its ROLLBACK.
+/// Returns the session that locks the table `addresses` until its ROLLBACK. No mail waits for the lock: each has been tried,
+/// without success, because the provider is gone.
 async fn lock_addresses(service: &Service) -> PgConnection {
+    eventually("the end of all attempts", async || {
+        let is_idle = "SELECT NOT EXISTS (SELECT FROM outbox WHERE lease IS NOT NULL OR attempts = 0)";
+        let is_idle: bool = sqlx::query_scalar(is_idle).fetch_one(&service.db).await.unwrap();
+        is_idle.then_some(())
+    })
+    .await;
     let mut session = PgConnection::connect(&service.database_url).await.unwrap();
     let lock = sqlx::raw_sql("BEGIN; LOCK TABLE addresses IN ACCESS EXCLUSIVE MODE").execute(&mut session);
     lock.await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Claim, Outbox};
+use super::{Claim, MailKind, Outbox};
 use crate::accounts::ports::StoreError;
 
 /// The code that an attempt to send a code mail leaves in Redis.
@@ -16,7 +16,7 @@ pub enum LeftCode {
 
 impl LeftCode {
     /// The longest rest of the code's lifetime in seconds. `None`: there is no code.
-    fn seconds(self) -> Option<f64> {
+    pub(super) fn seconds(self) -> Option<f64> {
         match self {
             Self::None => None,
             Self::Live(ttl) => Some(ttl.as_secs_f64()),
@@ -76,6 +76,9 @@ impl Outbox {
 
     /// Deletes a mail that was accepted or given up. Returns `false` if the lease was lost; nothing was changed.
     pub async fn finish(&self, claim: &Claim, left: LeftCode) -> Result<bool, StoreError> {
+        if claim.kind == MailKind::Code && self.batched.finish(claim, left).await? {
+            return Ok(true);
+        }
         let done = change_and_move_wait!(
             claim,
             left,
