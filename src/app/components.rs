@@ -118,6 +118,7 @@ impl Components {
     }
 
     pub fn worker(&self, config: &Config) -> Worker<RedisCodes> {
+        let hasher = self.hasher.clone();
         Worker {
             outbox: self.outbox.clone(),
             codes: Arc::clone(&self.codes),
@@ -131,6 +132,7 @@ impl Components {
             circuit_breaker: CircuitBreaker::default(),
             rng: self.rng.clone(),
             queued: Arc::clone(&self.mail_queued),
+            is_busy: Arc::new(move || hasher.queue_length() > 0),
         }
     }
 

@@ -33,6 +33,10 @@ use crate::telemetry::trace::TraceContext;
 /// How often the worker reads the outbox without a notification: for mails of other processes, retries and expired leases.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
+/// While the process is busy, this long after a claim there is no other one. So each statement and each wake-up serves several
+/// mails.
+const COLLECT_INTERVAL: Duration = Duration::from_millis(80);
+
 /// The number of attempts after which a mail that is older than `MAIL_GIVE_UP` is not tried again if the last attempt has
 /// not ended. Probably the mail itself ends the processes that send it.
 const MAX_UNFINISHED_ATTEMPTS: u32 = 5;
@@ -54,6 +58,8 @@ pub struct Worker<C> {
     pub rng: Rng,
     /// Notified when this process has queued a mail.
     pub queued: Arc<Notify>,
+    /// Whether requests wait for the CPU.
+    pub is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// The outcome of an attempt to send a claimed mail.
@@ -113,6 +119,7 @@ impl<C: Codes> Worker<C> {
             }
             // Created before the outbox is read: a notification during the read is kept for the wait below.
             let queued = worker.queued.notified();
+            let claimed_at = tokio::time::Instant::now();
             let free = worker.circuit_breaker.limit(worker.concurrency).saturating_sub(in_flight.len());
             match worker.claim(free).await {
                 Ok(claims) => {
@@ -126,7 +133,8 @@ impl<C: Codes> Worker<C> {
                         let trace = spans::context(&exported).unwrap_or_else(|| worker.trace(&claim));
                         let span = info_span!("mail", trace_id = trace.id());
                         let outer = exported.clone();
-                        let handled = async move { worker.handle(claim, trace, exported, hand_over).await };
+                        // Boxed: the futures around it would move all of it.
+                        let handled = Box::pin(async move { worker.handle(claim, trace, exported, hand_over).await });
                         in_flight.spawn(handled.instrument(span).instrument(outer));
                     }
                 }
@@ -140,7 +148,11 @@ impl<C: Codes> Worker<C> {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = in_flight.join_next(), if full => {}
-                () = queued, if !full => {}
+                () = queued, if !full => {
+                    if (worker.is_busy)() {
+                        stop.run_until_cancelled(tokio::time::sleep_until(claimed_at + COLLECT_INTERVAL)).await;
+                    }
+                }
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
             while in_flight.try_join_next().is_some() {}

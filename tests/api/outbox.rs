@@ -173,6 +173,7 @@ async fn a_mail_whose_attempts_panic_is_given_up() {
         circuit_breaker: CircuitBreaker::default(),
         rng: Rng::from_system(),
         queued: Arc::default(),
+        is_busy: Arc::new(|| false),
     };
     let stop = CancellationToken::new();
     let running = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
