@@ -191,7 +191,9 @@ impl Postgres {
         &self,
         statements: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> impl Future<Output = Result<T, StoreError>> {
-        self.within_timeout(async { statements.await.map_err(store_error) })
+        // Boxed at once: a call has up to 30 kB, and each future around it would move it, and overflow the caller's stack.
+        let statements = Box::pin(statements);
+        self.traced(Location::caller(), Place::Pool, async { statements.await.map_err(store_error) })
     }
 
     /// Does the same on a session outside the pool, whose failure says nothing about the pool.
@@ -200,6 +202,7 @@ impl Postgres {
         &self,
         statements: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> impl Future<Output = Result<T, StoreError>> {
+        let statements = Box::pin(statements);
         self.traced(Location::caller(), Place::Session, async { statements.await.map_err(store_error) })
     }
 
@@ -209,7 +212,7 @@ impl Postgres {
         &self,
         call: impl Future<Output = Result<T, E>>,
     ) -> impl Future<Output = Result<T, E>> {
-        self.traced(Location::caller(), Place::Pool, call)
+        self.traced(Location::caller(), Place::Pool, Box::pin(call))
     }
 
     /// Runs a call that changes nothing. It is repeated once if its connection was bad.
@@ -240,13 +243,13 @@ impl Postgres {
         F: Future<Output = Result<T, E>>,
     {
         let begun = Instant::now();
-        match self.traced(caller, Place::Pool, call()).await {
+        match self.traced(caller, Place::Pool, Box::pin(call())).await {
             // A request must not wait for two timeouts.
             Err(error)
                 if begun.elapsed() < self.timeout / 2
                     && error.store_error().and_then(summary).is_some_and(is_repeatable) =>
             {
-                self.traced(caller, Place::Pool, call()).await
+                self.traced(caller, Place::Pool, Box::pin(call())).await
             }
             result => result,
         }
@@ -259,8 +262,6 @@ impl Postgres {
         call: impl Future<Output = Result<T, E>>,
     ) -> impl Future<Output = Result<T, E>> {
         let span = spans::store("postgresql", caller);
-        // Boxed: each future around it would have its size, which is up to 30 kB, and callers would overflow their stack.
-        let call = Box::pin(call);
         let call = async move {
             let result = self.call(place, call).await;
             if result.is_err() {
