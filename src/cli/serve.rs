@@ -16,5 +16,7 @@ pub async fn run(settings: ServeArgs) -> Result<(), CliError> {
     let app = App::bind(config, move || metrics.render()).await?;
     app.warn_about_settings();
     info!(api = %app.api_addr(), ops = %app.ops_addr(), "listening");
-    Ok(app.run(stop).await?)
+    // On a thread of the runtime: this thread would otherwise have to be woken for every event beside it.
+    let served = tokio::spawn(app.run(stop)).await;
+    Ok(served.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
 }
