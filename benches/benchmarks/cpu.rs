@@ -119,6 +119,20 @@ fn thread_cpu_time(thread: &Path) -> Option<u64> {
     fs::read_to_string(thread.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
 }
 
+/// Returns how often the threads of a process that compute no hashes have slept and were woken.
+pub fn wake_ups(pid: u32) -> Option<u64> {
+    let mut count = 0;
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let thread = entry.ok()?.path();
+        if !fs::read_to_string(thread.join("comm")).ok()?.starts_with("hasher") {
+            let status = fs::read_to_string(thread.join("status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+            count += line.trim().parse::<u64>().ok()?;
+        }
+    }
+    Some(count)
+}
+
 /// Returns the peak resident memory of a process, in MiB.
 pub fn peak_memory(pid: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

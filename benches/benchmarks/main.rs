@@ -12,6 +12,7 @@ mod growth;
 mod mail;
 mod registration;
 mod report;
+mod round_trips;
 mod secrecy;
 mod service;
 mod start;
@@ -26,8 +27,9 @@ use service::Bench;
 type Part = fn(&Bench, &mut Report);
 
 /// The parts that suffer most from a warm CPU or a full disk come first.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("registration", registration::run),
+    ("round-trips", round_trips::run),
     ("mail", mail::run),
     ("start", start::run),
     ("fairness", fairness::run),

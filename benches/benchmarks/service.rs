@@ -64,6 +64,10 @@ impl Bench {
         (url, arrivals)
     }
 
+    pub fn redis_url(&self) -> &str {
+        self.stack.redis_url()
+    }
+
     /// Creates an empty database. Returns its URL.
     pub async fn create_database(&self, name: &str) -> String {
         let mut admin = PgConnection::connect(self.stack.database_url()).await.unwrap();
