@@ -10,6 +10,7 @@ mod cpu;
 mod fairness;
 mod growth;
 mod mail;
+mod peers;
 mod registration;
 mod report;
 mod round_trips;
@@ -31,6 +32,7 @@ const PARTS: [(&str, Part); 7] = [
     ("registration", registration::run),
     ("round-trips", round_trips::run),
     ("mail", mail::run),
+    ("peers", peers::run),
     ("start", start::run),
     ("fairness", fairness::run),
     ("secrecy", secrecy::run),

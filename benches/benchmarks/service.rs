@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use dev_stack::{Stack, StackOptions};
 use mail_mock::{MailMock, MockOptions};
-use poem::EndpointExt as _;
+use poem::{Endpoint, EndpointExt as _};
 use reqwest::{Client, Response};
 use serde_json::json;
 use sixty::http::server::{self, Port, ServerLimits};
@@ -55,13 +55,22 @@ impl Bench {
             let _ = arrival.send(Instant::now());
             async { Ok(request) }
         });
+        (self.serve_mail_api(endpoint), arrivals)
+    }
+
+    /// Serves the API of a mail provider in this process. Returns its URL.
+    pub fn serve_mail_api(&self, endpoint: impl Endpoint<Output = poem::Response> + 'static) -> String {
         let (stall_timeout, idle_timeout) = (Duration::from_secs(60), Duration::from_secs(60));
         let limits = ServerLimits { max_connections: 256, stall_timeout, idle_timeout };
         let port = Port { name: "provider", limits, proxies: TrustedProxies::default() };
         let listener = self.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         self.runtime.spawn(server::serve(listener, endpoint, port, CancellationToken::new(), CancellationToken::new()));
-        (url, arrivals)
+        url
+    }
+
+    pub fn redis_url(&self) -> &str {
+        self.stack.redis_url()
     }
 
     pub fn redis_url(&self) -> &str {
@@ -80,9 +89,8 @@ impl Bench {
     /// Starts `sixty serve` on the calling thread's cores, with default settings except for what is given here.
     pub fn serve(&self, name: &str, database_url: &str, mail_url: &str, flags: &[&str]) -> Service {
         let api = free_addr();
-        let log = File::create(folder().join(format!("{name}.log"))).unwrap();
         let mut command = Command::new(PROGRAM);
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.env_clear();
         // All requests come from one address. These are environment variables, so that `flags` can override them.
         command.env("CLIENT_LIMITS", "false");
         command.env("ARGON2_MEMORY_KIB", HASH_COST.0.to_string()).env("ARGON2_PASSES", HASH_COST.1.to_string());
@@ -90,21 +98,21 @@ impl Bench {
         command.args(["--api-addr", &api, "--ops-addr", "127.0.0.1:0", "--redis-prefix", name]);
         command.args(["--database-url", database_url, "--redis-url", self.stack.redis_url(), "--mail-url", mail_url]);
         command.args(flags);
-        let http = Client::builder().no_proxy().build().unwrap();
-        Service { process: command.spawn().unwrap(), url: format!("http://{api}"), http }
+        Service::start(name, &mut command, &api)
     }
 }
 
-fn folder() -> PathBuf {
+/// The folder of logs and other files of the benchmark.
+pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench")
 }
 
 /// Returns an address that was free a moment ago. A chosen port is simpler than reading the port from the log.
-fn free_addr() -> String {
+pub fn free_addr() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// A running `sixty serve`. Dropping it kills the process.
+/// A running `sixty serve`, or a service that it is compared with. Dropping it kills the process.
 pub struct Service {
     process: Child,
     url: String,
@@ -112,6 +120,14 @@ pub struct Service {
 }
 
 impl Service {
+    /// Starts a command that serves at `addr`. Its log is `<name>.log`.
+    pub fn start(name: &str, command: &mut Command, addr: &str) -> Self {
+        let log = File::create(folder().join(format!("{name}.log"))).unwrap();
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let http = Client::builder().no_proxy().build().unwrap();
+        Self { process, url: format!("http://{addr}"), http }
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
@@ -122,9 +138,14 @@ impl Service {
 
     /// Polls `/readyz` until it answers 200.
     pub async fn wait_until_ready(&self) {
+        self.wait_until_answered("/readyz").await;
+    }
+
+    /// Polls a path until it answers 200.
+    pub async fn wait_until_answered(&self, path: &str) {
         let ready = async {
             loop {
-                let answer = self.http.get(self.url_of("/readyz")).send().await;
+                let answer = self.http.get(self.url_of(path)).send().await;
                 if answer.is_ok_and(|answer| answer.status().is_success()) {
                     return;
                 }
@@ -133,7 +154,7 @@ impl Service {
         };
         let result = tokio::time::timeout(READY_TIMEOUT, ready).await;
         result
-            .unwrap_or_else(|_| panic!("sixty serve did not get ready in time; its log is in {}", folder().display()));
+            .unwrap_or_else(|_| panic!("the service did not get ready in time; its log is in {}", folder().display()));
     }
 
     pub async fn register(&self, email: &str, password: &str) -> Response {
