@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "an unexpected failure must end the benchmark")]
 
 mod cpu;
+mod credentials;
 mod fairness;
 mod growth;
 mod mail;
@@ -28,9 +29,10 @@ use service::Bench;
 type Part = fn(&Bench, &mut Report);
 
 /// The parts that suffer most from a warm CPU or a full disk come first.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 9] = [
     ("registration", registration::run),
     ("round-trips", round_trips::run),
+    ("credentials", credentials::run),
     ("mail", mail::run),
     ("peers", peers::run),
     ("start", start::run),

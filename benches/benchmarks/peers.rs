@@ -139,7 +139,7 @@ fn compare(bench: &Bench, report: &Report, cost: &Cost, python: &Path) {
 }
 
 /// A service with a database and a mail provider of its own.
-struct Contender {
+pub struct Contender {
     name: &'static str,
     service: Service,
     provider: Arc<MailProvider>,
@@ -147,14 +147,8 @@ struct Contender {
 
 fn start_sixty(bench: &Bench, cost: &Cost) -> Contender {
     // Sixty gives new addresses the cost of existing ones, so each cost has a database of its own.
-    let name = format!("sixty_{}", cost.memory_kib);
-    let database = bench.runtime.block_on(bench.create_database(&name));
-    let (provider, mail_url) = MailProvider::start(bench);
     let flags = [format!("--argon2-memory-kib={}", cost.memory_kib), format!("--argon2-passes={}", cost.passes)];
-    let flags = flags.each_ref().map(String::as_str);
-    let service = bench.cores.on_service_core(|| bench.serve(&name, &database, &mail_url, &flags));
-    bench.runtime.block_on(service.wait_until_ready());
-    Contender { name: "Sixty", service, provider }
+    Contender::start_sixty(bench, &format!("sixty_{}", cost.memory_kib), &flags.each_ref().map(String::as_str))
 }
 
 fn start_peer(bench: &Bench, cost: &Cost, python: &Path) -> Contender {
@@ -175,6 +169,15 @@ fn start_peer(bench: &Bench, cost: &Cost, python: &Path) -> Contender {
 }
 
 impl Contender {
+    /// Starts Sixty on the service's core, with a database of this name.
+    pub fn start_sixty(bench: &Bench, name: &str, flags: &[&str]) -> Self {
+        let database = bench.runtime.block_on(bench.create_database(name));
+        let (provider, mail_url) = MailProvider::start(bench);
+        let service = bench.cores.on_service_core(|| bench.serve(name, &database, &mail_url, flags));
+        bench.runtime.block_on(service.wait_until_ready());
+        Self { name: "Sixty", service, provider }
+    }
+
     /// Registers users. A client registers the next one when the mail of the last one has arrived: otherwise a service
     /// that puts its mails off would have the higher rate.
     async fn registrations(&self, clients: usize, time: Duration) -> Window {
@@ -186,7 +189,7 @@ impl Contender {
         self.load(clients, time, &done, register).await
     }
 
-    async fn flows(&self, clients: usize) -> Window {
+    pub async fn flows(&self, clients: usize) -> Window {
         let done = AtomicUsize::new(0);
         let flow = async |_| {
             self.flow().await;
@@ -203,7 +206,7 @@ impl Contender {
     }
 
     /// Registers, reads the code in the mail and activates. Returns the address of the account.
-    async fn flow(&self) -> String {
+    pub async fn flow(&self) -> String {
         let address = fresh_address();
         let code = self.register(&address).await;
         let request = self.service.http.post(self.service.url_of("/v1/users/me/activation"));
@@ -212,7 +215,7 @@ impl Contender {
         address
     }
 
-    async fn reads(&self, clients: usize, accounts: &[String]) -> Window {
+    pub async fn reads(&self, clients: usize, accounts: &[String]) -> Window {
         let done = AtomicUsize::new(0);
         let read = async |client: usize| {
             let request = self.service.http.get(self.service.url_of("/v1/users/me"));
@@ -278,12 +281,16 @@ struct Sample {
 }
 
 /// The time between two samples.
-struct Window {
+pub struct Window {
     first: Sample,
     last: Sample,
 }
 
 impl Window {
+    pub fn rate(&self) -> f64 {
+        self.done() / self.seconds()
+    }
+
     fn seconds(&self) -> f64 {
         (self.last.time - self.first.time).as_secs_f64()
     }
@@ -325,7 +332,7 @@ impl Measured {
     }
 
     fn rates(&self, of: fn(&Round) -> &Window) -> Vec<f64> {
-        self.rounds.iter().map(of).map(|window| window.done() / window.seconds()).collect()
+        self.rounds.iter().map(of).map(Window::rate).collect()
     }
 
     /// Returns the CPU time of a registration in each round, in milliseconds.
