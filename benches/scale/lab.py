@@ -26,6 +26,8 @@ SETTINGS = {
     "TRUSTED_PROXIES": "127.0.0.0/8",
     "OPS_ADDR": "127.0.0.1:0",
     "LOG_FORMAT": "json",
+    # The worst case: no password is remembered.
+    "AUTH_CACHE_TTL": "0",
 }
 # No checkpoint falls into a measurement by itself. All else is PostgreSQL's default, above all durability.
 POSTGRES_SETTINGS = ["checkpoint_timeout=1h", "max_wal_size=8GB", "shared_buffers=512MB"]

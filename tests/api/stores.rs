@@ -170,6 +170,43 @@ async fn simultaneous_charges_of_a_mailbox_stay_within_its_quota() {
     }
 }
 
+/// The changes of several mails share statements.
+#[tokio::test]
+async fn a_mail_whose_rows_are_locked_delays_no_other() {
+    let postgres = postgres().await;
+    let db = postgres.pool().clone();
+    queue_code_mails(&db).await;
+    let outbox = Outbox::new(postgres, Duration::from_secs(30));
+    let insert = "INSERT INTO mailboxes (mac, mailed_at, last_mailed_at) VALUES ($1, '{}', now())";
+    sqlx::query(insert).bind(&[0_u8; 32][..]).execute(&db).await.unwrap();
+    for lock in [
+        "SELECT FROM mailboxes WHERE $1::uuid IS NOT NULL FOR UPDATE",
+        "SELECT FROM users WHERE id = $1 FOR UPDATE",
+        "SELECT FROM addresses JOIN users USING (address) WHERE id = $1 FOR UPDATE OF addresses",
+    ] {
+        let claims = outbox.claim(5).await.unwrap();
+        let mut session = db.begin().await.unwrap();
+        sqlx::query(lock).bind(claims[0].user.0).execute(&mut *session).await.unwrap();
+        let mut mails = claims.into_iter().enumerate().map(|(n, claim)| {
+            // Only the first mail has a mailbox that exists.
+            let hash = if n == 0 { [0; 32] } else { Rng::from_system().bytes() };
+            let outbox = outbox.clone();
+            tokio::spawn(async move {
+                let charged = outbox.charge(&claim, &hash, MailboxQuota::default()).await.unwrap();
+                assert_eq!(charged, Charge::Charged);
+                assert!(outbox.link(&claim, &NotMeHash(hash)).await.unwrap());
+                assert!(outbox.finish(&claim, LeftCode::Live(Duration::from_secs(60))).await.unwrap());
+            })
+        });
+        let first = mails.next().unwrap();
+        futures_util::future::try_join_all(mails).await.unwrap();
+        assert!(!first.is_finished(), "{lock}");
+        session.rollback().await.unwrap();
+        first.await.unwrap();
+    }
+    assert_eq!(outbox.backlog().await.unwrap().mails, 85);
+}
+
 /// A worker spends a code that was put before and whose wrong guesses Redis has lost.
 #[tokio::test]
 async fn claim_is_armed_from_the_link_until_the_next_grant() {
