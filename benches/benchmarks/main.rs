@@ -3,9 +3,15 @@
 //!
 //! Each part starts `sixty serve` as a process, with a PostgreSQL and a Redis of its own, and prints each figure with
 //! its target. A target is a ratio within one run where an absolute time would depend on the machine. A busy machine
-//! can still miss a target, so no test asserts them. The exit status is 1 if a target was missed.
+//! can still miss a target, so no test asserts them.
+//!
+//! The figures are written to `target/bench/latest.json`. Beside each figure stands the accepted one, from
+//! `benches/accepted.json`. `cargo bench -- --accept` makes the figures of its run the accepted ones. The exit status is
+//! 1 if a target was missed, or if a figure is worse than accepted by more than a tolerance.
 #![expect(clippy::unwrap_used, reason = "an unexpected failure must end the benchmark")]
 
+mod accepted;
+mod context;
 mod cpu;
 mod credentials;
 mod fairness;
@@ -22,6 +28,8 @@ mod statistics;
 
 use std::process::ExitCode;
 
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use cpu::CpuCores;
 use report::Report;
 use service::Bench;
@@ -41,22 +49,32 @@ const PARTS: [(&str, Part); 9] = [
     ("growth", growth::run),
 ];
 
+/// Measures speed, memory and timing side channels of `sixty serve`.
+#[derive(Parser)]
+#[command(bin_name = "cargo bench --")]
+struct Arguments {
+    /// Parts to run. Without any, all parts run.
+    #[arg(value_parser = PossibleValuesParser::new(PARTS.map(|(name, _)| name)))]
+    parts: Vec<String>,
+    /// Writes the figures into benches/accepted.json. Those of other parts stay.
+    #[arg(long)]
+    accept: bool,
+    /// Cargo passes it.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
 fn main() -> ExitCode {
-    // Ignores the flag `--bench`, which cargo passes.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    if let Some(unknown) = wanted.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
-        eprintln!("Unknown benchmark {unknown:?}; expected some of: {}.", PARTS.map(|(part, _)| part).join(", "));
-        return ExitCode::from(2);
-    }
+    let arguments = Arguments::parse();
     let cores = CpuCores::reserve_one_for_service();
     println!("{}", cores.description());
     let bench = Bench::start(cores);
-    let mut report = Report::default();
+    let mut report = Report::start();
     for (name, part) in PARTS {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
-            println!("\n{name}");
+        if arguments.parts.is_empty() || arguments.parts.iter().any(|wanted| wanted == name) {
+            report.start_part(name);
             part(&bench, &mut report);
         }
     }
-    report.print_verdict()
+    report.finish(arguments.accept)
 }

@@ -179,7 +179,7 @@ fn run_with_changed_costs(bench: &Bench, report: &mut Report) {
         }
         // The restarted service reads the costs of the accounts again.
         let service = serve();
-        println!("  after the cost was changed to m={m}, t={t}:");
+        report.start_section(&format!("after the cost was changed to m={m}, t={t}"));
         bench.runtime.block_on(async {
             service.wait_until_ready().await;
             age_grants(&db).await;
@@ -255,11 +255,9 @@ async fn measure(service: &Service, round: usize, comparisons: &[Comparison], or
         for (state, others) in comparison.states.iter().zip(&times).skip(1) {
             let separation = mann_whitney(&times[0], others);
             let apart = median(others) - median(&times[0]);
-            let what = format!(
-                "{} ({}), {state:?}/{:?}: {apart:+.2} ms, p {:.3}",
-                comparison.name, statuses[0], comparison.states[0], separation.p
-            );
-            report.at_most(&what.to_lowercase(), (separation.auc - 0.5).abs(), "", 0.1);
+            let what = format!("{} ({}), {state:?}/{:?}", comparison.name, statuses[0], comparison.states[0]);
+            let explanation = format!(": {apart:+.2} ms, p {:.3}", separation.p);
+            report.explained_at_most(&what.to_lowercase(), &explanation, (separation.auc - 0.5).abs(), "", 0.1);
         }
     }
 }
