@@ -19,7 +19,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
         let service = bench.cores.on_any_core(|| bench.serve(name, &database, &mail_url, &[]));
         bench.runtime.block_on(async {
             service.wait_until_ready().await;
-            insert_users(&database, users).await;
+            insert_users(&database, users, "m=19456,t=2,p=1").await;
         });
         (database, service)
     };
@@ -99,25 +99,25 @@ async fn compare_registrations(few: &Service, many: &Service) -> (f64, f64) {
 }
 
 /// Inserts users as if they had registered one after the other: ids in order of time, addresses in random order, every
-/// tenth user pending.
-async fn insert_users(database: &str, users: i64) {
+/// tenth user pending. `hash_cost` is that of their passwords, which the service takes over for new addresses.
+pub async fn insert_users(database: &str, users: i64, hash_cost: &str) {
     let mut connection = PgConnection::connect(database).await.unwrap();
     // Skips the checks of foreign keys, which the inserted rows satisfy.
     sqlx::query("SET session_replication_role = replica").execute(&mut connection).await.unwrap();
     for insert in [
         "INSERT INTO addresses
-         SELECT md5(n::text) || '@example.com', decode(md5(n::text), 'hex'), 'm=19456,t=2,p=1', now() - interval '1 day',
+         SELECT md5(n::text) || '@example.com', decode(md5(n::text), 'hex'), $2, now() - interval '1 day',
              interval '1 minute', ARRAY[now() - interval '1 day']
          FROM generate_series(1, $1) AS n",
         "INSERT INTO users
          SELECT (lpad(to_hex(n), 12, '0') || '70008000000000000000')::uuid, md5(n::text) || '@example.com',
              md5(n::text) || '@example.com',
-             '$argon2id$v=19$m=19456,t=2,p=1$' || repeat('A', 22) || '$' || repeat('A', 43),
+             '$argon2id$v=19$' || $2 || '$' || repeat('A', 22) || '$' || repeat('A', 43),
              CASE WHEN n % 10 = 0 THEN 'pending' ELSE 'active' END, 'user', now() - interval '1 day',
              CASE WHEN n % 10 = 0 THEN NULL ELSE now() END
          FROM generate_series(1, $1) AS n",
     ] {
-        sqlx::query(insert).bind(users).execute(&mut connection).await.unwrap();
+        sqlx::query(insert).bind(users).bind(hash_cost).execute(&mut connection).await.unwrap();
     }
     for statement in ["VACUUM ANALYZE", "CHECKPOINT"] {
         sqlx::query(statement).execute(&mut connection).await.unwrap();

@@ -21,6 +21,7 @@ mod peers;
 mod registration;
 mod report;
 mod round_trips;
+mod scaling;
 mod secrecy;
 mod service;
 mod start;
@@ -37,7 +38,7 @@ use service::Bench;
 type Part = fn(&Bench, &mut Report);
 
 /// The parts that suffer most from a warm CPU or a full disk come first.
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("registration", registration::run),
     ("round-trips", round_trips::run),
     ("credentials", credentials::run),
@@ -47,6 +48,7 @@ const PARTS: [(&str, Part); 9] = [
     ("fairness", fairness::run),
     ("secrecy", secrecy::run),
     ("growth", growth::run),
+    ("scaling", scaling::run),
 ];
 
 /// Measures speed, memory and timing side channels of `sixty serve`.

@@ -219,7 +219,7 @@ async fn prepare(service: &Service, db: &PgPool) {
 }
 
 /// Waits until all mails are sent, and so all codes are in Redis.
-async fn wait_for_empty_outbox(db: &PgPool) {
+pub async fn wait_for_empty_outbox(db: &PgPool) {
     while sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM outbox)").fetch_one(db).await.unwrap() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
