@@ -63,7 +63,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     }
 }
 
-fn compare(bench: &Bench, report: &Report, cost: &Cost, python: &Path) {
+fn compare(bench: &Bench, report: &mut Report, cost: &Cost, python: &Path) {
     let contenders = [start_sixty(bench, cost), start_peer(bench, cost, python)];
     let accounts = contenders.each_ref().map(|contender| {
         bench.runtime.block_on(async {
@@ -81,7 +81,7 @@ fn compare(bench: &Bench, report: &Report, cost: &Cost, python: &Path) {
     let memory = contenders.each_ref().map(|contender| peak_memory(contender.service.pid()));
 
     let names = contenders.each_ref().map(|contender| contender.name);
-    let print = |what: &str, unit: &str, values: [Option<f64>; 2]| {
+    let print = |report: &mut Report, what: &str, unit: &str, values: [Option<f64>; 2]| {
         for (name, value) in names.iter().zip(values) {
             let what = format!("{}, {name}: {what}", cost.name);
             match value {
@@ -90,7 +90,7 @@ fn compare(bench: &Bench, report: &Report, cost: &Cost, python: &Path) {
             }
         }
     };
-    let ratio = |what: &str, values: [Option<f64>; 2]| {
+    let ratio = |report: &mut Report, what: &str, values: [Option<f64>; 2]| {
         if let [Some(sixty), Some(peer)] = values {
             report.figure(&format!("{}: {what}", cost.name), sixty / peer, "×");
         }
@@ -104,22 +104,22 @@ fn compare(bench: &Bench, report: &Report, cost: &Cost, python: &Path) {
         ("whole flows per second", |m| m.rates(|round| &round.flows)),
         ("GET /v1/users/me per second", |m| m.rates(|round| &round.reads)),
     ] {
-        print(what, "/s", medians(values));
-        ratio(&format!("{what}, Sixty / FastAPI"), medians(values));
+        print(report, what, "/s", medians(values));
+        ratio(report, &format!("{what}, Sixty / FastAPI"), medians(values));
     }
     // All threads of the process, its mail included. At the trivial cost this is what a registration costs beyond the hash,
     // derived without the names of threads.
-    print("CPU time of a registration", "ms", medians(|m| m.cpu(|cpu| cpu.hashers + cpu.others)));
+    print(report, "CPU time of a registration", "ms", medians(|m| m.cpu(|cpu| cpu.hashers + cpu.others)));
     // The threads that do not hash. The peer gives its hashing threads the name of Sixty's.
     let beyond_hash: Values = |m| m.cpu(|cpu| cpu.others);
-    print("CPU time of a registration beyond the hash", "ms", medians(beyond_hash));
-    ratio("CPU time beyond the hash, FastAPI / Sixty", {
+    print(report, "CPU time of a registration beyond the hash", "ms", medians(beyond_hash));
+    ratio(report, "CPU time beyond the hash, FastAPI / Sixty", {
         let [sixty, peer] = medians(beyond_hash);
         [peer, sixty]
     });
     let livez = measured.each_ref().map(|measured| Some(quantile(&measured.livez, 0.99)));
-    print("GET /livez while users register, p99", "ms", livez);
-    print("peak of the resident memory", "MiB", memory);
+    print(report, "GET /livez while users register, p99", "ms", livez);
+    print(report, "peak of the resident memory", "MiB", memory);
     let used: [(&str, Values, Values); 2] = [
         (
             "while users register",
@@ -133,8 +133,8 @@ fn compare(bench: &Bench, report: &Report, cost: &Cost, python: &Path) {
         ),
     ];
     for (when, service, load) in used {
-        print(&format!("share of its core {when}"), "×", medians(service));
-        print(&format!("load's share of a core {when}"), "×", medians(load));
+        print(report, &format!("share of its core {when}"), "×", medians(service));
+        print(report, &format!("load's share of a core {when}"), "×", medians(load));
     }
 }
 

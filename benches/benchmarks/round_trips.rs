@@ -21,7 +21,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     let trivial = measure(bench, "trivial hash", 8, 1);
     let real = measure(bench, "real hash", HASH_COST.0, HASH_COST.1);
     for (name, costs) in [("trivial hash", &trivial), ("real hash", &real)] {
-        let figure = |what: &str, values: &dyn Fn(&Cost) -> f64, unit: &str| {
+        let mut figure = |what: &str, values: &dyn Fn(&Cost) -> f64, unit: &str| {
             let values: Vec<f64> = costs.iter().map(values).collect();
             report.figure(&format!("{name}: {what} of a registration"), median(&values), unit);
         };

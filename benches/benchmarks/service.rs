@@ -73,10 +73,6 @@ impl Bench {
         self.stack.redis_url()
     }
 
-    pub fn redis_url(&self) -> &str {
-        self.stack.redis_url()
-    }
-
     /// Creates an empty database. Returns its URL.
     pub async fn create_database(&self, name: &str) -> String {
         let mut admin = PgConnection::connect(self.stack.database_url()).await.unwrap();

@@ -19,6 +19,6 @@ pub fn run(bench: &Bench, report: &mut Report) {
     };
     report.figure("time from start to ready, with all migrations to apply", start(), "ms");
     let times: Vec<f64> = (0..STARTS).map(|_| start()).collect();
-    report.at_most("time from start to ready, median", median(&times), "ms", 300.0);
+    report.at_most("time from start to ready, median", median(&times), "ms", 150.0);
     report.figure("time from start to ready, slowest", quantile(&times, 1.0), "ms");
 }
