@@ -43,7 +43,7 @@ test-integration *args:
 test-browser *args:
     cargo test --test api browser:: -- --include-ignored "$@"
 
-# Run the benchmarks: all, or some of registration mail start fairness secrecy growth scaling. Use an idle machine
+# Run the benchmarks: all, or some of registration round-trips credentials mail peers start fairness secrecy growth scaling. Use an idle machine
 bench *args:
     cargo bench --locked -- "$@"
 
