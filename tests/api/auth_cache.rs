@@ -105,6 +105,18 @@ async fn a_changed_password_counts_at_once() {
     process.expect_me(OTHER_PASSWORD, (401, "unauthenticated")).await;
 }
 
+/// Deleting the last user of an address takes longer, and only the hash hides that.
+#[tokio::test]
+async fn a_deletion_costs_a_hash() {
+    let process = ServeProcess::start(&[]).await;
+    process.service.register_pending(ADA).await;
+    assert_eq!(process.hashes_of(process.expect_me(PASSWORD, (200, ""))).await, 0);
+    let delete = async {
+        assert_eq!(process.service.delete(ADA, PASSWORD).await.status, 204);
+    };
+    assert_eq!(process.hashes_of(delete).await, 1);
+}
+
 #[tokio::test]
 async fn an_overloaded_hasher_refuses_no_remembered_client() {
     let slow = ["--argon2-memory-kib=16384", "--argon2-passes=40", "--hash-threads=1", "--hash-max-wait=1ms"];
