@@ -1,6 +1,7 @@
 //! The components of the service, and how they depend on each other and on the configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,9 @@ use crate::store::redis::Redis;
 use crate::store::redis::codes::RedisCodes;
 use crate::store::redis::events::EventStream;
 use crate::store::redis::limits::RedisLimits;
+
+/// With so much work for the hashing threads, mails are claimed together.
+const BUSY_BACKLOG: Duration = Duration::from_millis(10);
 
 /// The components that several tasks share.
 pub(super) struct Components {
@@ -132,7 +136,7 @@ impl Components {
             circuit_breaker: CircuitBreaker::default(),
             rng: self.rng.clone(),
             queued: Arc::clone(&self.mail_queued),
-            is_busy: Arc::new(move || hasher.queue_length() > 0),
+            is_busy: Arc::new(move || hasher.backlog() >= BUSY_BACKLOG),
         }
     }
 

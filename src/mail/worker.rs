@@ -33,8 +33,8 @@ use crate::telemetry::trace::TraceContext;
 /// How often the worker reads the outbox without a notification: for mails of other processes, retries and expired leases.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// While the process is busy, this long after a claim there is no other one. So each statement and each wake-up serves several
-/// mails.
+/// While many passwords wait to be hashed, this long after a claim there is no other one. So each statement and each wake-up
+/// serves several mails.
 const COLLECT_INTERVAL: Duration = Duration::from_millis(80);
 
 /// The number of attempts after which a mail that is older than `MAIL_GIVE_UP` is not tried again if the last attempt has
@@ -58,7 +58,7 @@ pub struct Worker<C> {
     pub rng: Rng,
     /// Notified when this process has queued a mail.
     pub queued: Arc<Notify>,
-    /// Whether requests wait for the CPU.
+    /// Whether many passwords wait to be hashed.
     pub is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 

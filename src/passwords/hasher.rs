@@ -137,6 +137,12 @@ impl Hasher {
         self.handle.0.state().queue.len()
     }
 
+    /// Returns the predicted time in which the threads work off the jobs that wait now.
+    pub fn backlog(&self) -> Duration {
+        let state = self.handle.0.state();
+        state.average.mul_f64(state.queue.len() as f64 / self.threads as f64)
+    }
+
     /// The configured cost, for new hashes.
     pub fn cost(&self) -> HashCost {
         self.cost
@@ -332,12 +338,14 @@ mod tests {
         let hasher = Hasher::start(HashCost::new(19456, 1000, 1).unwrap(), 1, Duration::from_millis(100));
         let (flood, other) = (Network::LOCAL, Network::of("192.0.2.1".parse().unwrap()));
         assert!(hasher.check_wait(flood).is_ok());
+        assert_eq!(hasher.backlog(), Duration::ZERO);
         let hashes = (0..50).map(|_| hasher.hash(password("correct horse"), hasher.params(Salt([0; 16])), flood));
         let hashes = futures_util::future::join_all(hashes);
         // Nothing is awaited between the first poll, which queues the jobs, and the checks.
         let mut hashes = std::pin::pin!(hashes);
         assert!(futures_util::poll!(&mut hashes).is_pending());
         assert!(hasher.check_wait(flood).is_err());
+        assert!(hasher.backlog() > Duration::from_millis(100));
         assert!(hasher.check_wait(other).is_ok());
     }
 }
