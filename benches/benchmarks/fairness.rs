@@ -30,8 +30,8 @@ const FLOOD_IP: &str = "198.51.100.1";
 pub fn run(bench: &Bench, report: &mut Report) {
     let database = bench.runtime.block_on(bench.create_database("fairness"));
     let (mail_url, mut mails) = bench.start_mail_provider();
-    // The benchmark is a trusted proxy, so `X-Forwarded-For` names the client.
-    let flags = ["--client-limits=true", "--trusted-proxies=127.0.0.1"];
+    // The benchmark is a trusted proxy, so `X-Forwarded-For` names the client. Each request of the flood must cost a hash.
+    let flags = ["--client-limits=true", "--trusted-proxies=127.0.0.1", "--auth-cache-ttl=0"];
     let service = bench.cores.on_service_core(|| bench.serve("fairness", &database, &mail_url, &flags));
     let mut accounts = bench.runtime.block_on(async {
         service.wait_until_ready().await;

@@ -31,7 +31,6 @@ use crate::statistics::{median, millis, quantile};
 
 const USERS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const LIVE_CODES: [usize; 4] = [0, 1_000, 10_000, 100_000];
-/// The greatest number is the default of `MAX_CONNECTIONS`.
 const CONNECTIONS: [usize; 6] = [1, 4, 16, 64, 256, 1024];
 /// Requests of a measurement, or four for each connection if that is more.
 const REQUESTS: usize = 1_000;
@@ -42,7 +41,8 @@ const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance-gro
 
 pub fn run(bench: &Bench, report: &mut Report) {
     let (mail_url, _) = bench.start_mail_provider();
-    let flags = ["--argon2-memory-kib=8", "--argon2-passes=1"];
+    // One client network gets only a share of the connections.
+    let flags = ["--argon2-memory-kib=8", "--argon2-passes=1", "--max-connections=4096"];
     let mut panels = [Panel::new("users"), Panel::new("live codes"), Panel::new("connections")];
     let [by_users, by_codes, by_connections] = &mut panels;
     let mut last = None;
