@@ -13,7 +13,7 @@ import schemathesis
 
 API, SIXTY = os.environ["API_URL"], os.environ["SIXTY"]
 PASSWORD = "correct horse battery"
-ROLES = {"Registration": "pending", "Account": "user", "Administration": "admin"}
+ROLES = {"Registration": "pending", "Account": "user", "Gateways": "user", "Administration": "admin"}
 
 
 def new_account(role: str) -> tuple[str, str]:
