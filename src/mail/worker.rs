@@ -149,8 +149,9 @@ impl<C: Codes> Worker<C> {
                 () = stop.cancelled() => break,
                 _ = in_flight.join_next(), if full => {}
                 () = queued, if !full => {
-                    if (worker.is_busy)() {
-                        stop.run_until_cancelled(tokio::time::sleep_until(claimed_at + COLLECT_INTERVAL)).await;
+                    let collected = tokio::time::sleep_until(claimed_at + COLLECT_INTERVAL);
+                    if (worker.is_busy)() && stop.run_until_cancelled(collected).await.is_none() {
+                        break;
                     }
                 }
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
