@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use crate::peers::Contender;
+use crate::contender::Contender;
 use crate::report::Report;
 use crate::service::Bench;
 use crate::statistics::median;

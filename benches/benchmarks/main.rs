@@ -11,6 +11,7 @@
 #![expect(clippy::unwrap_used, reason = "an unexpected failure must end the benchmark")]
 
 mod accepted;
+mod contender;
 mod context;
 mod cpu;
 mod credentials;
