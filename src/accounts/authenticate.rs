@@ -29,9 +29,8 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         };
         let params = self.evaluation_params(address, rows.first().map(|row| &row.hash).or(disowned.as_ref()))?;
         let remembered = self.remembered_digest(&rows, params, &password);
-        let is_remembered = remembered.is_some();
-        let digest = match remembered {
-            Some(digest) => digest,
+        let digest = match &remembered {
+            Some(digest) => digest.clone(),
             None => self.hasher.evaluate(password.clone(), params, network).await?,
         };
         let mut found: Option<StoredUser> = None;
@@ -49,7 +48,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             None => Err(AuthenticateError::WrongCredentials),
             Some(StoredUser { user, .. }) if user.status == Status::Disabled => Err(AuthenticateError::Disabled),
             Some(row) => {
-                if !is_remembered {
+                if remembered.is_none() {
                     self.remember(row.user.id, &row.hash, &password);
                 }
                 // A pending row is never rehashed: success would reveal that the address has no account.

@@ -64,9 +64,8 @@ pub fn api_paths<U: Users, C: Codes>() -> Vec<Path> {
     let paths = merged_paths::<ApiOperations<U, C>>().into_iter();
     paths
         .map(|path| {
-            let is_for_gateways = path.path == gateway::PATH;
-            let path = Path::new(&path.path, methods(&path));
-            if is_for_gateways { path.without_options() } else { path }
+            let declared = Path::new(&path.path, methods(&path));
+            if path.path == gateway::PATH { declared.without_options() } else { declared }
         })
         .collect()
 }

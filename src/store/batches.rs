@@ -2,7 +2,6 @@
 //! once, alone.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -10,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 const MOST: usize = 64;
 
 /// Runs calls of one kind, several at a time. Clones share the batches.
-pub(super) struct Batches<T, R>(Arc<mpsc::UnboundedSender<Call<T, R>>>);
+pub(super) struct Batches<T, R>(mpsc::UnboundedSender<Call<T, R>>);
 
 struct Call<T, R> {
     argument: T,
@@ -19,7 +18,7 @@ struct Call<T, R> {
 
 impl<T, R> Clone for Batches<T, R> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(self.0.clone())
     }
 }
 
@@ -44,7 +43,7 @@ impl<T: Send + 'static, R: Send + 'static> Batches<T, R> {
                 }
             }
         });
-        Self(Arc::new(sender))
+        Self(sender)
     }
 
     /// Makes a call. Returns `None` if its batch has panicked.

@@ -196,7 +196,8 @@ async fn link(postgres: Postgres, mails: Vec<LinkedMail>) -> Vec<Outcome> {
     outcomes(mails.iter().map(|linked| linked.mail), linked)
 }
 
-/// Deletes code mails that were accepted or given up, and moves the waits of their addresses.
+/// Deletes code mails that were accepted or given up, and moves the waits of their addresses by the rule of
+/// `attempt_end.rs`.
 async fn finish(postgres: Postgres, mails: Vec<FinishedMail>) -> Vec<Outcome> {
     let ids: Vec<i64> = mails.iter().map(|finished| finished.mail.id).collect();
     let leases: Vec<Uuid> = mails.iter().map(|finished| finished.mail.lease).collect();
