@@ -19,7 +19,7 @@ pub use self::error::InvalidSetting;
 pub use self::settings::*;
 
 use crate::accounts::ExistingAccount;
-use crate::domain::code::{CodeLength, CodeSecret};
+use crate::domain::code::{CodeLength, CodeLifetimes, CodeSecret};
 use crate::domain::email::Email;
 use crate::domain::mailbox::MailboxQuota;
 use crate::domain::pacing::Pacing;
@@ -60,8 +60,10 @@ pub struct Config {
     pub events_maxlen: u64,
     pub code_secret: CodeSecret,
     pub code_storage: CodeStorage,
-    pub code_ttl: Duration,
+    pub code_lifetimes: CodeLifetimes,
     pub pacing: Pacing,
+    /// The pacing of reset mails.
+    pub reset_pacing: Pacing,
     pub mailbox_quota: MailboxQuota,
     pub existing_account: ExistingAccount,
     pub pending_ttl: Duration,
@@ -99,6 +101,8 @@ impl Config {
         };
         let code_length = CodeLength::new(codes.code_digits)
             .ok_or_else(|| InvalidSetting::new("CODE_DIGITS", "must be in 4..=10"))?;
+        let reset_code_length = CodeLength::new(codes.reset_code_digits)
+            .ok_or_else(|| InvalidSetting::new("RESET_CODE_DIGITS", "must be in 8..=10"))?;
         let mail_timeout = mail.mail_timeout.unwrap_or_else(|| MAIL_TIMEOUT.min(codes.code_ttl));
         let mail_dialect: Arc<dyn Dialect> = match mail.mail_dialect {
             MailDialect::Mailpit => Arc::new(Mailpit),
@@ -152,7 +156,8 @@ impl Config {
             events_maxlen: limits.events_maxlen,
             code_secret,
             code_storage,
-            code_ttl: codes.code_ttl,
+            code_lifetimes: CodeLifetimes { registration: codes.code_ttl, password_reset: codes.reset_code_ttl },
+            reset_pacing: reset_pacing(&codes, reset_code_length),
             pacing: Pacing {
                 first_wait: codes.code_wait,
                 longest_wait: codes.code_wait_max,
@@ -164,7 +169,7 @@ impl Config {
                 per_hour: codes.mailbox_codes_per_hour,
                 per_day: codes.mailbox_codes_per_day,
             },
-            policy: Policy { password_min: usize::from(passwords.password_min_length), code_length },
+            policy: Policy { password_min: usize::from(passwords.password_min_length), code_length, reset_code_length },
             existing_account: registrations.existing_account,
             pending_ttl: registrations.pending_ttl,
             hash_cost,
@@ -185,6 +190,15 @@ impl Config {
 
 /// The time that a slow provider gets, unless `MAIL_TIMEOUT` says otherwise.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Returns the pacing of reset mails: that of code mails, but no wait is shorter than the lifetime of a reset code.
+fn reset_pacing(codes: &CodeArgs, length: CodeLength) -> Pacing {
+    let first_wait = codes.code_wait.max(codes.reset_code_ttl);
+    let longest_wait = codes.code_wait_max.max(first_wait);
+    // The waits must be able to grow: the quiet time is longer than any of them.
+    let quiet = codes.code_wait_reset.max(longest_wait * 2);
+    Pacing { first_wait, longest_wait, quiet, short_length: length, ..Pacing::of_resets() }
+}
 
 fn parse_code_secret(text: &SecretString) -> Result<CodeSecret, InvalidSetting> {
     let key = STANDARD
@@ -218,7 +232,10 @@ mod tests {
         assert_eq!(config.pacing, Pacing::default());
         assert_eq!(config.mailbox_quota, MailboxQuota::default());
         assert_eq!(config.hash_cost, HashCost::default());
-        assert_eq!(config.code_ttl, Duration::from_secs(60));
+        assert_eq!(config.code_lifetimes, CodeLifetimes::default());
+        assert_eq!(config.reset_pacing, Pacing::of_resets());
+        let short = config_with(&["--reset-code-ttl=1s", "--code-wait-reset=5h"]).reset_pacing;
+        assert_eq!((short.first_wait.as_secs(), short.quiet.as_secs()), (60, 8 * 60 * 60));
         assert!(matches!(config.code_storage, CodeStorage::Hmac(_)));
         assert_eq!(config.existing_account, ExistingAccount::Hide);
         assert_eq!(config.pending_ttl, Duration::from_secs(7 * 24 * 60 * 60));
@@ -251,6 +268,7 @@ mod tests {
             (&["--mail-timeout=61s"], "MAIL_TIMEOUT"),
             (&["--mail-timeout=20s", "--mail-give-up=19s"], "MAIL_TIMEOUT"),
             (&["--code-ttl=31m", "--code-wait=31m"], "CODE_TTL"),
+            (&["--reset-code-ttl=31m"], "RESET_CODE_TTL"),
             (&["--mail-give-up=31m"], "MAIL_GIVE_UP"),
             (&["--redis-timeout=5s"], "MAIL_LEASE"),
             (&["--auth-cache-ttl=61m"], "AUTH_CACHE_TTL"),

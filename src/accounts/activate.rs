@@ -17,7 +17,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         if user.status != Status::Pending {
             return Err(ActivateError::AlreadyActive);
         }
-        match self.codes.redeem(user.id, code).await? {
+        match self.codes.redeem(user.id.into(), code).await? {
             Redeemed::Match => count_guess("right"),
             Redeemed::WrongGuess { remaining } => {
                 count_guess("wrong");

@@ -116,6 +116,30 @@ pub enum ChangePasswordError {
     Store(#[from] StoreError),
 }
 
+#[derive(Debug, Error)]
+pub enum RequestResetError {
+    /// The wait between two reset mails to the address is not over. Nothing was written.
+    #[error("the next reset mail to the address is allowed in {left:?}")]
+    TooSoon { left: Duration },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The password was not changed.
+#[derive(Debug, Error)]
+pub enum ResetPasswordError {
+    /// The address has no live code. The reason is not told: it could reveal whether the address has an account.
+    #[error("the address has no live code")]
+    NoCode,
+    /// The guess was wrong. `remaining` guesses are left; at 0 this guess destroyed the code.
+    #[error("the code is wrong")]
+    Incorrect { remaining: u8 },
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Nothing was deleted.
 #[derive(Debug, Error)]
 pub enum DeleteError {

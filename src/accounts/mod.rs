@@ -12,6 +12,7 @@ pub mod purge;
 pub mod register;
 pub mod report_not_me;
 pub mod resend;
+pub mod reset_password;
 #[cfg(all(test, feature = "testing"))]
 mod tests;
 pub mod update;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::domain::code::{CodeKey, CodeSecret};
 use crate::domain::email::Address;
 use crate::domain::network::Network;
 use crate::domain::password::Password;
@@ -57,6 +59,7 @@ pub struct Accounts<U, C> {
     /// The hash costs of addresses without a hash.
     costs: CostDraw,
     rng: Rng,
+    secret: CodeSecret,
     /// Wakes the mail worker of this process. The workers of other processes find queued mails by polling.
     mail_queued: Arc<Notify>,
     existing_account: ExistingAccount,
@@ -69,10 +72,16 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         hasher: Hasher,
         costs: CostDraw,
         rng: Rng,
+        secret: CodeSecret,
         mail_queued: Arc<Notify>,
-        existing_account: ExistingAccount,
     ) -> Self {
-        Self { users, codes, hasher, verified: None, costs, rng, mail_queued, existing_account }
+        let existing_account = ExistingAccount::Hide;
+        Self { users, codes, hasher, verified: None, costs, rng, secret, mail_queued, existing_account }
+    }
+
+    /// Sets what registrations reveal. [`Accounts::new`] hides existing accounts.
+    pub fn with_existing_account(self, existing_account: ExistingAccount) -> Self {
+        Self { existing_account, ..self }
     }
 
     /// Remembers verified passwords here, which saves their next evaluation.
@@ -111,7 +120,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
     /// Discards the code of a user who needs no code any more. A failure is harmless: the code expires, and until then it
     /// can activate no row.
     async fn discard_code(&self, user: UserId) {
-        if let Err(error) = self.codes.discard(user).await {
+        if let Err(error) = self.codes.discard(CodeKey::Registration(user)).await {
             tracing::warn!(%error, user.id = %user, "cannot discard a code that is no longer needed; the code will expire");
         }
     }
@@ -126,6 +135,7 @@ impl<U, C> Clone for Accounts<U, C> {
             verified: self.verified.clone(),
             costs: self.costs.clone(),
             rng: self.rng.clone(),
+            secret: self.secret.clone(),
             mail_queued: Arc::clone(&self.mail_queued),
             existing_account: self.existing_account,
         }

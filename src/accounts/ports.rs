@@ -7,9 +7,9 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 pub use super::errors::StoreError;
-use super::errors::{DeleteError, NoCodeReason, RegisterError, ResendError, UpdateError};
+use super::errors::{DeleteError, NoCodeReason, RegisterError, RequestResetError, ResendError, UpdateError};
 use crate::domain::address_search::{AddressDomain, AddressPrefix};
-use crate::domain::code::{Code, MailAttempt, Nonce};
+use crate::domain::code::{Code, CodeKey, MailAttempt, Nonce, ResetId};
 use crate::domain::email::{Address, Email};
 use crate::domain::not_me::NotMeHash;
 use crate::domain::ticket::TicketHash;
@@ -192,6 +192,36 @@ pub trait Users: Send + Sync + 'static {
         trace: Option<TraceContext>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Queues a code mail for a password reset of an address, with or without an account. It neither reads nor writes users,
+    /// so it takes the same time for every address. Returns the wait until the next such mail is allowed.
+    ///
+    /// The waits are those of [`Pacing`](crate::domain::pacing::Pacing), counted apart from those of registrations.
+    fn request_reset(
+        &self,
+        id: ResetId,
+        address: &Address,
+        nonce: Nonce,
+        trace: Option<TraceContext>,
+    ) -> impl Future<Output = Result<Duration, RequestResetError>> + Send;
+
+    /// Returns the account that the address's latest reset code was made for. `None` if there is no such code, the code was
+    /// used, or the account is gone, disabled, or has changed its password since.
+    fn find_reset_account(&self, id: ResetId) -> impl Future<Output = Result<Option<StoredUser>, StoreError>> + Send;
+
+    /// Replaces the hash of the account that the address's latest reset code was made for, by a hash with the same
+    /// parameters. Uses up the code, deletes a queued one, and queues a mail that informs the owner.
+    ///
+    /// Returns `false` if nothing was changed: the code is not one for this account with the hash `old`, or the account is
+    /// not active.
+    fn reset_password(
+        &self,
+        id: ResetId,
+        user: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+        trace: Option<TraceContext>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     fn find(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
     /// Makes exactly this pending row an active account. Replaces its unsent code mail by a mail that informs the owner.
@@ -241,7 +271,7 @@ pub trait Users: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<UserId>, StoreError>> + Send;
 
     /// Deletes pending rows whose address was granted no code mail for `pending_ttl`, expired links, and counts of mailboxes
-    /// that no quota needs. Forgets the grants of addresses that have no user and were granted nothing for a year. Returns the
+    /// and of password resets that no rule needs. Forgets the grants of addresses that have no user and were granted nothing for a year. Returns the
     /// number of deleted pending rows.
     fn purge(&self, pending_ttl: Duration) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
@@ -275,14 +305,14 @@ pub enum Redeemed {
 
 /// The store of live codes: Redis. The store's own clock decides about expiry.
 pub trait Codes: Send + Sync + 'static {
-    /// Makes the grant's code the live code of the user and restarts its lifetime. Wrong guesses already counted for the
+    /// Makes the grant's code the live code of the key and restarts its lifetime. Wrong guesses already counted for the
     /// grant stay counted. With `None` it stores a decoy, which counts wrong guesses like a code and matches no guess.
     ///
     /// `first`: whether this may be the first put of the grant. Otherwise the store must still have its wrong guesses; if
     /// it has lost them, the code is [`PutOutcome::Spent`].
     fn put(
         &self,
-        user: UserId,
+        key: CodeKey,
         attempt: MailAttempt,
         code: Option<&Code>,
         first: bool,
@@ -290,12 +320,12 @@ pub trait Codes: Send + Sync + 'static {
 
     /// Makes the grant's code invalid until the next [`Codes::put`], because its mail was not sent. Wrong guesses stay
     /// counted. Changes nothing after a later attempt has stored the code.
-    fn withdraw(&self, user: UserId, attempt: MailAttempt) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn withdraw(&self, key: CodeKey, attempt: MailAttempt) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Compares the guess with the live code and counts a wrong guess, in one atomic step. A match changes nothing: the
     /// activation in PostgreSQL decides.
-    fn redeem(&self, user: UserId, code: &Code) -> impl Future<Output = Result<Redeemed, StoreError>> + Send;
+    fn redeem(&self, key: CodeKey, code: &Code) -> impl Future<Output = Result<Redeemed, StoreError>> + Send;
 
-    /// Invalidates the user's code for good: a retry of its mail does not make it live again.
-    fn discard(&self, user: UserId) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Invalidates the key's code for good: a retry of its mail does not make it live again.
+    fn discard(&self, key: CodeKey) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -67,9 +67,10 @@ impl Components {
         Self {
             users: Arc::new(
                 PgUsers::with_secret(postgres.clone(), config.pacing, config.code_secret.clone())
+                    .with_reset_pacing(config.reset_pacing)
                     .with_events_maxlen(config.events_maxlen),
             ),
-            codes: Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_ttl)),
+            codes: Arc::new(RedisCodes::new(redis.clone(), config.code_storage.clone(), config.code_lifetimes)),
             hasher: Hasher::start(config.hash_cost, hash_threads, config.hash_max_wait),
             verified: config.auth_cache.map(|(ttl, users)| VerifiedPasswords::new(ttl, users, &rng)),
             costs: CostDraw::new(config.code_secret.clone(), config.hash_cost),
@@ -91,9 +92,10 @@ impl Components {
             self.hasher.clone(),
             self.costs.clone(),
             self.rng.clone(),
+            config.code_secret.clone(),
             Arc::clone(&self.mail_queued),
-            config.existing_account,
         )
+        .with_existing_account(config.existing_account)
         .with_verified_passwords(self.verified.clone())
     }
 
@@ -128,7 +130,7 @@ impl Components {
             codes: Arc::clone(&self.codes),
             provider: self.provider.clone(),
             secret: config.code_secret.clone(),
-            code_ttl: config.code_ttl,
+            lifetimes: config.code_lifetimes,
             mailbox_quota: config.mailbox_quota,
             public_url: self.public_url.clone(),
             give_up_after: config.mail_give_up,

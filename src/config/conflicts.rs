@@ -41,7 +41,9 @@ pub(super) fn check(
         return refuse("MAIL_LEASE", reason);
     }
     // Redis keeps the count of wrong guesses for an hour. Neither a live code nor a resend may outlast the count.
-    for (name, time) in [("CODE_TTL", codes.code_ttl), ("MAIL_GIVE_UP", mail.mail_give_up)] {
+    for (name, time) in
+        [("CODE_TTL", codes.code_ttl), ("RESET_CODE_TTL", codes.reset_code_ttl), ("MAIL_GIVE_UP", mail.mail_give_up)]
+    {
         if time > Duration::from_secs(30 * 60) {
             return refuse(name, "must not be longer than 30m");
         }

@@ -3,6 +3,7 @@
 //! After a crash the code can be derived again. The database alone reveals no code.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretSlice};
@@ -25,6 +26,7 @@ pub struct CodeLength(u8);
 
 impl CodeLength {
     pub const FOUR: Self = Self(4);
+    pub const EIGHT: Self = Self(8);
     pub const TEN: Self = Self(10);
 
     /// Returns `None` unless `digits` is 4 to 10.
@@ -57,7 +59,64 @@ pub struct MailAttempt {
     pub number: u32,
 }
 
-/// A verification code: 4 to 10 ASCII digits, leading zeros included.
+/// Names an address in a password reset: the beginning of a MAC of the address under [`CodeSecret`].
+///
+/// Every address has one, whether or not it has an account. Without the secret, nobody can test addresses against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ResetId(pub [u8; 16]);
+
+impl std::fmt::Display for ResetId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+/// What a code is for, and whose it is. The codes of two keys never touch each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CodeKey {
+    /// The code that activates a pending registration.
+    Registration(UserId),
+    /// The code that sets a new password for the account of an address.
+    PasswordReset(ResetId),
+}
+
+/// How long codes live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodeLifetimes {
+    /// Of the code of a registration, from the acceptance of its mail (`CODE_TTL`).
+    pub registration: Duration,
+    /// Of the code of a password reset, from the moment when the mail worker takes up its mail (`RESET_CODE_TTL`).
+    pub password_reset: Duration,
+}
+
+impl Default for CodeLifetimes {
+    fn default() -> Self {
+        Self { registration: Duration::from_secs(60), password_reset: Duration::from_secs(10 * 60) }
+    }
+}
+
+impl CodeLifetimes {
+    pub fn of(&self, key: CodeKey) -> Duration {
+        match key {
+            CodeKey::Registration(_) => self.registration,
+            CodeKey::PasswordReset(_) => self.password_reset,
+        }
+    }
+}
+
+impl From<UserId> for CodeKey {
+    fn from(user: UserId) -> Self {
+        Self::Registration(user)
+    }
+}
+
+impl From<ResetId> for CodeKey {
+    fn from(reset: ResetId) -> Self {
+        Self::PasswordReset(reset)
+    }
+}
+
+/// A code of a mail: 4 to 10 ASCII digits, leading zeros included.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Code(String);
 
@@ -172,15 +231,28 @@ impl CodeSecret {
         Code(digits)
     }
 
-    /// Returns the MAC that Redis stores instead of the code. It is bound to the user. Guesses can be tested against it only
+    /// Returns the MAC that Redis stores instead of the code. It is bound to the key. Guesses can be tested against it only
     /// with the secret.
-    pub fn verifier(&self, user: UserId, code: &Code) -> [u8; 32] {
-        self.hmac(&[b"sixty code verifier:", user.0.as_bytes(), code.0.as_bytes()])
+    pub fn verifier(&self, key: CodeKey, code: &Code) -> [u8; 32] {
+        let code = code.0.as_bytes();
+        match key {
+            CodeKey::Registration(user) => self.hmac(&[b"sixty code verifier:", user.0.as_bytes(), code]),
+            CodeKey::PasswordReset(reset) => self.hmac(&[b"sixty reset code verifier:", &reset.0, code]),
+        }
     }
 
     /// Returns a decoy: it is stored like a verifier and matches no code. Without the secret the two are indistinguishable.
-    pub fn decoy(&self, user: UserId) -> [u8; 32] {
-        self.hmac(&[b"sixty decoy:", user.0.as_bytes()])
+    pub fn decoy(&self, key: CodeKey) -> [u8; 32] {
+        match key {
+            CodeKey::Registration(user) => self.hmac(&[b"sixty decoy:", user.0.as_bytes()]),
+            CodeKey::PasswordReset(reset) => self.hmac(&[b"sixty reset decoy:", &reset.0]),
+        }
+    }
+
+    /// Returns the id of the password resets of an address.
+    pub fn reset_id(&self, address: &Address) -> ResetId {
+        let mac = self.hmac(&[b"sixty password reset:", address.as_str().as_bytes()]);
+        ResetId(*mac.first_chunk().expect("a MAC is longer than an id"))
     }
 
     /// Derives the "this was not me" token of the mail with this nonce. Every retry of the mail carries the same token.
@@ -363,12 +435,15 @@ mod tests {
     }
 
     #[test]
-    fn verifier_is_bound_to_user_and_code() {
-        let (ada, eve) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
+    fn verifier_is_bound_to_key_and_code() {
+        let (ada, eve) = (UserId(Uuid::from_u128(1)).into(), UserId(Uuid::from_u128(2)).into());
         let code = Code::parse("0042").unwrap();
         assert_eq!(secret().verifier(ada, &code), secret().verifier(ada, &code));
         assert_ne!(secret().verifier(ada, &code), secret().verifier(eve, &code));
         assert_ne!(secret().verifier(ada, &code), secret().verifier(ada, &Code::parse("0043").unwrap()));
+        let reset = ResetId(*Uuid::from_u128(1).as_bytes()).into();
+        assert_ne!(secret().verifier(ada, &code), secret().verifier(reset, &code));
+        assert_ne!(secret().decoy(ada), secret().decoy(reset));
     }
 
     #[test]

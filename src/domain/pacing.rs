@@ -18,7 +18,7 @@ pub const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pacing {
-    /// Wait after the first grant. It must be at least `CODE_TTL`, or a new grant could replace a live code.
+    /// Wait after the first grant. It must be at least the lifetime of a code, or a new grant could replace a live code.
     pub first_wait: Duration,
     /// Upper limit of the doubled wait.
     pub longest_wait: Duration,
@@ -38,6 +38,18 @@ impl Default for Pacing {
             quiet: Duration::from_secs(24 * 60 * 60),
             short_codes: 30,
             short_length: CodeLength::FOUR,
+        }
+    }
+}
+
+impl Pacing {
+    /// Returns the default pacing of reset mails. All their codes have the same length.
+    pub fn of_resets() -> Self {
+        Self {
+            first_wait: Duration::from_secs(10 * 60),
+            short_codes: u16::MAX,
+            short_length: CodeLength::EIGHT,
+            ..Self::default()
         }
     }
 }
@@ -131,6 +143,12 @@ mod tests {
     }
 
     #[test]
+    fn reset_codes_of_seven_digits_exceed_one_in_ten_thousand() {
+        let lax = Pacing { short_length: CodeLength::new(7).expect("less than ten"), ..Pacing::of_resets() };
+        assert!(chance_within_a_year(&lax, &[8]) > 0.0001);
+    }
+
+    #[test]
     fn twice_the_short_codes_exceed_one_percent() {
         let lax = Pacing { short_codes: 60, ..Pacing::default() };
         assert!(chance_within_a_year(&lax, &[8]) > 0.01);
@@ -183,6 +201,14 @@ mod tests {
         fn chance_within_a_year_is_at_most_one_percent_for_any_bursts(bursts in prop::collection::vec(1..80_usize, 1..8)) {
             let chance = chance_within_a_year(&Pacing::default(), &bursts);
             prop_assert!(chance <= 0.01, "{chance}");
+        }
+
+        #[test]
+        fn chance_to_guess_a_reset_code_within_a_year_is_at_most_one_in_ten_thousand(
+            bursts in prop::collection::vec(1..80_usize, 1..8),
+        ) {
+            let chance = chance_within_a_year(&Pacing::of_resets(), &bursts);
+            prop_assert!(chance <= 0.0001, "{chance}");
         }
     }
 

@@ -10,11 +10,13 @@ pub struct Policy {
     pub password_min: usize,
     /// Length of a short code.
     pub code_length: CodeLength,
+    /// Length of a reset code.
+    pub reset_code_length: CodeLength,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { password_min: MIN_CHARACTERS, code_length: CodeLength::FOUR }
+        Self { password_min: MIN_CHARACTERS, code_length: CodeLength::FOUR, reset_code_length: CodeLength::EIGHT }
     }
 }
 
@@ -26,9 +28,12 @@ impl Policy {
 
     /// Parses a guess. A guess of a length that no code has is refused here, so that it does not count as a wrong guess.
     pub fn code(&self, input: &str) -> Result<Code, CodeError> {
-        let lengths = [self.code_length.digits(), CodeLength::TEN.digits()];
-        Code::parse(input)
-            .and_then(|code| if lengths.contains(&code.expose().len()) { Ok(code) } else { Err(CodeError) })
+        code_of_length(input, &[self.code_length, CodeLength::TEN])
+    }
+
+    /// Parses a guess at a reset code, like [`Policy::code`].
+    pub fn reset_code(&self, input: &str) -> Result<Code, CodeError> {
+        code_of_length(input, &[self.reset_code_length])
     }
 
     /// Returns a regular expression (ECMA-262) that matches every guess that [`Policy::code`] accepts.
@@ -37,8 +42,22 @@ impl Policy {
     /// ASCII letters and most symbols. It cannot be exact: the digits of all scripts are no character class that every
     /// language knows. It contains no `/`, which ends a literal regular expression in many languages.
     pub fn code_pattern(&self) -> String {
-        format!("^[^!-,:-~]{{{},}}$", self.code_length.digits().div_ceil(2))
+        pattern(self.code_length)
     }
+
+    /// Returns a regular expression for [`Policy::reset_code`], like [`Policy::code_pattern`].
+    pub fn reset_code_pattern(&self) -> String {
+        pattern(self.reset_code_length)
+    }
+}
+
+fn code_of_length(input: &str, lengths: &[CodeLength]) -> Result<Code, CodeError> {
+    let code = Code::parse(input)?;
+    if lengths.iter().any(|length| length.digits() == code.expose().len()) { Ok(code) } else { Err(CodeError) }
+}
+
+fn pattern(shortest: CodeLength) -> String {
+    format!("^[^!-,:-~]{{{},}}$", shortest.digits().div_ceil(2))
 }
 
 #[cfg(test)]
@@ -56,6 +75,10 @@ mod tests {
         assert_eq!(Policy::default().code("\u{FEFF}00-42 ").unwrap().expose(), "0042");
         assert_eq!(Policy::default().code("12345 67890").unwrap().expose(), "1234567890");
         assert!(Policy::default().code("00 42 6").is_err());
+        assert_eq!(Policy::default().reset_code("1234 5678").unwrap().expose(), "12345678");
+        for other in ["1234", "1234567", "123456789", "1234567890"] {
+            assert!(Policy::default().reset_code(other).is_err(), "{other}");
+        }
     }
 
     #[test]

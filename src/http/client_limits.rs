@@ -6,11 +6,11 @@ use super::client::Client;
 use super::guessing::GuessingDetector;
 use super::problem::Problem;
 use super::verified_credentials::VerifiedCredentials;
-use crate::accounts::errors::{ActivateError, AuthenticateError};
+use crate::accounts::errors::AuthenticateError;
 use crate::accounts::ports::StoredUser;
 use crate::domain::email::Address;
 use crate::domain::password::Password;
-use crate::domain::user::{Status, User};
+use crate::domain::user::Status;
 use crate::rng::Rng;
 use crate::store::redis::limits::{ConsumedUnits, NotAdmitted, QuotaName, QuotaState, RedisLimits};
 
@@ -34,7 +34,7 @@ impl ClientLimits {
         Self { limits, guessing: GuessingDetector::default() }
     }
 
-    /// Counts a registration, a request for another code or a change of password. Work that fails by a fault of the server
+    /// Counts a registration, a request for another code or for a reset, or a change of password. Work that fails by a fault of the server
     /// is not counted.
     pub async fn limit_mail_request<T, E>(
         &self,
@@ -59,13 +59,17 @@ impl ClientLimits {
     }
 
     /// Counts a guess at a code before it is made, so that concurrent guesses are counted like consecutive ones. A guess
-    /// that was not wrong is refunded.
-    pub async fn limit_guess(
+    /// that was not wrong is refunded: `is_miss` says which errors are wrong guesses.
+    pub async fn limit_guess<T, E>(
         &self,
         client: &Client,
         address: &Address,
-        guess: impl Future<Output = Result<User, ActivateError>>,
-    ) -> Result<User, Problem> {
+        guess: impl Future<Output = Result<T, E>>,
+        is_miss: impl FnOnce(&E) -> bool,
+    ) -> Result<T, Problem>
+    where
+        Problem: From<E>,
+    {
         let Some(limits) = &self.limits else {
             return Ok(guess.await?);
         };
@@ -73,11 +77,10 @@ impl ClientLimits {
         let consumed = consumed.map_err(|state| exhausted(client, state))?;
         report(client, consumed.as_ref());
         let outcome = guess.await;
-        match &outcome {
-            Err(ActivateError::Incorrect { .. }) => {
-                limits.redis.quotas.count_miss(client.network, consumed.is_some()).await;
-            }
-            _ => limits.refund(client, consumed).await,
+        if outcome.as_ref().err().is_some_and(is_miss) {
+            limits.redis.quotas.count_miss(client.network, consumed.is_some()).await;
+        } else {
+            limits.refund(client, consumed).await;
         }
         Ok(outcome?)
     }

@@ -12,8 +12,8 @@ use super::path::Path;
 use super::problem::{DISOWNED, Problem};
 use super::problem_type::ProblemType;
 use crate::accounts::errors::{
-    ActivateError, AuthenticateError, ChangePasswordError, DeleteError, RegisterError, ResendError, StoreError,
-    UpdateError,
+    ActivateError, AuthenticateError, ChangePasswordError, DeleteError, RegisterError, RequestResetError, ResendError,
+    ResetPasswordError, StoreError, UpdateError,
 };
 use crate::passwords::Overloaded;
 
@@ -122,6 +122,26 @@ impl From<ChangePasswordError> for Problem {
             }
             ChangePasswordError::Overloaded(error) => error.into(),
             ChangePasswordError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RequestResetError> for Problem {
+    fn from(error: RequestResetError) -> Self {
+        match error {
+            RequestResetError::TooSoon { left } => Self::too_many_codes(left),
+            RequestResetError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResetPasswordError> for Problem {
+    fn from(error: ResetPasswordError) -> Self {
+        match error {
+            ResetPasswordError::NoCode => Self::no_reset_code(),
+            ResetPasswordError::Incorrect { remaining } => Self::incorrect_code(remaining),
+            ResetPasswordError::Overloaded(error) => error.into(),
+            ResetPasswordError::Store(error) => error.into(),
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod middleware;
 pub mod not_me_form;
 pub mod not_me_page;
 pub mod openapi;
+mod password_resets;
 pub mod path;
 mod path_prefix;
 pub mod payload;

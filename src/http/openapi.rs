@@ -23,6 +23,7 @@ pub use contact::Contact;
 use super::admin::AdminApi;
 use super::client_limits::ClientLimits;
 use super::gateway::{self, GatewayApi};
+use super::password_resets::PasswordResetsApi;
 use super::path::Path;
 use super::path_prefix::PathPrefix;
 use super::system_routes::{self, Declaration, SystemOperation};
@@ -40,10 +41,10 @@ const DESCRIPTION: &str = "Registers users with an e-mail address, a password, a
      and what to do. Every path with GET also allows HEAD, and OPTIONS lists the methods of a path (not at /v1/auth). Paths are \
      case-sensitive. Responses about accounts must not be cached.";
 /// All tags, in the order of use. The framework would sort them by name.
-const TAGS: [&str; 5] = ["Registration", "Account", "Gateways", "Administration", "Service"];
+const TAGS: [&str; 6] = ["Registration", "Account", "Password reset", "Gateways", "Administration", "Service"];
 
 /// The operations below `/v1`. `U` and `C` are the stores.
-type ApiOperations<U, C> = (UsersApi<U, C>, GatewayApi<U, C>, AdminApi<U, C>);
+type ApiOperations<U, C> = (UsersApi<U, C>, PasswordResetsApi<U, C>, GatewayApi<U, C>, AdminApi<U, C>);
 
 /// The endpoints of the operations below `/v1`.
 pub fn service<U: Users, C: Codes>(
@@ -52,9 +53,10 @@ pub fn service<U: Users, C: Codes>(
     limits: ClientLimits,
 ) -> OpenApiService<impl OpenApi, ()> {
     let users = UsersApi::new(accounts.clone(), policy, limits.clone());
+    let resets = PasswordResetsApi::new(accounts.clone(), policy, limits.clone());
     let gateway = GatewayApi::new(accounts.clone(), limits.clone());
     let admin = AdminApi::new(accounts, policy, limits);
-    let operations: ApiOperations<U, C> = (users, gateway, admin);
+    let operations: ApiOperations<U, C> = (users, resets, gateway, admin);
     OpenApiService::new(operations, TITLE, VERSION)
 }
 

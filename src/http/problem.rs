@@ -215,6 +215,15 @@ impl Problem {
         )
     }
 
+    /// The address has no live reset code. The detail is the same for every reason: it must not reveal an account.
+    pub fn no_reset_code() -> Self {
+        Self::new(
+            ProblemType::CodeExpired,
+            "No reset code of this address is live: none was asked for, or it has expired, was used or replaced, or was \
+             destroyed by three wrong guesses. Ask for another.",
+        )
+    }
+
     /// The owner of the address has deleted the registration that the credentials belong to, and its code with it.
     pub fn disowned() -> Self {
         Self::new(ProblemType::CodeExpired, DISOWNED)

@@ -13,7 +13,7 @@ use super::user_schemas::{
     ActivateUser, ActivateUserResponse, ChangePassword, ChangePasswordResponse, CodeQueued, DeleteUserResponse,
     GetUserResponse, RegisterUser, RegisterUserResponse, ResendCodeResponse,
 };
-use crate::accounts::errors::AuthenticateError;
+use crate::accounts::errors::{ActivateError, AuthenticateError};
 use crate::accounts::ports::{Codes, StoredUser, Users};
 use crate::accounts::{Accounts, Caller};
 use crate::domain::email::{Address, Email};
@@ -100,6 +100,8 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// The credentials contain the old password, the body the new one. A pending user cannot change the password, but can
     /// register again with another one.
     ///
+    /// Somebody who has forgotten the password asks for a password reset instead.
+    ///
     /// If the response was lost, send the request again: `unauthenticated` means that the password was changed.
     #[oai(path = "/v1/users/me/password", method = "put", operation_id = "changePassword", tag = "Tag::Account")]
     async fn change_password(
@@ -163,7 +165,8 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         });
         let (StoredUser { user, .. }, address) = authenticated?;
         let activated = self.accounts.activate(&user, &code, Some(*trace.0));
-        let user = self.limits.limit_guess(&client, &address, activated).await?;
+        let is_miss = |error: &ActivateError| matches!(error, ActivateError::Incorrect { .. });
+        let user = self.limits.limit_guess(&client, &address, activated, is_miss).await?;
         Ok(ActivateUserResponse::Ok(JsonReply(user.into())))
     }
 

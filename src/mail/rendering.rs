@@ -74,6 +74,34 @@ struct PasswordChangedHtml<'a> {
     subject: &'a str,
 }
 
+#[derive(Template)]
+#[template(path = "reset_code.txt")]
+struct ResetCodeText<'a> {
+    code: &'a str,
+    spelled: &'a str,
+    ttl: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "reset_code.html")]
+struct ResetCodeHtml<'a> {
+    subject: &'a str,
+    code: &'a str,
+    spelled: &'a str,
+    ttl: &'a str,
+    seconds: u64,
+}
+
+#[derive(Template)]
+#[template(path = "password_reset.txt")]
+struct PasswordResetText;
+
+#[derive(Template)]
+#[template(path = "password_reset.html")]
+struct PasswordResetHtml<'a> {
+    subject: &'a str,
+}
+
 impl RenderedMail {
     /// The mail with a code, its lifetime, and a "not me" link for a recipient who did not register.
     pub fn code(to: &Email, code: &Code, ttl: Duration, not_me: &Url) -> Self {
@@ -99,6 +127,20 @@ impl RenderedMail {
     pub fn password_changed(to: &Email) -> Self {
         let subject = "Your Sixty password was changed";
         Self::new(to, subject, &PasswordChangedText, &PasswordChangedHtml { subject })
+    }
+
+    /// The mail with the code of a password reset, and the rest of its lifetime.
+    pub fn reset_code(to: &Email, code: &Code, ttl: Duration) -> Self {
+        let (subject, code) = ("Your code for a new Sixty password", code.expose());
+        let (spelled, seconds, ttl) = (&spelled(code), ttl.as_secs(), &in_words(ttl));
+        let html = ResetCodeHtml { subject, code, spelled, ttl, seconds };
+        Self::new(to, subject, &ResetCodeText { code, spelled, ttl }, &html)
+    }
+
+    /// The notice that a password was reset with a code. Whoever reset it reads the owner's mail.
+    pub fn password_reset(to: &Email) -> Self {
+        let subject = "Your Sixty password was reset";
+        Self::new(to, subject, &PasswordResetText, &PasswordResetHtml { subject })
     }
 
     fn new(to: &Email, subject: &'static str, text: &impl Template, html: &impl Template) -> Self {

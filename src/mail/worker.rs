@@ -1,9 +1,11 @@
 //! The mail worker: claims mails from the outbox, makes their codes live, and sends them.
 //!
 //! A code is put into Redis twice. *Before* the mail is sent, because the mail may arrive before the provider responds.
-//! *After* the provider accepted the mail, so that a slow response does not shorten the code's lifetime.
+//! *After* the provider accepted the mail, so that a slow response does not shorten the code's lifetime. The code of a password
+//! reset is put once: see `worker/reset_code.rs`.
 
 mod live_code;
+mod reset_code;
 mod settle;
 
 use std::panic::AssertUnwindSafe;
@@ -22,9 +24,10 @@ use super::circuit_breaker::CircuitBreaker;
 use super::provider::{Provider, SendError};
 use super::rendering::{self, RenderedMail};
 use crate::accounts::ports::{Codes, PutOutcome, StoreError};
-use crate::domain::code::CodeSecret;
+use crate::domain::code::{CodeKey, CodeLifetimes, CodeSecret};
 use crate::domain::email::Email;
 use crate::domain::mailbox::{Mailbox, MailboxQuota};
+use crate::domain::user::UserId;
 use crate::rng::Rng;
 use crate::store::postgres::outbox::{Charge, Claim, LeftCode, MailKind, Outbox};
 use crate::telemetry::spans;
@@ -46,7 +49,7 @@ pub struct Worker<C> {
     pub codes: Arc<C>,
     pub provider: Provider,
     pub secret: CodeSecret,
-    pub code_ttl: Duration,
+    pub lifetimes: CodeLifetimes,
     pub mailbox_quota: MailboxQuota,
     /// The base URL of links in mails.
     pub public_url: Url,
@@ -182,7 +185,7 @@ impl<C: Codes> Worker<C> {
                 reason: "the attempt panicked".to_owned(),
                 retry_after: None,
                 unsent: false,
-                left: LeftCode::Live(self.code_ttl),
+                left: LeftCode::Live(self.lifetimes.registration),
             }),
             () = self.outbox.keep(&claim) => Outcome::ClaimLost,
             () = hand_over.cancelled() => Outcome::HandOver,
@@ -193,7 +196,7 @@ impl<C: Codes> Worker<C> {
         }
         if let Err(error) = self.settle(&claim, outcome).await {
             // When the lease expires, the mail is sent again, with the same code and the same idempotency key.
-            warn!(%error, user.id = %claim.user, "the outcome of a mail could not be stored; the mail will be sent again");
+            warn!(%error, user.id = claim.user.map(tracing::field::display), "the outcome of a mail could not be stored; the mail will be sent again");
         }
     }
 
@@ -204,26 +207,30 @@ impl<C: Codes> Worker<C> {
         let is_unfinished = claim.is_abandoned && claim.attempts > MAX_UNFINISHED_ATTEMPTS;
         if is_unfinished && claim.age > self.give_up_after {
             let reason = "no attempt to send it has ended".to_owned();
-            return Outcome::GiveUp { reason, left: LeftCode::Live(self.code_ttl) };
+            return Outcome::GiveUp { reason, left: LeftCode::Live(self.lifetimes.registration) };
         }
-        match claim.kind {
-            MailKind::Code => self.send_code(claim, trace).await,
-            MailKind::Activated => self.send_notice(claim, RenderedMail::activated, trace).await,
-            MailKind::PasswordChanged => self.send_notice(claim, RenderedMail::password_changed, trace).await,
+        match (claim.kind, claim.user) {
+            (MailKind::ResetCode, _) => self.send_reset_code(claim, trace).await,
+            (MailKind::Code, Some(user)) => self.send_code(claim, user, trace).await,
+            (MailKind::Activated, _) => self.send_notice(claim, RenderedMail::activated, trace).await,
+            (MailKind::PasswordChanged, _) => self.send_notice(claim, RenderedMail::password_changed, trace).await,
+            (MailKind::PasswordReset, _) => self.send_notice(claim, RenderedMail::password_reset, trace).await,
+            // A mail dies with its user.
+            (MailKind::Code, None) => Outcome::NotWanted,
         }
     }
 
     /// Sends a code. If the address has an account, its owner gets a notice instead, and Redis a decoy, which no code matches.
-    async fn send_code(&self, claim: &Claim, trace: TraceContext) -> Outcome {
+    async fn send_code(&self, claim: &Claim, user: UserId, trace: TraceContext) -> Outcome {
         let Ok(registered) = Email::parse(&claim.email) else {
             return failed(invalid_recipient(), claim.unsent, LeftCode::None);
         };
-        let live = LeftCode::Live(self.code_ttl);
+        let live = LeftCode::Live(self.lifetimes.registration);
         // Before the first put: an earlier attempt may have left its code.
         let before = if claim.unsent { LeftCode::None } else { live };
         let retry = |error: StoreError, unsent, left| {
             if matches!(error, StoreError::Broken { .. }) {
-                error!(%error, user.id = %claim.user, "a code cannot be mailed because of a defect or a missing right");
+                error!(%error, user.id = %user, "a code cannot be mailed because of a defect or a missing right");
             }
             Outcome::Retry { reason: error.to_string(), retry_after: None, unsent, left }
         };
@@ -243,7 +250,7 @@ impl<C: Codes> Worker<C> {
         let code = claim.account_email.is_none().then(|| self.secret.code(&claim.nonce, claim.length));
         let recipient = claim.account_email.as_ref().map_or(Ok(registered), |email| Email::parse(email));
         let mail = recipient.map(|recipient| match &code {
-            Some(code) => RenderedMail::code(&recipient, code, self.code_ttl, &link),
+            Some(code) => RenderedMail::code(&recipient, code, self.lifetimes.registration, &link),
             None => RenderedMail::existing_account(&recipient, &link),
         });
         match self.extend_wait_if_late(claim).await {
@@ -251,25 +258,25 @@ impl<C: Codes> Worker<C> {
             Ok(false) => return Outcome::ClaimLost,
             Err(error) => return retry(error, claim.unsent, before),
         }
-        let put_code = |first| self.codes.put(claim.user, claim.attempt(), code.as_ref(), first);
+        let put_code = |first| self.codes.put(CodeKey::Registration(user), claim.attempt(), code.as_ref(), first);
         match put_code(!claim.armed).await {
             Ok(PutOutcome::Live) => {}
             Ok(PutOutcome::ClaimLost) => return Outcome::ClaimLost,
             Ok(PutOutcome::Superseded | PutOutcome::Invalidated) => return Outcome::NotWanted,
             Ok(PutOutcome::Spent) => {
-                warn!(user.id = %claim.user, "Redis has lost the wrong guesses at a code; the code is invalid and its mail is dropped");
+                warn!(user.id = %user, "Redis has lost the wrong guesses at a code; the code is invalid and its mail is dropped");
                 return Outcome::NotWanted;
             }
             // The code in the mail would not work.
             Err(error) => return retry(error, claim.unsent, live),
         }
         // After the put: if Redis does not respond, the code was not put, and the next attempt is the first again.
-        match self.outbox.link(claim, &token.hash()).await {
+        match self.outbox.link(claim, user, &token.hash()).await {
             Ok(true) => {}
             Ok(false) => return Outcome::NotWanted,
             // The link in the mail would not work.
             Err(error) => {
-                let left = self.withdraw_unsent(claim, claim.unsent).await;
+                let left = self.withdraw_unsent(claim, user, claim.unsent).await;
                 return retry(error, claim.unsent, left);
             }
         }
@@ -280,7 +287,7 @@ impl<C: Codes> Worker<C> {
         let maybe_accepted = matches!(&sent, Ok(_) | Err(SendError::Temporary { maybe_accepted: true, .. }));
         let unsent = claim.unsent && !maybe_accepted;
         if let Err(error @ SendError::Temporary { .. }) = sent {
-            let left = self.withdraw_unsent(claim, unsent).await;
+            let left = self.withdraw_unsent(claim, user, unsent).await;
             return failed(error, unsent, left);
         }
         // A permanent refusal concerns one spelling of the address. An account gets its mail at another spelling. So the

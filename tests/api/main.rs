@@ -34,6 +34,7 @@ mod observability;
 mod openapi;
 mod outbox;
 mod password;
+mod password_reset;
 mod plans;
 mod pre_hijacking;
 mod previous_release;

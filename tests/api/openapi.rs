@@ -59,7 +59,9 @@ async fn every_operation_declares_its_security_and_its_problem_types() {
             "getUser",
             "listUsers",
             "registerUser",
+            "requestPasswordReset",
             "resendCode",
+            "resetPassword",
             "updateUser"
         ]
     );

@@ -6,9 +6,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 use sixty::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
-use sixty::domain::code::{Code, CodeSecret, MailAttempt};
+use sixty::domain::code::{Code, CodeKey, CodeLifetimes, CodeSecret, MailAttempt};
 use sixty::domain::mailbox::MailboxQuota;
-use sixty::domain::user::UserId;
 use sixty::mail::circuit_breaker::CircuitBreaker;
 use sixty::mail::mailpit::Mailpit;
 use sixty::mail::provider::{FromHeader, Provider};
@@ -124,19 +123,19 @@ async fn a_mail_that_ends_its_processes_is_given_up() {
 struct PanickingCodes;
 
 impl Codes for PanickingCodes {
-    async fn put(&self, _: UserId, _: MailAttempt, _: Option<&Code>, _: bool) -> Result<PutOutcome, StoreError> {
+    async fn put(&self, _: CodeKey, _: MailAttempt, _: Option<&Code>, _: bool) -> Result<PutOutcome, StoreError> {
         panic!("simulated by the test")
     }
 
-    async fn withdraw(&self, _: UserId, _: MailAttempt) -> Result<(), StoreError> {
+    async fn withdraw(&self, _: CodeKey, _: MailAttempt) -> Result<(), StoreError> {
         panic!("simulated by the test")
     }
 
-    async fn redeem(&self, _: UserId, _: &Code) -> Result<Redeemed, StoreError> {
+    async fn redeem(&self, _: CodeKey, _: &Code) -> Result<Redeemed, StoreError> {
         panic!("simulated by the test")
     }
 
-    async fn discard(&self, _: UserId) -> Result<(), StoreError> {
+    async fn discard(&self, _: CodeKey) -> Result<(), StoreError> {
         panic!("simulated by the test")
     }
 }
@@ -165,7 +164,7 @@ async fn a_mail_whose_attempts_panic_is_given_up() {
         codes: Arc::new(PanickingCodes),
         provider: Provider::new(&nowhere, Arc::new(Mailpit), from, Duration::from_secs(1)).unwrap(),
         secret: CodeSecret::new(vec![60; 32]).unwrap(),
-        code_ttl: Duration::from_secs(60),
+        lifetimes: CodeLifetimes::default(),
         mailbox_quota: MailboxQuota::default(),
         public_url: nowhere,
         give_up_after: Duration::from_secs(1),

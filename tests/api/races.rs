@@ -346,11 +346,11 @@ async fn link_of_a_row_that_is_being_deleted_is_not_stored() {
     let store = Store::new().await;
     let (ada, _) = store.replaceable().await;
     let claim = store.outbox.claim(1).await.unwrap().pop().unwrap();
-    assert_eq!(claim.user, ada.id);
+    assert_eq!(claim.user, Some(ada.id));
     let held = store.hold("DELETE FROM users").await;
     let link = {
         let store = Arc::clone(&store);
-        tokio::spawn(async move { store.outbox.link(&claim, &NotMeHash([7; 32])).await.unwrap() })
+        tokio::spawn(async move { store.outbox.link(&claim, ada.id, &NotMeHash([7; 32])).await.unwrap() })
     };
     store.until_blocked(1).await;
     held.commit().await.unwrap();

@@ -306,7 +306,8 @@ async fn a_dump_of_the_stores_reveals_no_code_without_the_code_secret() {
         .await;
         let postgresql = dump_postgresql(&service).await;
         let grants: Vec<(Vec<u8>, Vec<u8>, Uuid)> = sqlx::query_as(
-            "SELECT nonce, salt, idempotency_key FROM outbox JOIN users ON users.id = user_id JOIN addresses USING (address)",
+            "SELECT nonce, salt, idempotency_key FROM outbox JOIN users ON users.id = user_id
+             JOIN addresses ON addresses.address = users.address",
         )
         .fetch_all(&service.db)
         .await
@@ -327,7 +328,7 @@ async fn a_dump_of_the_stores_reveals_no_code_without_the_code_secret() {
             })
             .collect();
         let secret = CodeSecret::new(vec![0; 32]).unwrap();
-        let verifier = |code: &str| hex::encode(secret.verifier(UserId(id), &Code::parse(code).unwrap()));
+        let verifier = |code: &str| hex::encode(secret.verifier(UserId(id).into(), &Code::parse(code).unwrap()));
         match storage {
             // Plain storage proves that the search finds a code.
             "plain" => assert_eq!(found, [code]),

@@ -6,10 +6,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use sixty::accounts::Accounts;
 use sixty::accounts::ports::{Codes as _, Users as _};
-use sixty::accounts::{Accounts, ExistingAccount};
-use sixty::domain::code::{Code, CodeLength, CodeSecret, Grant, Nonce};
-use sixty::domain::email::Email;
+use sixty::domain::code::{Code, CodeLength, CodeLifetimes, CodeSecret, Grant, Nonce, ResetId};
+use sixty::domain::email::{Address, Email};
 use sixty::domain::mailbox::MailboxQuota;
 use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
@@ -23,9 +23,9 @@ use sixty::store::postgres::{Postgres, PostgresConfig};
 use sixty::store::redis::codes::{CodeStorage, RedisCodes};
 use sixty::store::redis::limits::{LimitsConfig, Quota, RedisLimits};
 use sixty::store::redis::{Redis, RedisConfig};
-use sixty::testing::QueuedMail;
 use sixty::testing::contract::{self, CodesUnderTest, UsersUnderTest};
 use sixty::testing::model::{self, ServiceUnderTest, Step};
+use sixty::testing::{QueuedMail, QueuedReset};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -87,6 +87,35 @@ impl UsersUnderTest for RealUsers {
 
     async fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> bool {
         support::store_not_me_link(&self.db, user, &link).await
+    }
+
+    async fn queued_reset(&self, _: ResetId, email: &str) -> Option<QueuedReset> {
+        let address = Email::parse(email).unwrap().address().clone();
+        let row: Option<(i64, Vec<u8>, i16)> =
+            sqlx::query_as("SELECT id, nonce, digits FROM outbox WHERE kind = 'reset_code' AND address = $1")
+                .bind(address.as_str())
+                .fetch_optional(&self.db)
+                .await
+                .unwrap();
+        row.map(|(id, nonce, digits)| QueuedReset {
+            address,
+            grant: Grant(id),
+            nonce: Nonce(nonce.try_into().unwrap()),
+            length: CodeLength::new(digits.try_into().unwrap()).unwrap(),
+        })
+    }
+
+    async fn bind_reset(&self, id: ResetId, mail: &QueuedReset) -> bool {
+        let claims = self.outbox.claim(1000).await.unwrap();
+        let mut is_bound = false;
+        for claim in claims {
+            if let Some(account) = claim.user.filter(|_| claim.grant == mail.grant) {
+                is_bound = self.outbox.bind_reset(&claim, id, account).await.unwrap();
+            }
+            // Another call claims it again.
+            assert!(self.outbox.retry(&claim, Duration::ZERO, true, LeftCode::None).await.unwrap());
+        }
+        is_bound
     }
 
     async fn disable(&self, user: UserId) {
@@ -186,7 +215,7 @@ async fn a_mail_whose_rows_are_locked_delays_no_other() {
     ] {
         let claims = outbox.claim(5).await.unwrap();
         let mut session = db.begin().await.unwrap();
-        sqlx::query(lock).bind(claims[0].user.0).execute(&mut *session).await.unwrap();
+        sqlx::query(lock).bind(claims[0].user.unwrap().0).execute(&mut *session).await.unwrap();
         let mut mails = claims.into_iter().enumerate().map(|(n, claim)| {
             // Only the first mail has a mailbox that exists.
             let hash = if n == 0 { [0; 32] } else { Rng::from_system().bytes() };
@@ -194,7 +223,7 @@ async fn a_mail_whose_rows_are_locked_delays_no_other() {
             tokio::spawn(async move {
                 let charged = outbox.charge(&claim, &hash, MailboxQuota::default()).await.unwrap();
                 assert_eq!(charged, Charge::Charged);
-                assert!(outbox.link(&claim, &NotMeHash(hash)).await.unwrap());
+                assert!(outbox.link(&claim, claim.user.unwrap(), &NotMeHash(hash)).await.unwrap());
                 assert!(outbox.finish(&claim, LeftCode::Live(Duration::from_secs(60))).await.unwrap());
             })
         });
@@ -221,17 +250,20 @@ async fn claim_is_armed_from_the_link_until_the_next_grant() {
     let claim = async || store.outbox.claim(1).await.unwrap().pop().unwrap();
     let first = claim().await;
     assert!(!first.armed);
-    assert!(store.outbox.link(&first, &NotMeHash([7; 32])).await.unwrap());
+    assert!(store.outbox.link(&first, first.user.unwrap(), &NotMeHash([7; 32])).await.unwrap());
     assert!(store.outbox.retry(&first, Duration::ZERO, true, LeftCode::None).await.unwrap());
     let second = claim().await;
     assert!(second.armed);
     // A worker that lost its claim stores no link.
-    assert!(!store.outbox.link(&first, &NotMeHash([8; 32])).await.unwrap());
-    store.users.resend(second.user, Nonce([1; 16]), None).await.unwrap();
+    assert!(!store.outbox.link(&first, first.user.unwrap(), &NotMeHash([8; 32])).await.unwrap());
+    store.users.resend(second.user.unwrap(), Nonce([1; 16]), None).await.unwrap();
     // A late worker of the earlier grant does not arm the later grant.
-    assert!(!store.outbox.link(&second, &NotMeHash([8; 32])).await.unwrap());
+    assert!(!store.outbox.link(&second, second.user.unwrap(), &NotMeHash([8; 32])).await.unwrap());
     assert!(!claim().await.armed);
 }
+
+const LIFETIMES: CodeLifetimes =
+    CodeLifetimes { registration: Duration::from_secs(60), password_reset: Duration::from_secs(60) };
 
 struct RealCodes {
     codes: Arc<RedisCodes>,
@@ -242,7 +274,7 @@ struct RealCodes {
 }
 
 impl RealCodes {
-    fn new(urls: &[&str], storage: CodeStorage) -> Self {
+    fn new(urls: &[&str], storage: CodeStorage, lifetimes: CodeLifetimes) -> Self {
         let prefix = format!("t{}", support::unique_name());
         let config = RedisConfig {
             url: urls.join(",").into(),
@@ -251,7 +283,7 @@ impl RealCodes {
             prefix: prefix.clone(),
         };
         let redis = Redis::new(&config).unwrap();
-        let codes = RedisCodes::new(redis.clone(), storage, Duration::from_secs(60));
+        let codes = RedisCodes::new(redis.clone(), storage, lifetimes);
         Self { codes: Arc::new(codes), redis, urls: urls.iter().map(ToString::to_string).collect(), prefix }
     }
 }
@@ -294,13 +326,13 @@ impl CodesUnderTest for RealCodes {
 async fn redis_passes_the_contract_with_macs() {
     let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
     let hmac = CodeStorage::Hmac(CodeSecret::new(vec![60; 32]).unwrap());
-    contract::codes(&RealCodes::new(&[stack.redis_url()], hmac)).await;
+    contract::codes(&RealCodes::new(&[stack.redis_url()], hmac, LIFETIMES)).await;
 }
 
 #[tokio::test]
 async fn redis_passes_the_contract_with_plain_codes() {
     let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
-    contract::codes(&RealCodes::new(&[stack.redis_url()], CodeStorage::Plain)).await;
+    contract::codes(&RealCodes::new(&[stack.redis_url()], CodeStorage::Plain, LIFETIMES)).await;
 }
 
 /// The use cases on the real stores, with [`SECRET`] as `CODE_SECRET`.
@@ -341,6 +373,14 @@ impl ServiceUnderTest for RealService {
         self.users.store_not_me_link(user, link).await
     }
 
+    async fn queued_reset(&self, id: ResetId, address: &Address) -> Option<QueuedReset> {
+        self.users.queued_reset(id, address.as_str()).await
+    }
+
+    async fn bind_reset(&self, id: ResetId, mail: &QueuedReset) -> bool {
+        self.users.bind_reset(id, mail).await
+    }
+
     async fn purge(&self, pending_ttl: Duration) {
         self.users.users.purge(pending_ttl).await.unwrap();
     }
@@ -356,13 +396,14 @@ fn real_stores_respond_to_any_sequence_as_the_model_predicts() {
     let services = verified.map(|verified| {
         runtime.block_on(async {
             let users = RealUsers::new().await;
-            let codes = RealCodes::new(&[stack.redis_url()], CodeStorage::Hmac(secret.clone()));
+            let codes =
+                RealCodes::new(&[stack.redis_url()], CodeStorage::Hmac(secret.clone()), CodeLifetimes::default());
             let hasher = Hasher::start(HashCost::new(8, 1, 1).unwrap(), 1, Duration::from_secs(10));
             let (rng, queued) = (Rng::from_system(), Arc::new(Notify::new()));
             let costs = CostDraw::new(secret.clone(), HashCost::new(8, 1, 1).unwrap());
             costs.set(CostDistribution::default());
             let (users_port, codes_port) = (Arc::clone(&users.users), Arc::clone(&codes.codes));
-            let accounts = Accounts::new(users_port, codes_port, hasher, costs, rng, queued, ExistingAccount::Hide);
+            let accounts = Accounts::new(users_port, codes_port, hasher, costs, rng, secret.clone(), queued);
             RealService { users, codes, accounts: accounts.with_verified_passwords(verified) }
         })
     });
@@ -386,7 +427,7 @@ fn real_stores_respond_to_any_sequence_as_the_model_predicts() {
 async fn redis_cluster_passes_the_contract_and_the_limits() {
     let cluster = PrivateCluster::start("contract", 2, false).await;
     let [first, second] = [&cluster.nodes[0], &cluster.nodes[1]];
-    let codes = RealCodes::new(&[&first.url, &second.url], CodeStorage::Plain);
+    let codes = RealCodes::new(&[&first.url, &second.url], CodeStorage::Plain, LIFETIMES);
     // Several times, because the id of a user decides on which node its keys are.
     for _ in 0..4 {
         contract::codes(&codes).await;
@@ -404,11 +445,11 @@ async fn redis_cluster_passes_the_contract_and_the_limits() {
     };
     let code = Code::parse("0042").unwrap();
     second.signal(Signal::SIGSTOP);
-    support::eventually("the healthy node", async || codes.codes().redeem(user, &code).await.ok()).await;
+    support::eventually("the healthy node", async || codes.codes().redeem(user.into(), &code).await.ok()).await;
     second.signal(Signal::SIGCONT);
     support::eventually("both nodes", async || {
         let users = [rng.user_id(), rng.user_id(), rng.user_id(), rng.user_id()];
-        let calls = users.map(|user| codes.codes().redeem(user, &code));
+        let calls = users.map(|user| codes.codes().redeem(user.into(), &code));
         futures_util::future::try_join_all(calls).await.ok()
     })
     .await;

@@ -15,7 +15,7 @@ async fn deleting_a_pending_registration_removes_its_mail_and_its_code() {
     service.accounts.delete(&ada).await.unwrap();
     assert!(service.authenticate("ada@example.com", "correct horse").await.is_err());
     assert!(service.users.queued_mails().is_empty());
-    assert_eq!(service.codes.redeem(ada.id, &code).await.unwrap(), Redeemed::NoCode(NoCodeReason::Destroyed));
+    assert_eq!(service.codes.redeem(ada.id.into(), &code).await.unwrap(), Redeemed::NoCode(NoCodeReason::Destroyed));
     // The wait of the address stays.
     assert!(service.register("ada@example.com", "correct horse").await.is_err());
     service.accounts.delete(&ada).await.expect("deleting twice is a success");
@@ -42,7 +42,7 @@ async fn operator_deletes_any_user_and_its_code() {
     service.accounts.delete_as_operator(ada.id).await.unwrap();
     let again = service.accounts.delete_as_operator(ada.id).await;
     assert!(matches!(again, Err(DeleteError::NotFound)));
-    assert_eq!(service.codes.redeem(ada.id, &code).await.unwrap(), Redeemed::NoCode(NoCodeReason::Destroyed));
+    assert_eq!(service.codes.redeem(ada.id.into(), &code).await.unwrap(), Redeemed::NoCode(NoCodeReason::Destroyed));
 }
 
 #[tokio::test]

@@ -8,3 +8,4 @@ mod list;
 mod register;
 mod report_not_me;
 mod resend;
+mod reset_password;

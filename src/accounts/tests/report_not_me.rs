@@ -13,7 +13,7 @@ async fn owner_deletes_a_strangers_registration_and_registers_at_once_with_the_t
     let link = service.store_not_me_link(&eve);
     let ticket = service.accounts.report_not_me(&link).await.unwrap().unwrap();
     assert!(service.authenticate("ada@example.com", "battery staple").await.is_err());
-    assert_eq!(service.codes.redeem(eve.id, &code).await.unwrap(), Redeemed::NoCode(NoCodeReason::Destroyed));
+    assert_eq!(service.codes.redeem(eve.id.into(), &code).await.unwrap(), Redeemed::NoCode(NoCodeReason::Destroyed));
 
     let refused = service.register("ada@example.com", "battery staple").await;
     assert!(matches!(refused, Err(RegisterError::TooSoon { .. })), "the wait must stay for everybody else");

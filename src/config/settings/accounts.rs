@@ -58,6 +58,15 @@ pub struct CodeArgs {
     /// A short code has CODE_DIGITS digits. After this many in any 365 days, an address gets codes of ten digits
     #[arg(long, env, value_name = "N", default_value_t = 30, value_parser = number::<u16>(0..=u16::MAX))]
     pub short_codes_per_year: u16,
+    /// Lifetime of a reset code
+    ///
+    /// At most 30m. A reset code sets a new password. It becomes live when the mail worker takes up its mail. An address also
+    /// waits at least this long for its next reset code; the wait doubles like CODE_WAIT
+    #[arg(long, env, value_name = "TIME", default_value = "10m", value_parser = time)]
+    pub reset_code_ttl: Duration,
+    /// Digits of a reset code, from 8 to 10
+    #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = number::<u8>(8..=10))]
+    pub reset_code_digits: u8,
     /// Code mails per mailbox in any hour
     ///
     /// From 1 to 1000. A mailbox is an address without its +tag. Further code mails are not sent. A quarter of the quota is

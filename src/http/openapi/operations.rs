@@ -27,7 +27,8 @@ const STORES: [ProblemType; 2] = [ProblemType::Internal, ProblemType::Unavailabl
 const NO_BODY: [ProblemType; 2] = [ProblemType::MalformedRequest, ProblemType::PayloadTooLarge];
 
 /// The operations with a quota per client network.
-const RATE_LIMITED: [&str; 4] = ["registerUser", "activateUser", "resendCode", "changePassword"];
+const RATE_LIMITED: [&str; 6] =
+    ["registerUser", "activateUser", "resendCode", "changePassword", "requestPasswordReset", "resetPassword"];
 /// Headers of their responses: name, description, example.
 const RATE_LIMIT_HEADERS: [(&str, &str, &str); 2] = [
     (
@@ -84,6 +85,10 @@ fn problems(operation_id: &str) -> Vec<Problem> {
         ],
         "resendCode" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::AlreadyActive, ProblemType::TooManyCodes]],
         "changePassword" => &[&BODY, &AUTH, &STORES, &[ProblemType::NotActive]],
+        "requestPasswordReset" => &[&BODY, &STORES, &[ProblemType::TooManyCodes, ProblemType::TooManyRequests]],
+        "resetPassword" => {
+            &[&BODY, &STORES, &[ProblemType::CodeExpired, ProblemType::IncorrectCode, ProblemType::TooManyRequests]]
+        }
         "checkCredentials" => {
             let problems = examples(&[&NO_BODY[..], &AUTH, &STORES].concat());
             return [problems, vec![Problem::not_active_for_gateway()]].concat();

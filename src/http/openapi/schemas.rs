@@ -21,12 +21,13 @@ pub const CURSOR: &str = "AAZgs_vKEAEBofsxEJ9_06lpRw61mCuy";
 
 /// Completes all schemas, with the limits of the policy.
 pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
-    for name in ["RegisterUser", "ChangePassword"] {
+    for name in ["RegisterUser", "ChangePassword", "ResetPassword"] {
         let password = &mut schemas[name]["properties"]["password"];
         (password["minLength"], password["pattern"]) = (json!(policy.password_min), json!(NO_CONTROLS));
     }
     schemas["ActivateUser"]["properties"]["code"]["pattern"] = json!(policy.code_pattern());
-    for name in ["RegisterUser", "User"] {
+    schemas["ResetPassword"]["properties"]["code"]["pattern"] = json!(policy.reset_code_pattern());
+    for name in ["RegisterUser", "RequestPasswordReset", "ResetPassword", "User"] {
         let email = &mut schemas[name]["properties"]["email"];
         (email["format"], email["maxLength"]) = (json!(EMAIL_FORMAT), json!(email::MAX_OCTETS));
     }
@@ -56,6 +57,10 @@ pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
 /// refuse null in a required member.
 const NULLABLE: [&str; 2] = ["activated_at", "next_cursor"];
 
+/// The schemas of request bodies.
+const REQUEST_BODIES: [&str; 6] =
+    ["RegisterUser", "ActivateUser", "ChangePassword", "RequestPasswordReset", "ResetPassword", "UpdateUser"];
+
 /// Completes the schema of an object.
 ///
 /// All members are required, except those that may be null. Request bodies allow no further members, and the service
@@ -80,7 +85,7 @@ fn complete_object(name: &str, schema: &mut Value) {
     if name != "UpdateUser" {
         schema["required"] = json!(required);
     }
-    if ["RegisterUser", "ActivateUser", "ChangePassword", "UpdateUser"].contains(&name) {
+    if REQUEST_BODIES.contains(&name) {
         schema["additionalProperties"] = json!(false);
     }
 }
@@ -196,7 +201,9 @@ fn schema_example(name: &str, policy: &Policy) -> Value {
         "User" => user("active"),
         "UserList" => response_example("listUsers"),
         "CodeQueued" => response_example("resendCode"),
-        "RegisterUser" | "ChangePassword" | "ActivateUser" => request_example(name, policy),
+        "RegisterUser" | "ChangePassword" | "ActivateUser" | "RequestPasswordReset" | "ResetPassword" => {
+            request_example(name, policy)
+        }
         "UpdateUser" => json!({}),
         "Status" => json!("pending"),
         "AccountStatus" => json!("disabled"),
@@ -224,6 +231,12 @@ pub fn request_example(schema: &str, policy: &Policy) -> Value {
         "RegisterUser" => json!({ "email": "ada@example.com", "password": password("correct horse battery", policy) }),
         "ChangePassword" => json!({ "password": password("staple battery horse", policy) }),
         "ActivateUser" => json!({ "code": format!("{:0<digits$}", "0042", digits = policy.code_length.digits()) }),
+        "RequestPasswordReset" => json!({ "email": "ada@example.com" }),
+        "ResetPassword" => json!({
+            "email": "ada@example.com",
+            "code": format!("{:0<digits$}", "00420042", digits = policy.reset_code_length.digits()),
+            "password": password("staple battery horse", policy),
+        }),
         "UpdateUser" => json!({ "status": "disabled" }),
         other => unreachable!("no example for the request body {other}; add one here"),
     }
@@ -245,6 +258,7 @@ pub fn response_example(operation_id: &str) -> Value {
         "activateUser" | "getCurrentUser" | "getUser" => user("active"),
         "updateUser" => user("disabled"),
         "resendCode" => json!({ "retry_after": 120 }),
+        "requestPasswordReset" => json!({ "retry_after": 600 }),
         "listUsers" => json!({ "items": [user("pending")], "next_cursor": CURSOR }),
         other => unreachable!("no example for the response of {other}; add one here"),
     }
@@ -270,15 +284,19 @@ mod tests {
     #[test]
     fn the_service_accepts_the_examples_under_every_policy() {
         let text = |example: &Value, member: &str| example[member].as_str().expect("a string").to_owned();
-        for (password_min, digits) in [(8, 4), (22, 6), (64, 10)] {
-            let code_length = CodeLength::new(digits).expect("a valid length");
-            let policy = Policy { password_min, code_length };
+        for (password_min, digits, reset_digits) in [(8, 4, 8), (22, 6, 9), (64, 10, 10)] {
+            let [code_length, reset_code_length] =
+                [digits, reset_digits].map(|digits| CodeLength::new(digits).expect("a valid length"));
+            let policy = Policy { password_min, code_length, reset_code_length };
             let registration = request_example("RegisterUser", &policy);
             let email = Email::parse(&text(&registration, "email")).expect("a valid address");
             assert!(policy.password(&text(&registration, "password"), Some(&email)).is_ok(), "{registration}");
             let change = request_example("ChangePassword", &policy);
             assert!(policy.password(&text(&change, "password"), Some(&email)).is_ok(), "{change}");
             assert!(policy.code(&text(&request_example("ActivateUser", &policy), "code")).is_ok());
+            let reset = request_example("ResetPassword", &policy);
+            assert!(policy.password(&text(&reset, "password"), Some(&email)).is_ok(), "{reset}");
+            assert!(policy.reset_code(&text(&reset, "code")).is_ok(), "{reset}");
         }
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Postgres, broken};
 use crate::accounts::ports::StoreError;
-use crate::domain::code::{CodeLength, Grant, MailAttempt, Nonce};
+use crate::domain::code::{CodeLength, Grant, MailAttempt, Nonce, ResetId};
 use crate::domain::mailbox::MailboxQuota;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::user::UserId;
@@ -33,25 +33,32 @@ pub enum MailKind {
     Code,
     Activated,
     PasswordChanged,
+    /// The code of a password reset. If the address has no active account, no mail is sent.
+    ResetCode,
+    /// A password was reset with a code.
+    PasswordReset,
 }
 
 /// The values of `outbox.kind` that this release knows. A later release may add others.
-const KINDS: [&str; 3] = ["code", "activated", "password_changed"];
+const KINDS: [&str; 5] = ["code", "activated", "password_changed", "reset_code", "password_reset"];
 
 /// A lease on a queued mail. The process may send the mail while it holds the lease.
 pub struct Claim {
     pub kind: MailKind,
     pub grant: Grant,
-    pub user: UserId,
+    /// The user that the mail is for. For a reset code: the active account of the address, or `None` if there is none.
+    pub user: Option<UserId>,
     /// The nonce of the code; unused in other kinds of mail, like `length`.
     pub nonce: Nonce,
     pub length: CodeLength,
     pub idempotency_key: Uuid,
-    /// The address of the user as typed.
+    /// The address of the user as typed. For a reset code: the canonical address that somebody entered.
     pub email: String,
-    /// Whether the mail is still needed: for a code, the user is pending; for other kinds, the user is an account.
+    /// Whether the mail is still needed: for the code of a registration, the user is pending; for notices, the user is an
+    /// account.
     pub wanted: bool,
-    /// The address of an existing account, as typed. If present, its owner gets a notice, and the code is a decoy.
+    /// The address of an existing account, as typed. If a registration has one, its owner gets a notice, and the code is a
+    /// decoy.
     pub account_email: Option<String>,
     /// Number of attempts, this one included.
     pub attempts: u32,
@@ -141,18 +148,21 @@ impl Outbox {
                         FROM due WHERE outbox.id = due.id
                         RETURNING outbox.*, due.unsent AS was_unsent, due.is_abandoned
                     )
-                    SELECT claimed.id AS "id!", claimed.kind AS "kind!", claimed.user_id AS "user_id!",
+                    SELECT claimed.id AS "id!", claimed.kind AS "kind!",
+                        CASE WHEN claimed.kind <> 'reset_code' THEN registered.id
+                            WHEN account.status = 'active' THEN account.id END AS user_id,
                         claimed.nonce AS "nonce!", claimed.digits AS "digits!", claimed.idempotency_key AS "idempotency_key!",
                         claimed.attempts AS "attempts!", claimed.was_unsent AS "unsent!", claimed.lease AS "lease!",
                         claimed.is_abandoned AS "is_abandoned!",
                         claimed.armed_id IS NOT DISTINCT FROM claimed.id AS "armed!",
                         extract(epoch FROM now() - claimed.created_at)::float8 AS "age!", claimed.traceparent,
-                        claimed.charged AS "charged!", registered.email AS "email!",
-                        (claimed.kind = 'code') = (registered.status = 'pending') AS "wanted!",
+                        claimed.charged AS "charged!", coalesce(registered.email, claimed.address) AS "email!",
+                        coalesce((claimed.kind = 'code') = (registered.status = 'pending'), true) AS "wanted!",
                         account.email AS "account_email?"
                     FROM claimed
-                    JOIN users AS registered ON registered.id = claimed.user_id
-                    LEFT JOIN users AS account ON account.address = registered.address AND account.status <> 'pending'
+                    LEFT JOIN users AS registered ON registered.id = claimed.user_id
+                    LEFT JOIN users AS account
+                        ON account.address = coalesce(registered.address, claimed.address) AND account.status <> 'pending'
                     "#,
                     i64::from(most),
                     self.lease.as_secs_f64(),
@@ -170,10 +180,12 @@ impl Outbox {
                         "code" => MailKind::Code,
                         "activated" => MailKind::Activated,
                         "password_changed" => MailKind::PasswordChanged,
+                        "reset_code" => MailKind::ResetCode,
+                        "password_reset" => MailKind::PasswordReset,
                         _ => return Err(broken("the outbox returned a kind of mail that was not requested")),
                     },
                     grant: Grant(row.id),
-                    user: UserId(row.user_id),
+                    user: row.user_id.map(UserId),
                     nonce: Nonce(row.nonce.try_into().map_err(|_| broken("a nonce must have 16 octets"))?),
                     length: row
                         .digits
@@ -294,8 +306,8 @@ impl Outbox {
     /// others. Records that the code of the grant is in Redis: see [`Claim::armed`].
     ///
     /// Returns `false` if the lease was lost, or the registration is gone or no longer pending. Then nothing was changed.
-    pub async fn link(&self, claim: &Claim, link: &NotMeHash) -> Result<bool, StoreError> {
-        if self.batched.link(claim, link).await? {
+    pub async fn link(&self, claim: &Claim, user: UserId, link: &NotMeHash) -> Result<bool, StoreError> {
+        if self.batched.link(claim, user, link).await? {
             return Ok(true);
         }
         // The lock waits for a transaction that deletes the row. Otherwise the foreign key could fail. The lock precedes
@@ -314,7 +326,7 @@ impl Outbox {
             ON CONFLICT (token_hash) DO UPDATE SET expires_at = EXCLUDED.expires_at
             ",
             &link.0[..],
-            claim.user.0,
+            user.0,
             not_me::LIFETIME.as_secs_f64(),
             claim.grant.0,
             claim.lease,
@@ -325,5 +337,37 @@ impl Outbox {
             .await?
             .rows_affected()
             == 1)
+    }
+
+    /// Binds the code of a reset mail to its account and to the password that the account has now. A retry of the mail
+    /// changes nothing. Records that the code is in Redis: see [`Claim::armed`].
+    ///
+    /// Returns `false` if the mail is not wanted any more: the lease was lost, a later request replaced it, the code was used,
+    /// or the account is no longer active or has changed its password since the first attempt.
+    pub async fn bind_reset(&self, claim: &Claim, id: ResetId, account: UserId) -> Result<bool, StoreError> {
+        let bind = sqlx::query_scalar!(
+            r#"
+            WITH bound AS (
+                UPDATE password_resets AS r
+                SET outbox_id = outbox.id, user_id = account.id,
+                    password_digest = sha256(convert_to(account.password_hash, 'UTF8'))
+                FROM outbox, users AS account
+                WHERE r.id = $3 AND outbox.id = $1 AND outbox.lease = $2 AND account.id = $4
+                    AND account.status || '' = 'active'
+                    AND (r.outbox_id IS DISTINCT FROM outbox.id OR (r.user_id = account.id
+                        AND r.password_digest = sha256(convert_to(account.password_hash, 'UTF8'))))
+                RETURNING outbox.id
+            ), armed AS (
+                UPDATE outbox SET armed_id = outbox.id FROM bound WHERE outbox.id = bound.id AND outbox.lease = $2
+                RETURNING outbox.id
+            )
+            SELECT count(*) AS "armed!" FROM armed
+            "#,
+            claim.grant.0,
+            claim.lease,
+            &id.0[..],
+            account.0,
+        );
+        Ok(self.postgres.bounded(async { bind.fetch_one(&mut *self.postgres.acquire().await?).await }).await? == 1)
     }
 }

@@ -12,6 +12,7 @@ mod delete;
 mod hash_costs;
 mod list;
 mod not_me;
+mod password_resets;
 mod passwords;
 mod purge;
 mod retired;
@@ -27,12 +28,12 @@ use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{CallError, Postgres, broken, store_error};
-use crate::accounts::errors::{DeleteError, RegisterError, ResendError, UpdateError};
+use crate::accounts::errors::{DeleteError, RegisterError, RequestResetError, ResendError, UpdateError};
 use crate::accounts::ports::{
     AccountChange, AddressHashes, AddressSearch, AddressState, Cursor, DeletedBy, FoundUser, NewUser, SearchCursor,
     StoreError, StoredUser, UserFilter, Users,
 };
-use crate::domain::code::{CodeSecret, Nonce};
+use crate::domain::code::{CodeSecret, Nonce, ResetId};
 use crate::domain::email::Address;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::Pacing;
@@ -47,6 +48,8 @@ use purge::PurgePace;
 pub struct PgUsers {
     postgres: Postgres,
     pacing: Pacing,
+    /// The pacing of reset mails.
+    reset_pacing: Pacing,
     /// The key of the MACs of addresses without a user.
     secret: Option<CodeSecret>,
     /// The last address of the latest batch of a search for addresses without a user.
@@ -99,7 +102,7 @@ macro_rules! from_sqlx_error {
     };
 }
 
-from_sqlx_error!(RegisterError, ResendError, UpdateError, DeleteError, CreateError);
+from_sqlx_error!(RegisterError, RequestResetError, ResendError, UpdateError, DeleteError, CreateError);
 
 /// Value of the column `outbox.traceparent`.
 fn traceparent(trace: Option<TraceContext>) -> Option<String> {
@@ -111,7 +114,14 @@ impl PgUsers {
     /// processes with the secret do that later.
     pub fn new(postgres: Postgres, pacing: Pacing) -> Self {
         let purge_pace = PurgePace::UNLIMITED;
-        Self { postgres, pacing, secret: None, searched_until: Mutex::default(), purge_pace }
+        Self {
+            postgres,
+            pacing,
+            reset_pacing: Pacing::of_resets(),
+            secret: None,
+            searched_until: Mutex::default(),
+            purge_pace,
+        }
     }
 
     pub fn with_secret(postgres: Postgres, pacing: Pacing, secret: CodeSecret) -> Self {
@@ -216,6 +226,33 @@ impl Users for PgUsers {
     ) -> Result<bool, StoreError> {
         self.postgres
             .repeated_change(|| async { self.try_change_password(id, old, new, trace).await.map_err(store_error) })
+            .await
+    }
+
+    async fn request_reset(
+        &self,
+        id: ResetId,
+        address: &Address,
+        nonce: Nonce,
+        trace: Option<TraceContext>,
+    ) -> Result<Duration, RequestResetError> {
+        self.postgres.repeated_change(|| self.try_request_reset(id, address, nonce, trace)).await
+    }
+
+    async fn find_reset_account(&self, id: ResetId) -> Result<Option<StoredUser>, StoreError> {
+        self.postgres.repeated_read(|| self.try_find_reset_account(id)).await
+    }
+
+    async fn reset_password(
+        &self,
+        id: ResetId,
+        user: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+        trace: Option<TraceContext>,
+    ) -> Result<bool, StoreError> {
+        self.postgres
+            .repeated_change(|| async { self.try_reset_password(id, user, old, new, trace).await.map_err(store_error) })
             .await
     }
 

@@ -6,9 +6,12 @@
 //!   `withdrawn`, which is set if the mail with its code could not be sent; and `spent`, which is set if Redis had lost the
 //!   wrong guesses.
 //!
+//! The code of a password reset has keys of its own, `sixty:reset:{<id>}` and `sixty:reset-tries:{<id>}`, with the same
+//! fields. The id is a MAC of the address, since most addresses have no user. The first key expires after `RESET_CODE_TTL`.
+//!
 //! Redis ends the code by its own expiry. `ends` matters only after a failover from a server whose clock was ahead: without
 //! it, such a code would live until its own clock reached that time. A code whose end is more than two seconds further away
-//! than `CODE_TTL` has expired.
+//! than its lifetime has expired.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -19,8 +22,7 @@ use super::pauses::Pauses;
 use super::{Redis, STORE, reason};
 use crate::accounts::errors::NoCodeReason;
 use crate::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
-use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES, MailAttempt};
-use crate::domain::user::UserId;
+use crate::domain::code::{Code, CodeKey, CodeLifetimes, CodeSecret, MAX_WRONG_GUESSES, MailAttempt};
 
 /// How long wrong guesses are remembered. It must exceed the time for which a mail is retried: otherwise a retry would
 /// allow new guesses at the same code.
@@ -41,7 +43,7 @@ pub enum CodeStorage {
 pub struct RedisCodes {
     redis: Redis,
     storage: CodeStorage,
-    ttl: Duration,
+    lifetimes: CodeLifetimes,
     /// A master of a cluster that hangs must not keep the mail worker busy, which has mails of the other masters' users.
     put_pauses: Pauses,
 }
@@ -149,22 +151,31 @@ static DISCARD: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl RedisCodes {
-    pub fn new(redis: Redis, storage: CodeStorage, ttl: Duration) -> Self {
-        Self { redis, storage, ttl, put_pauses: Pauses::new(PUT_PAUSE) }
+    pub fn new(redis: Redis, storage: CodeStorage, lifetimes: CodeLifetimes) -> Self {
+        Self { redis, storage, lifetimes, put_pauses: Pauses::new(PUT_PAUSE) }
     }
 
-    pub(super) fn keys(&self, user: UserId) -> [String; 2] {
+    pub(super) fn keys(&self, key: CodeKey) -> [String; 2] {
         let prefix = &self.redis.prefix;
-        [format!("{prefix}:code:{{{user}}}"), format!("{prefix}:tries:{{{user}}}")]
+        match key {
+            CodeKey::Registration(user) => [format!("{prefix}:code:{{{user}}}"), format!("{prefix}:tries:{{{user}}}")],
+            CodeKey::PasswordReset(id) => {
+                [format!("{prefix}:reset:{{{id}}}"), format!("{prefix}:reset-tries:{{{id}}}")]
+            }
+        }
+    }
+
+    fn ttl_millis(&self, key: CodeKey) -> u64 {
+        self.lifetimes.of(key).as_millis() as u64
     }
 
     /// Returns the field and the value that store a code. `None`: those of a decoy, which no code matches.
-    fn stored_code(&self, user: UserId, code: Option<&Code>) -> (&'static str, String) {
+    fn stored_code(&self, key: CodeKey, code: Option<&Code>) -> (&'static str, String) {
         match (&self.storage, code) {
             (CodeStorage::Plain, Some(code)) => ("code", code.expose().to_owned()),
             (CodeStorage::Plain, None) => ("code", "decoy".to_owned()),
-            (CodeStorage::Hmac(secret), Some(code)) => ("mac", hex::encode(secret.verifier(user, code))),
-            (CodeStorage::Hmac(secret), None) => ("mac", hex::encode(secret.decoy(user))),
+            (CodeStorage::Hmac(secret), Some(code)) => ("mac", hex::encode(secret.verifier(key, code))),
+            (CodeStorage::Hmac(secret), None) => ("mac", hex::encode(secret.decoy(key))),
         }
     }
 }
@@ -172,23 +183,23 @@ impl RedisCodes {
 impl Codes for RedisCodes {
     async fn put(
         &self,
-        user: UserId,
+        key: CodeKey,
         attempt: MailAttempt,
         code: Option<&Code>,
         first: bool,
     ) -> Result<PutOutcome, StoreError> {
-        let keys = self.keys(user);
+        let keys = self.keys(key);
         let node = self.redis.node_of(&keys[0]);
         if node.is_some() && !self.put_pauses.may_call(node.as_ref()) {
             return Err(reason::paused(PUT_PAUSE).into());
         }
-        let (field, value) = self.stored_code(user, code);
+        let (field, value) = self.stored_code(key, code);
         let mut put = PUT.prepare_invoke();
         put.key(&keys[..])
             .arg(attempt.grant.0)
             .arg(field)
             .arg(value)
-            .arg(self.ttl.as_millis() as u64)
+            .arg(self.ttl_millis(key))
             .arg(TRIES_TTL.as_millis() as u64)
             .arg(MAX_WRONG_GUESSES)
             .arg(u8::from(first))
@@ -211,17 +222,17 @@ impl Codes for RedisCodes {
         }
     }
 
-    async fn withdraw(&self, user: UserId, attempt: MailAttempt) -> Result<(), StoreError> {
+    async fn withdraw(&self, key: CodeKey, attempt: MailAttempt) -> Result<(), StoreError> {
         let mut withdraw = WITHDRAW.prepare_invoke();
-        withdraw.key(&self.keys(user)[..]).arg(attempt.grant.0).arg(attempt.number);
+        withdraw.key(&self.keys(key)[..]).arg(attempt.grant.0).arg(attempt.number);
         self.redis.run(&withdraw).await
     }
 
-    async fn redeem(&self, user: UserId, code: &Code) -> Result<Redeemed, StoreError> {
-        let (field, value) = self.stored_code(user, Some(code));
+    async fn redeem(&self, key: CodeKey, code: &Code) -> Result<Redeemed, StoreError> {
+        let (field, value) = self.stored_code(key, Some(code));
         let mut redeem = REDEEM.prepare_invoke();
-        let ttl = self.ttl.as_millis() as u64;
-        redeem.key(&self.keys(user)[..]).arg(field).arg(value).arg(MAX_WRONG_GUESSES).arg(ttl);
+        let ttl = self.ttl_millis(key);
+        redeem.key(&self.keys(key)[..]).arg(field).arg(value).arg(MAX_WRONG_GUESSES).arg(ttl);
         let (result, remaining): (String, u8) = self.redis.run(&redeem).await?;
         match result.as_str() {
             "match" => Ok(Redeemed::Match),
@@ -233,9 +244,9 @@ impl Codes for RedisCodes {
         }
     }
 
-    async fn discard(&self, user: UserId) -> Result<(), StoreError> {
+    async fn discard(&self, key: CodeKey) -> Result<(), StoreError> {
         let mut discard = DISCARD.prepare_invoke();
-        discard.key(&self.keys(user)[..]).arg(MAX_WRONG_GUESSES);
+        discard.key(&self.keys(key)[..]).arg(MAX_WRONG_GUESSES);
         self.redis.run(&discard).await
     }
 }

@@ -11,7 +11,7 @@ use super::limits::{LimitsConfig, run_each_script};
 use super::server_check::{ServerInfo, look_at};
 use super::{Redis, reason, silent};
 use crate::accounts::ports::{Codes as _, StoreError};
-use crate::domain::code::{Code, Grant, MailAttempt};
+use crate::domain::code::{Code, CodeKey, CodeLifetimes, Grant, MailAttempt, ResetId};
 use crate::rng::Rng;
 use crate::store::fault::{Cure, Fault};
 
@@ -124,14 +124,18 @@ impl Redis {
     }
 
     async fn try_codes(&self, rng: &Rng) -> Result<(), StoreError> {
-        let codes = RedisCodes::new(self.clone(), CodeStorage::Plain, CHECK_TTL);
-        let (user, attempt) = (rng.user_id(), MailAttempt { grant: Grant(1), number: 1 });
+        let lifetimes = CodeLifetimes { registration: CHECK_TTL, password_reset: CHECK_TTL };
+        let codes = RedisCodes::new(self.clone(), CodeStorage::Plain, lifetimes);
+        let attempt = MailAttempt { grant: Grant(1), number: 1 };
         let code = Code::parse("0000").expect("a code has four digits");
-        codes.put(user, attempt, Some(&code), true).await?;
-        codes.redeem(user, &code).await?;
-        codes.withdraw(user, attempt).await?;
-        codes.discard(user).await?;
-        Ok(self.command(redis::cmd("DEL").arg(&codes.keys(user))).await?)
+        for key in [CodeKey::Registration(rng.user_id()), CodeKey::PasswordReset(ResetId(rng.bytes()))] {
+            codes.put(key, attempt, Some(&code), true).await?;
+            codes.redeem(key, &code).await?;
+            codes.withdraw(key, attempt).await?;
+            codes.discard(key).await?;
+            self.command::<()>(redis::cmd("DEL").arg(&codes.keys(key))).await?;
+        }
+        Ok(())
     }
 
     async fn try_events(&self) -> Result<(), StoreError> {
@@ -142,7 +146,10 @@ impl Redis {
     /// Reads a key of each kind, because a user may be confined to some names, and runs the commands around scripts.
     async fn try_keys(&self) -> Result<(), Fault> {
         let exists = async |name| self.command::<u8>(redis::cmd("EXISTS").arg(self.key(name))).await;
-        tokio::try_join!(exists("code:{check}"), exists("tries:{check}"), exists("limit:{check}"), exists("events"))?;
+        for name in ["code:{check}", "tries:{check}", "reset:{check}", "reset-tries:{check}", "limit:{check}", "events"]
+        {
+            exists(name).await?;
+        }
         // A server may have the scripts already. After a restart it has none.
         self.command::<String>(redis::cmd("SCRIPT").arg("LOAD").arg("return 1")).await?;
         // The pool sends it between two uses of a connection.

@@ -8,6 +8,7 @@ mod codes;
 mod fixture;
 mod not_me;
 mod operators;
+mod password_resets;
 mod passwords;
 mod purge;
 mod registration;
@@ -34,6 +35,9 @@ pub async fn users(store: &impl UsersUnderTest) {
     registration::hash_with_other_params_is_not_written(&fixture).await;
     passwords::rehash_needs_the_old_hash_and_no_pending_registration(&fixture).await;
     passwords::password_change_needs_an_active_account_with_the_old_hash(&fixture).await;
+    password_resets::reset_mails_are_paced_for_every_address(&fixture).await;
+    password_resets::reset_changes_the_password_that_the_code_was_made_for(&fixture).await;
+    password_resets::reset_code_dies_with_the_password_or_the_account(&fixture).await;
     registration::resend_replaces_the_queued_mail(&fixture).await;
     activation::activation_succeeds_once_and_changes_only_this_row(&fixture).await;
     activation::address_has_at_most_one_account(&fixture).await;

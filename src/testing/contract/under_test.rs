@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::QueuedMail;
+use super::super::{QueuedMail, QueuedReset};
 use crate::accounts::ports::{Codes, Users};
+use crate::domain::code::ResetId;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::user::UserId;
 
@@ -17,11 +18,16 @@ pub trait UsersUnderTest {
     fn queued_mails(&self) -> impl Future<Output = Vec<QueuedMail>>;
     /// Stores a "this was not me" link of the user. Returns `false` if the user is not pending.
     fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> impl Future<Output = bool>;
+    /// Returns the queued reset mail of the address with this id.
+    fn queued_reset(&self, id: ResetId, email: &str) -> impl Future<Output = Option<QueuedReset>>;
+    /// Binds the code of a reset mail to the active account of its address, as the mail worker does. Returns `false` if the
+    /// mail is not wanted.
+    fn bind_reset(&self, id: ResetId, mail: &QueuedReset) -> impl Future<Output = bool>;
     /// Disables an account, as an operator does.
     fn disable(&self, user: UserId) -> impl Future<Output = ()>;
 }
 
-/// A store of codes under test, with a `CODE_TTL` of 60 s.
+/// A store of codes under test. Every code lives 60 s.
 pub trait CodesUnderTest {
     type Codes: Codes;
     fn codes(&self) -> &Self::Codes;

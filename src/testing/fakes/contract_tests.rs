@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::QueuedMail;
 use super::super::contract::{self, CodesUnderTest, UsersUnderTest};
+use super::super::{QueuedMail, QueuedReset};
 use super::{InMemoryCodes, InMemoryUsers, ManualClock};
+use crate::domain::code::{CodeLifetimes, ResetId};
 use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::Pacing;
 use crate::domain::user::UserId;
@@ -33,10 +34,21 @@ impl UsersUnderTest for FakeUsers {
         self.users.store_not_me_link(user, link)
     }
 
+    async fn queued_reset(&self, id: ResetId, _: &str) -> Option<QueuedReset> {
+        self.users.queued_reset(id)
+    }
+
+    async fn bind_reset(&self, id: ResetId, mail: &QueuedReset) -> bool {
+        self.users.bind_reset(id, mail)
+    }
+
     async fn disable(&self, user: UserId) {
         self.users.disable(user);
     }
 }
+
+const LIFETIMES: CodeLifetimes =
+    CodeLifetimes { registration: Duration::from_secs(60), password_reset: Duration::from_secs(60) };
 
 struct FakeCodes {
     clock: ManualClock,
@@ -69,6 +81,6 @@ async fn in_memory_users_pass_the_contract() {
 #[tokio::test]
 async fn in_memory_codes_pass_the_contract() {
     let clock = ManualClock::default();
-    let codes = InMemoryCodes::new(clock.clone(), Duration::from_secs(60));
+    let codes = InMemoryCodes::new(clock.clone(), LIFETIMES);
     contract::codes(&FakeCodes { clock, codes }).await;
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::QueuedMail;
 use super::super::model::{self, ServiceUnderTest, Step};
+use super::super::{QueuedMail, QueuedReset};
 use super::{InMemoryCodes, InMemoryService, InMemoryUsers};
 use crate::accounts::Accounts;
 use crate::accounts::ports::Users as _;
-use crate::domain::code::CodeSecret;
+use crate::domain::code::{CodeSecret, ResetId};
+use crate::domain::email::Address;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::user::UserId;
 
@@ -39,6 +40,14 @@ impl ServiceUnderTest for InMemoryService {
 
     async fn store_not_me_link(&self, user: UserId, link: NotMeHash) -> bool {
         self.users.store_not_me_link(user, link)
+    }
+
+    async fn queued_reset(&self, id: ResetId, _: &Address) -> Option<QueuedReset> {
+        self.users.queued_reset(id)
+    }
+
+    async fn bind_reset(&self, id: ResetId, mail: &QueuedReset) -> bool {
+        self.users.bind_reset(id, mail)
     }
 
     async fn purge(&self, pending_ttl: Duration) {

@@ -11,7 +11,7 @@ use super::{InMemoryCodes, InMemoryUsers, ManualClock, lock};
 use crate::accounts::errors::{ActivateError, AuthenticateError, RegisterError};
 use crate::accounts::ports::Codes as _;
 use crate::accounts::{Accounts, ExistingAccount};
-use crate::domain::code::{Code, CodeSecret, MailAttempt};
+use crate::domain::code::{Code, CodeLifetimes, CodeSecret, MailAttempt};
 use crate::domain::email::Email;
 use crate::domain::network::Network;
 use crate::domain::not_me::NotMeToken;
@@ -48,7 +48,7 @@ impl InMemoryService {
     pub fn with(existing_account: ExistingAccount) -> Self {
         let clock = ManualClock::default();
         let users = Arc::new(InMemoryUsers::new(clock.clone(), Pacing::default()));
-        let codes = Arc::new(InMemoryCodes::new(clock.clone(), Duration::from_secs(60)));
+        let codes = Arc::new(InMemoryCodes::new(clock.clone(), CodeLifetimes::default()));
         let minimum = HashCost::new(8, 1, 1).expect("the minimum cost of argon2");
         let accounts = Self::accounts(&users, &codes, minimum, existing_account);
         let secret = CodeSecret::new(vec![60; 32]).expect("32 octets");
@@ -62,10 +62,12 @@ impl InMemoryService {
         existing_account: ExistingAccount,
     ) -> Accounts<InMemoryUsers, InMemoryCodes> {
         let hasher = Hasher::start(cost, 1, Duration::from_secs(10));
-        let costs = CostDraw::new(CodeSecret::new(vec![60; 32]).expect("32 octets"), cost);
+        let secret = CodeSecret::new(vec![60; 32]).expect("32 octets");
+        let costs = CostDraw::new(secret.clone(), cost);
         costs.set(CostDistribution::new(users.accounts_by_cost()));
         let (rng, queued) = (Rng::seeded(60), Arc::new(Notify::new()));
-        Accounts::new(Arc::clone(users), Arc::clone(codes), hasher, costs, rng, queued, existing_account)
+        Accounts::new(Arc::clone(users), Arc::clone(codes), hasher, costs, rng, secret, queued)
+            .with_existing_account(existing_account)
     }
 
     /// Remembers verified passwords for the whole test: no clock moves on.
@@ -117,7 +119,23 @@ impl InMemoryService {
         let mail = lock(&self.latest_mails)[&user.id];
         let code = self.secret.code(&mail.nonce, mail.length);
         let attempt = MailAttempt { grant: mail.grant, number: 1 };
-        self.codes.put(user.id, attempt, Some(&code), first).await.expect("the fake returns no errors");
+        self.codes.put(user.id.into(), attempt, Some(&code), first).await.expect("the fake returns no errors");
+        code
+    }
+
+    /// Makes the code of the queued reset mail of an address live, or a decoy, as the mail worker does. Returns the code.
+    pub async fn send_reset_mail(&self, email: &str) -> Code {
+        let address = Email::parse(email).expect("a valid address").address().clone();
+        let id = self.secret.reset_id(&address);
+        let mail = self.users.queued_reset(id).expect("a queued reset mail");
+        let code = self.secret.code(&mail.nonce, mail.length);
+        let attempt = MailAttempt { grant: mail.grant, number: 1 };
+        let has_account = self.users.active_account(&address).is_some();
+        self.codes
+            .put(id.into(), attempt, has_account.then_some(&code), true)
+            .await
+            .expect("the fake returns no errors");
+        assert_eq!(self.users.bind_reset(id, &mail), has_account);
         code
     }
 

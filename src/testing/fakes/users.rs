@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::super::QueuedMail;
+use super::super::{QueuedMail, QueuedReset};
 use super::{ManualClock, lock};
-use crate::accounts::errors::{DeleteError, RegisterError, ResendError, UpdateError};
+use crate::accounts::errors::{DeleteError, RegisterError, RequestResetError, ResendError, UpdateError};
 use crate::accounts::ports::*;
-use crate::domain::code::{CodeLength, Grant, Nonce};
+use crate::domain::code::{CodeLength, Grant, Nonce, ResetId};
 use crate::domain::email::Address;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::pacing::{History, Pacing, YEAR};
@@ -37,7 +37,18 @@ pub(super) struct Tables {
     disowned: HashMap<Address, (PasswordHash, OffsetDateTime)>,
     /// The ticket of each address, and when it expires.
     tickets: HashMap<Address, (TicketHash, OffsetDateTime)>,
+    resets: HashMap<ResetId, Reset>,
     latest_grant: i64,
+}
+
+/// A row of the table `password_resets`, and the queued mail of its latest grant.
+struct Reset {
+    history: History,
+    queued: Option<QueuedReset>,
+    /// The grant whose code is bound to an account.
+    bound: Option<Grant>,
+    /// The account that the code was made for, and the account's hash then.
+    account: Option<(UserId, String)>,
 }
 
 /// A row of the table `users`.
@@ -74,6 +85,34 @@ impl InMemoryUsers {
         is_pending
     }
 
+    /// Returns the queued reset mail of the address with this id.
+    pub fn queued_reset(&self, id: ResetId) -> Option<QueuedReset> {
+        lock(&self.tables).resets.get(&id)?.queued.clone()
+    }
+
+    /// Returns the active account of the address of a reset mail, as the mail worker's claim does.
+    pub fn active_account(&self, address: &Address) -> Option<UserId> {
+        lock(&self.tables).active_account(address).map(|row| row.user.id)
+    }
+
+    /// Binds the code of a reset mail to the account and its password, as the mail worker does before it sends the mail.
+    /// Returns `false` if the mail is not wanted any more.
+    pub fn bind_reset(&self, id: ResetId, mail: &QueuedReset) -> bool {
+        let mut tables = lock(&self.tables);
+        let account = tables.active_account(&mail.address).map(|row| (row.user.id, row.hash.to_phc()));
+        let (Some(account), Some(reset)) = (account, tables.resets.get_mut(&id)) else {
+            return false;
+        };
+        if reset.queued.as_ref() != Some(mail) {
+            return false;
+        }
+        if reset.bound == Some(mail.grant) {
+            return reset.account.as_ref() == Some(&account);
+        }
+        (reset.bound, reset.account) = (Some(mail.grant), Some(account));
+        true
+    }
+
     /// Counts the accounts by hash cost.
     pub fn accounts_by_cost(&self) -> Vec<(HashCost, u64)> {
         let mut counts = HashMap::new();
@@ -106,6 +145,17 @@ impl Tables {
 
     fn of_address(&self, address: &Address) -> impl Iterator<Item = &Row> {
         self.users.iter().filter(move |row| row.address == *address)
+    }
+
+    fn active_account(&self, address: &Address) -> Option<&Row> {
+        self.of_address(address).find(|row| row.user.status == Status::Active)
+    }
+
+    /// Deletes the queued reset mail of an address.
+    fn delete_queued_reset(&mut self, address: &Address) {
+        for reset in self.resets.values_mut() {
+            reset.queued.take_if(|mail| mail.address == *address);
+        }
     }
 
     /// Deletes users with their mails and links, as ON DELETE CASCADE does. Returns the number of deleted users.
@@ -224,6 +274,13 @@ impl Users for InMemoryUsers {
         if tables.of_address(&address).count() != 1 || row.is_pending() || row.hash.to_phc() != old.to_phc() {
             return Ok(false);
         }
+        for reset in tables.resets.values_mut() {
+            reset
+                .account
+                .iter_mut()
+                .filter(|bound| **bound == (id, old.to_phc()))
+                .for_each(|bound| bound.1 = new.to_phc());
+        }
         if let Some(row) = tables.row_mut(id) {
             row.hash = new.clone();
         }
@@ -240,8 +297,64 @@ impl Users for InMemoryUsers {
     ) -> Result<bool, StoreError> {
         let mut tables = lock(&self.tables);
         let row = tables.row_mut(id);
-        let row = row.filter(|row| row.user.status == Status::Active && row.hash.to_phc() == old.to_phc());
-        Ok(row.map(|row| row.hash = new.clone()).is_some())
+        let Some(row) = row.filter(|row| row.user.status == Status::Active && row.hash.to_phc() == old.to_phc()) else {
+            return Ok(false);
+        };
+        row.hash = new.clone();
+        let address = row.address.clone();
+        tables.delete_queued_reset(&address);
+        Ok(true)
+    }
+
+    async fn request_reset(
+        &self,
+        id: ResetId,
+        address: &Address,
+        nonce: Nonce,
+        _: Option<TraceContext>,
+    ) -> Result<Duration, RequestResetError> {
+        let mut tables = lock(&self.tables);
+        let before = tables.resets.get(&id).map(|reset| &reset.history);
+        let granted = Pacing::of_resets().grant(before, self.clock.now());
+        let (history, length) = granted.map_err(|too_soon| RequestResetError::TooSoon { left: too_soon.left })?;
+        let wait = history.wait;
+        tables.latest_grant += 1;
+        let queued = Some(QueuedReset { address: address.clone(), grant: Grant(tables.latest_grant), nonce, length });
+        tables.resets.insert(id, Reset { history, queued, bound: None, account: None });
+        Ok(wait)
+    }
+
+    async fn find_reset_account(&self, id: ResetId) -> Result<Option<StoredUser>, StoreError> {
+        let tables = lock(&self.tables);
+        let bound = tables.resets.get(&id).and_then(|reset| reset.account.as_ref());
+        let account = bound.and_then(|(user, phc)| {
+            let row = tables.row(*user)?;
+            (row.user.status == Status::Active && row.hash.to_phc() == *phc).then_some(row)
+        });
+        Ok(account.map(|row| StoredUser { user: row.user.clone(), hash: row.hash.clone() }))
+    }
+
+    async fn reset_password(
+        &self,
+        id: ResetId,
+        user: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+        _: Option<TraceContext>,
+    ) -> Result<bool, StoreError> {
+        let mut tables = lock(&self.tables);
+        let is_bound = tables.resets.get(&id).is_some_and(|reset| reset.account == Some((user, old.to_phc())));
+        let row = tables
+            .row_mut(user)
+            .filter(|row| is_bound && row.user.status == Status::Active && row.hash.to_phc() == old.to_phc());
+        let Some(row) = row else {
+            return Ok(false);
+        };
+        row.hash = new.clone();
+        let address = row.address.clone();
+        tables.delete_queued_reset(&address);
+        tables.resets.entry(id).and_modify(|reset| reset.account = None);
+        Ok(true)
     }
 
     async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
@@ -337,6 +450,8 @@ impl Users for InMemoryUsers {
             .collect();
         let purged = tables.delete(|row| row.is_pending() && stale.contains(&row.address));
         tables.links.retain(|_, (_, expires_at)| *expires_at > now);
+        let pacing = Pacing::of_resets();
+        tables.resets.retain(|_, reset| reset.history.granted_at + pacing.quiet.max(pacing.longest_wait) > now);
         let Tables { addresses, users, .. } = &mut *tables;
         addresses.retain(|address, (_, history)| {
             history.granted_at + history.wait.max(YEAR) > now || users.iter().any(|row| row.address == *address)

@@ -35,6 +35,16 @@ pub enum Step {
         address: usize,
         password: usize,
     },
+    /// Somebody asks for a reset of the account's password.
+    RequestReset {
+        address: usize,
+    },
+    /// A guess at the address's latest reset code, for a new password.
+    GuessReset {
+        address: usize,
+        password: usize,
+        right: bool,
+    },
     Delete {
         address: usize,
         password: usize,
@@ -64,7 +74,10 @@ impl Step {
         match kind {
             0 | 1 => Self::Register { address, password },
             2 | 3 => Self::Resend { address, password },
-            4..13 => Self::Guess { address, password, right: false },
+            4..10 => Self::Guess { address, password, right: false },
+            10 => Self::RequestReset { address },
+            11 => Self::GuessReset { address, password, right: false },
+            12 => Self::GuessReset { address, password: rest % 2, right: true },
             13 => Self::ChangePassword { address, password },
             14 => Self::SetDisabled { address, disabled: rest % 3 == 0 },
             15 => Self::Guess { address, password, right: true },

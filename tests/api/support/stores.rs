@@ -61,6 +61,11 @@ pub async fn age_grants(db: &PgPool, by: Duration) {
     .execute(db)
     .await
     .unwrap();
+    sqlx::query("UPDATE password_resets SET granted_at = granted_at - make_interval(secs => $1)")
+        .bind(by.as_secs_f64())
+        .execute(db)
+        .await
+        .unwrap();
     sqlx::query(
         "UPDATE mailboxes SET last_mailed_at = last_mailed_at - make_interval(secs => $1),
          mailed_at = ARRAY(SELECT at - make_interval(secs => $1) FROM unnest(mailed_at) AS at)",

@@ -16,6 +16,7 @@ use super::{Claim, LeftCode};
 use crate::accounts::ports::StoreError;
 use crate::domain::mailbox::MailboxQuota;
 use crate::domain::not_me::{self, NotMeHash};
+use crate::domain::user::UserId;
 use crate::store::batches::Batches;
 use crate::telemetry::spans;
 
@@ -77,8 +78,8 @@ impl BatchedChanges {
     }
 
     #[track_caller]
-    pub fn link(&self, claim: &Claim, link: &NotMeHash) -> impl Future<Output = Outcome> {
-        change(&self.links, LinkedMail { mail: claim.leased(), user: claim.user.0, token_hash: link.0 })
+    pub fn link(&self, claim: &Claim, user: UserId, link: &NotMeHash) -> impl Future<Output = Outcome> {
+        change(&self.links, LinkedMail { mail: claim.leased(), user: user.0, token_hash: link.0 })
     }
 
     /// Changes only code mails.

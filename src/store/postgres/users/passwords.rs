@@ -25,6 +25,18 @@ impl PgUsers {
         )
         .execute(&mut *transaction)
         .await?;
+        // The password stays the same, so a reset code that was made for it stays valid.
+        sqlx::query!(
+            "
+            UPDATE password_resets SET password_digest = sha256(convert_to($3, 'UTF8'))
+            WHERE user_id = $1 AND password_digest = sha256(convert_to($2, 'UTF8'))
+            ",
+            id.0,
+            old.to_phc(),
+            new.to_phc(),
+        )
+        .execute(&mut *transaction)
+        .await?;
         let hashes = sqlx::query!(
             "
             UPDATE users SET password_hash = $3
@@ -62,7 +74,9 @@ impl PgUsers {
             WITH changed AS (
                 UPDATE users SET password_hash = $3
                 WHERE id = $1 AND password_hash = $2 AND status || '' = 'active'
-                RETURNING id, email, status, role
+                RETURNING id, address, email, status, role
+            ), queued_reset AS (
+                DELETE FROM outbox USING changed WHERE kind = 'reset_code' AND outbox.address = changed.address
             ), told AS (
                 INSERT INTO events (type, user_id, email, status, role)
                 SELECT 'user.password_changed', id, email, status, role FROM changed

@@ -1,5 +1,5 @@
-//! Deletes pending registrations that were not activated in time, expired links, old counts of mailboxes, and addresses
-//! without a user that no rule needs any more.
+//! Deletes pending registrations that were not activated in time, expired links, and old counts of mailboxes, of password
+//! resets, and of addresses without a user.
 
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ impl PgUsers {
         self.forget_addresses().await?;
         self.postgres.bounded(self.purge_links()).await?;
         while self.postgres.bounded(self.purge_mailboxes()).await? == BATCH {}
+        while self.postgres.bounded(self.purge_resets(BATCH)).await? == BATCH {}
         // Last, because it may take hours.
         let PurgePace { batch: most, pause } = self.purge_pace;
         let (mut purged, mut turn) = (0, None);
