@@ -31,6 +31,8 @@ const OWNERS_PASSWORD: &str = "the owner's own words";
 const WRONG_PASSWORD: &str = "nobody has this one";
 /// Mailed codes have four digits, so this code is always wrong.
 const WRONG_CODE: &str = "0000000000";
+/// One code in 10^8 is this one.
+const WRONG_RESET_CODE: &str = "00000000";
 
 /// What the service stores about an address.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,8 +54,10 @@ enum Operation {
     Activate,
     ViewAccount,
     DeleteAccount,
+    RequestReset,
+    ResetPassword,
 }
-use Operation::{Activate, DeleteAccount, Register, Resend, ViewAccount};
+use Operation::{Activate, DeleteAccount, Register, RequestReset, Resend, ResetPassword, ViewAccount};
 
 /// Requests whose response times must not differ between `states`.
 struct Comparison {
@@ -91,8 +95,13 @@ const STEPS: [&[Comparison]; 4] = [
         },
         Comparison { operation: Activate, password: PASSWORD, states: WITH_REGISTRATION, name: "activate, wrong code" },
         Comparison { operation: Resend, password: PASSWORD, states: WITH_REGISTRATION, name: "resend, too soon" },
+        Comparison { operation: RequestReset, password: PASSWORD, states: ALL, name: "request reset" },
     ],
-    &[Comparison { operation: Resend, password: PASSWORD, states: WITH_REGISTRATION, name: "resend" }],
+    &[
+        Comparison { operation: Resend, password: PASSWORD, states: WITH_REGISTRATION, name: "resend" },
+        Comparison { operation: RequestReset, password: PASSWORD, states: ALL, name: "request reset, too soon" },
+        Comparison { operation: ResetPassword, password: PASSWORD, states: ALL, name: "reset password, wrong code" },
+    ],
     &[Comparison { operation: Register, password: PASSWORD, states: ALL, name: "register" }],
     &[Comparison { operation: DeleteAccount, password: PASSWORD, states: WITH_REGISTRATION, name: "delete account" }],
 ];
@@ -101,7 +110,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     let database = bench.runtime.block_on(bench.create_database("secrecy"));
     let (mail_url, _) = bench.start_mail_provider();
     // Neither codes nor remembered passwords may expire during the run.
-    let flags = ["--code-ttl=30m", "--code-wait=30m", "--auth-cache-ttl=30m"];
+    let flags = ["--code-ttl=30m", "--code-wait=30m", "--reset-code-ttl=30m", "--auth-cache-ttl=30m"];
     let service = bench.cores.on_any_core(|| bench.serve("secrecy", &database, &mail_url, &flags));
     println!("  |AUC - 0.5| of the response times of two states, with the difference of their medians:");
     bench.runtime.block_on(async {
@@ -269,10 +278,16 @@ fn request(service: &Service, comparison: &Comparison, address: &str) -> Request
         Activate => (Method::POST, "/v1/users/me/activation"),
         ViewAccount => (Method::GET, "/v1/users/me"),
         DeleteAccount => (Method::DELETE, "/v1/users/me"),
+        RequestReset => (Method::POST, "/v1/password-resets"),
+        ResetPassword => (Method::PUT, "/v1/password-resets"),
     };
     let request = service.http.request(method, service.url_of(path));
     match comparison.operation {
         Register => request.json(&json!({ "email": address, "password": comparison.password })),
+        RequestReset => request.json(&json!({ "email": address })),
+        ResetPassword => {
+            request.json(&json!({ "email": address, "code": WRONG_RESET_CODE, "password": comparison.password }))
+        }
         Activate => request.basic_auth(address, Some(comparison.password)).json(&json!({ "code": WRONG_CODE })),
         Resend | ViewAccount | DeleteAccount => request.basic_auth(address, Some(comparison.password)),
     }

@@ -250,8 +250,8 @@ mod tests {
         already; it has not changed.
 
         If it was you, sign in with the password that you chose for the account. If you
-        have forgotten it, registering again does not help, and Sixty cannot send you
-        another yet: ask the people who run the service that you wanted to use.
+        have forgotten it, registering again does not help: ask for a password reset
+        where you signed up.
 
         If it was not you, you need do nothing: whoever it was has learned nothing, and
         cannot get in. To delete their registration, open this link within a day and
@@ -263,7 +263,7 @@ mod tests {
         <h1>You already have an account</h1>
         <p>Somebody, perhaps you, just registered at Sixty with your address. You have an account already; it has not changed.</p>
         <p>If it was you, sign in with the password that you chose for the account. If you have forgotten it, registering again
-        does not help, and Sixty cannot send you another yet: ask the people who run the service that you wanted to use.</p>
+        does not help: ask for a password reset where you signed up.</p>
         <p class="why">If it was not you, you need do nothing: whoever it was has learned nothing, and cannot get in. To delete
         their registration, open this link within a day and press the button; your account stays as it is:</p>
         <p><a href="http://127.0.0.1:8000/not-me/bpbpbpbpbpbpbpbpbpbpbpbpbpbpbpbp">This was not me</a></p>
@@ -318,6 +318,32 @@ mod tests {
         wherever else you have used it.</p>
         <p class="why">You get this mail because you have an account at Sixty.</p>
         "#);
+    }
+
+    #[test]
+    fn the_mails_of_a_password_reset_are_rendered() {
+        let code = RenderedMail::reset_code(&ada(), &Code::parse("00420042").unwrap(), Duration::from_secs(600));
+        insta::assert_snapshot!(format!("To: {}\nSubject: {}\n\n{}", code.to, code.subject, code.text), @r"
+        To: Ada@example.com
+        Subject: Your code for a new Sixty password
+
+        Your code for a new Sixty password is 00420042
+
+        Digit by digit: 0 0 4 2 0 0 4 2.
+
+        Enter it within 10 minutes, together with the password that you want to have.
+
+        You get this mail because somebody, perhaps you, said that they have forgotten
+        the password of your Sixty account. If it was not you, you need do nothing:
+        your password stays as it is, and nobody can change it without this code. Give
+        the code to nobody.
+        ");
+        assert!(content(&code).contains(r#"aria-label="0 0 4 2 0 0 4 2">00420042</p>"#));
+        let notice = RenderedMail::password_reset(&ada());
+        assert!(
+            notice.text.starts_with("Your password was reset\n") && notice.subject == "Your Sixty password was reset"
+        );
+        assert!(content(&notice).starts_with("<h1>Your password was reset</h1>"));
     }
 
     #[test]

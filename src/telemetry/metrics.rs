@@ -19,7 +19,7 @@ const MAIL_BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 3
 /// Interval at which the recorder moves single samples into the histograms, to free their memory between scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-const COUNTERS: [(&str, &str); 16] = [
+const COUNTERS: [(&str, &str); 19] = [
     ("sixty_registrations_total", "Registrations that the API answered with 201."),
     ("sixty_codes_issued_total", "Codes and decoys whose mail the provider accepted."),
     (
@@ -28,6 +28,11 @@ const COUNTERS: [(&str, &str); 16] = [
          registration was deleted, or it is a decoy. Nothing counts expiries: Redis deletes the keys itself.",
     ),
     ("sixty_codes_destroyed_total", "Codes and decoys that three wrong guesses destroyed."),
+    (
+        "sixty_password_reset_requests_total",
+        "Requests for a password reset that the API answered with 202, with or without an account.",
+    ),
+    ("sixty_password_resets_total", "Passwords that were reset with a mailed code."),
     (
         "sixty_hasher_refused_total",
         "Password hashes refused because their predicted wait was longer than HASH_MAX_WAIT.",
@@ -61,6 +66,10 @@ const COUNTERS: [(&str, &str); 16] = [
     (
         "sixty_guesses_total",
         "Codes that pending users sent, by outcome: right, wrong, or no_code if the user had no live code.",
+    ),
+    (
+        "sixty_reset_guesses_total",
+        "Reset codes that clients sent, by outcome: right, wrong, or no_code if the address had no live code or decoy.",
     ),
     (
         "sixty_mail_attempts_total",
@@ -172,18 +181,19 @@ pub fn start() -> Result<Metrics, BuildError> {
     let process = Collector::default();
     process.describe();
 
-    // The first eleven counters have no label; the labels of the others follow below. The labels of
+    // The first thirteen counters have no label; the labels of the others follow below. The labels of
     // sixty_http_requests_total are not known in advance.
-    for (name, _) in &COUNTERS[..11] {
+    for (name, _) in &COUNTERS[..13] {
         counter!(*name).increment(0);
     }
     for outcome in ["right", "wrong", "no_code"] {
         counter!("sixty_guesses_total", "outcome" => outcome).increment(0);
+        counter!("sixty_reset_guesses_total", "outcome" => outcome).increment(0);
     }
     for outcome in ["accepted", "dropped"] {
         counter!("sixty_spans_total", "outcome" => outcome).increment(0);
     }
-    for limit in ["address", "codes", "misses", "pending", "failures"] {
+    for limit in ["address", "reset", "codes", "misses", "pending", "failures"] {
         counter!("sixty_limited_requests_total", "limit" => limit).increment(0);
     }
     for outcome in ["sent", "retry", "given_up", "not_wanted", "mailbox_limit"] {

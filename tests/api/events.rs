@@ -94,6 +94,9 @@ async fn every_change_of_an_account_appends_one_event_in_order() {
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.status, 200);
     let change = service.request(Method::PUT, "/v1/users/me/password").json(&json!({ "password": NEW_PASSWORD }));
     assert_eq!(Answer::of(change.basic_auth(ADA, Some(PASSWORD))).await.status, 204);
+    assert_eq!(service.request_reset(ADA).await.status, 202);
+    let code = service.wait_for_code(ADA, 4).await;
+    assert_eq!(service.reset_password(ADA, &code, NEW_PASSWORD).await.status, 204);
     service.patch_as_admin(&ada, json!({ "status": "disabled" })).await;
     service.patch_as_admin(&ada, json!({ "status": "active", "role": "admin" })).await;
     assert_eq!(service.delete(ADA, NEW_PASSWORD).await.status, 204);
@@ -114,6 +117,7 @@ async fn every_change_of_an_account_appends_one_event_in_order() {
             ("user.registered", data("pending", "user")),
             ("user.activated", data("active", "user")),
             ("user.password_changed", data("active", "user")),
+            ("user.password_reset", data("active", "user")),
             ("user.disabled", data("disabled", "user")),
             ("user.enabled", data("active", "admin")),
             ("user.role_changed", data("active", "admin")),
