@@ -20,17 +20,21 @@ pub(super) struct MailedCode {
 }
 
 impl MailedCode {
-    /// Finds the first word of four to ten digits in the text of a mail that contains the word "code". The lifetime is the
-    /// `<time datetime="PT…S">` in the HTML, or else one minute.
+    /// Finds the first word of four to ten digits in the text of a mail that contains the word "code", or whose HTML names a
+    /// lifetime: `<time datetime="PT…S">`. In languages other than English, the text has another word. Without a lifetime, it
+    /// is one minute.
     pub fn find(content: &MailContent) -> Option<MailedCode> {
         let mentions_code = |text: &str| text.to_lowercase().contains("code");
-        if !mentions_code(&content.subject) && !mentions_code(&content.text) {
+        let lifetime = lifetime(&content.html);
+        if lifetime.is_none() && !mentions_code(&content.subject) && !mentions_code(&content.text) {
             return None;
         }
-        let trim_punctuation = |word: &str| word.trim_matches(|c: char| c.is_ascii_punctuation()).to_owned();
+        // In right-to-left text, invisible characters isolate the code.
+        let is_around = |c: char| c.is_ascii_punctuation() || ('\u{2066}'..='\u{2069}').contains(&c);
+        let trim_punctuation = |word: &str| word.trim_matches(is_around).to_owned();
         let is_code = |word: &String| (4..=10).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_digit());
         let digits = content.text.split_whitespace().map(trim_punctuation).find(is_code)?;
-        Some(MailedCode { digits, lifetime: lifetime(&content.html).unwrap_or(DEFAULT_LIFETIME) })
+        Some(MailedCode { digits, lifetime: lifetime.unwrap_or(DEFAULT_LIFETIME) })
     }
 
     /// Returns the remaining lifetime after this time since the acceptance.
@@ -70,6 +74,9 @@ mod tests {
         for text in ["no number", "123 is short, 12345678901 long, 12a45 no number", "https://example.org/2026"] {
             assert_eq!(code("Your code", text, ""), None, "{text}");
         }
+        let html = r#"<time datetime="PT120S">"#;
+        let arabic = "رمزك في \u{2068}Sixty\u{2069} هو \u{2068}0042\u{2069}";
+        assert_eq!(code("رمزك", arabic, html), Some(("0042".to_owned(), 120)));
         assert_eq!(code("Hi", "See you in 2027", ""), None, "the mail does not mention a code");
     }
 
