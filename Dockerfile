@@ -34,7 +34,7 @@ ARG BUILD="cargo build --release --locked --offline"
 RUN $BUILD $SERVICE && $BUILD --package mail-mock \
     && cargo clean --release --offline --package sixty --package mail-mock --package listen-address \
         --package mailbox-syntax
-COPY build.rs askama.toml ./
+COPY build.rs ./
 COPY .sqlx .sqlx
 COPY sql sql
 COPY src src

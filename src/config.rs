@@ -21,15 +21,17 @@ pub use self::settings::*;
 use crate::accounts::ExistingAccount;
 use crate::domain::code::{CodeLength, CodeLifetimes, CodeSecret};
 use crate::domain::email::Email;
+use crate::domain::locale::Locale;
 use crate::domain::mailbox::MailboxQuota;
 use crate::domain::pacing::Pacing;
 use crate::domain::policy::Policy;
 use crate::http::cors::CorsOrigins;
-use crate::http::openapi::Contact;
 use crate::http::server::ServerLimits;
 use crate::http::trusted_proxies::TrustedProxies;
+use crate::language::Brand;
 use crate::mail::mailjet::Mailjet;
 use crate::mail::mailpit::Mailpit;
+use crate::mail::mails::Mails;
 use crate::mail::provider::{Dialect, FromHeader};
 use crate::passwords::HashCost;
 use crate::store::postgres::PostgresConfig;
@@ -45,7 +47,10 @@ pub struct Config {
     pub ops_addr: ListenAddress,
     /// `None` means the address on which the API listens.
     pub public_url: Option<Url>,
-    pub contact: Option<Contact>,
+    pub brand: Brand,
+    /// The language of people who have chosen none.
+    pub default_locale: Locale,
+    pub mails: Arc<Mails>,
     pub server: ServerLimits,
     pub body_timeout: Duration,
     pub trusted_proxies: TrustedProxies,
@@ -90,7 +95,8 @@ impl Config {
     /// The first setting that breaks a rule.
     pub fn new(settings: ServeArgs) -> Result<Self, InvalidSetting> {
         let ServeArgs { listen, stores, provider, service } = settings;
-        let ServiceArgs { codes, registrations, passwords, hash, mail, clients, limits, log: _, traces: _ } = service;
+        let ServiceArgs { brand, codes, registrations, passwords, hash, mail, clients, limits, log: _, traces: _ } =
+            service;
         conflicts::check(&listen, &codes, &registrations, &hash, &mail, &limits)?;
         let code_secret =
             codes.code_secret.as_ref().ok_or_else(|| InvalidSetting::new("CODE_SECRET", "must be set"))?;
@@ -123,7 +129,9 @@ impl Config {
             api_addr: listen.api_addr,
             ops_addr: listen.ops_addr,
             public_url: listen.public_url,
-            contact: listen.contact,
+            mails: Arc::new(brand.mails()?),
+            default_locale: brand.default_locale,
+            brand: brand.brand(),
             server: ServerLimits {
                 max_connections: limits.max_connections as usize,
                 stall_timeout: limits.request_timeout,
@@ -179,7 +187,7 @@ impl Config {
                 .then_some((hash.auth_cache_ttl, hash.auth_cache_size as usize)),
             mail_url: provider.mail_url,
             mail_dialect,
-            mail_from: FromHeader { email: mail.mail_from, name: mail.mail_from_name },
+            mail_from: FromHeader { email: mail.mail_from, name: mail.mail_from_name.unwrap_or(brand.service_name) },
             mail_timeout,
             mail_lease: mail.mail_lease,
             mail_give_up: mail.mail_give_up,

@@ -27,6 +27,7 @@ pub mod config;
 pub mod domain;
 pub mod events;
 pub mod http;
+pub mod language;
 pub mod mail;
 pub mod passwords;
 pub mod rng;

@@ -140,6 +140,19 @@ pub enum ResetPasswordError {
     Store(#[from] StoreError),
 }
 
+/// Nothing was changed.
+#[derive(Debug, Error)]
+pub enum SetLocaleError {
+    /// The registration was replaced or the account deleted after its credentials were checked.
+    #[error("the user no longer exists")]
+    Gone,
+    /// An operator disabled the account after its credentials were checked.
+    #[error("the account is disabled")]
+    Disabled,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Nothing was deleted.
 #[derive(Debug, Error)]
 pub enum DeleteError {

@@ -13,6 +13,7 @@ pub mod register;
 pub mod report_not_me;
 pub mod resend;
 pub mod reset_password;
+pub mod set_locale;
 #[cfg(all(test, feature = "testing"))]
 mod tests;
 pub mod update;

@@ -11,6 +11,7 @@ use super::errors::{DeleteError, NoCodeReason, RegisterError, RequestResetError,
 use crate::domain::address_search::{AddressDomain, AddressPrefix};
 use crate::domain::code::{Code, CodeKey, MailAttempt, Nonce, ResetId};
 use crate::domain::email::{Address, Email};
+use crate::domain::locale::Locale;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::ticket::TicketHash;
 use crate::domain::user::{Role, Status, User, UserId};
@@ -27,6 +28,8 @@ pub struct NewUser<'a> {
     pub nonce: Nonce,
     /// The ticket that the request presents. If it is the address's valid ticket, it passes the wait and is used up.
     pub ticket: Option<TicketHash>,
+    /// The language of the user's mails. `None`: the service's default language.
+    pub locale: Option<Locale>,
     /// The trace of the request. The queued mail continues it.
     pub trace: Option<TraceContext>,
 }
@@ -255,6 +258,13 @@ pub trait Users: Send + Sync + 'static {
     /// Changes this account, unless no active admin would be left. If two admins demote each other at the same time, one
     /// stays admin.
     fn update(&self, id: UserId, change: AccountChange) -> impl Future<Output = Result<User, UpdateError>> + Send;
+
+    /// Sets the language of the user's mails, pending or active. Returns `None` if the row is gone or disabled.
+    fn set_locale(
+        &self,
+        id: UserId,
+        locale: Option<Locale>,
+    ) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
     /// Deletes this row and its unsent mails, unless no active admin would be left. Only an operator deletes a disabled
     /// account. The grants of the address stay; without a user, the store keeps no address in clear text.

@@ -8,6 +8,7 @@ use super::errors::RegisterError;
 use super::ports::{Codes, NewUser, Users};
 use super::{Accounts, Caller, ExistingAccount};
 use crate::domain::email::Email;
+use crate::domain::locale::Locale;
 use crate::domain::password::Password;
 use crate::domain::ticket::{RegistrationTicket, TicketHash};
 use crate::domain::user::{Status, User};
@@ -20,11 +21,14 @@ impl<U: Users, C: Codes> Accounts<U, C> {
     /// reveal it. The mail worker checks later.
     ///
     /// A valid ticket of the address passes the wait once. An invalid one is ignored.
+    ///
+    /// `locale` is the language of the user's mails. An account of the address keeps its own.
     pub async fn register(
         &self,
         email: &Email,
         password: Password,
         ticket: Option<&RegistrationTicket>,
+        locale: Option<Locale>,
         caller: Caller,
     ) -> Result<User, RegisterError> {
         let ticket: Option<TicketHash> = ticket.map(RegistrationTicket::hash);
@@ -44,7 +48,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         let params = state.params.unwrap_or(new_params);
         let hash = self.hasher.hash(password.clone(), params, caller.network).await?;
         let (id, nonce) = (self.rng.user_id(), self.rng.nonce());
-        let new = NewUser { id, email, hash: &hash, nonce, ticket, trace: caller.trace };
+        let new = NewUser { id, email, hash: &hash, nonce, ticket, locale, trace: caller.trace };
         let user = self.users.register(&new).await.map_err(|error| match error {
             RegisterError::TooSoon { left } => too_soon(left),
             other => other,

@@ -18,6 +18,7 @@ use crate::http::client_limits::ClientLimits;
 use crate::http::health::Health;
 use crate::http::not_me_form::NotMeForm;
 use crate::http::openapi::Operator;
+use crate::http::pages::Pages;
 use crate::http::routes::ApiConfig;
 use crate::mail::circuit_breaker::CircuitBreaker;
 use crate::mail::provider::Provider;
@@ -103,7 +104,8 @@ impl Components {
         let limits =
             config.client_limits.map(|limits| RedisLimits::new(self.redis.clone(), config.code_secret.clone(), limits));
         ApiConfig {
-            operator: Operator { public_url: config.public_url.clone(), contact: config.contact.clone() },
+            operator: Operator { public_url: config.public_url.clone(), brand: config.brand.clone() },
+            pages: Pages::new(&config.brand, config.default_locale),
             body_timeout: config.body_timeout,
             limits: ClientLimits::new(limits, &self.rng),
             not_me: NotMeForm::new(config.code_secret.clone()),
@@ -133,6 +135,7 @@ impl Components {
             lifetimes: config.code_lifetimes,
             mailbox_quota: config.mailbox_quota,
             public_url: self.public_url.clone(),
+            mails: Arc::clone(&config.mails),
             give_up_after: config.mail_give_up,
             concurrency: config.mail_concurrency,
             circuit_breaker: CircuitBreaker::default(),

@@ -43,7 +43,7 @@ impl DevAddresses {
         let public_url = Some(self.api_url().parse().expect("a socket address is a valid URL authority"));
         let [api_addr, ops_addr] = [self.api, self.ops]
             .map(|addr| addr.to_string().parse().expect("a socket address is an address to listen on"));
-        let listen = ListenArgs { api_addr, ops_addr, public_url, contact: None };
+        let listen = ListenArgs { api_addr, ops_addr, public_url };
         Ok(Config::new(ServeArgs { listen, stores, provider: ProviderArgs { mail_url }, service })?)
     }
 

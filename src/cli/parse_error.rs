@@ -73,7 +73,9 @@ mod tests {
     /// A value that only a free text accepts.
     const NONSENSE: &str = "c4n4ry \u{e9}:";
     /// The settings and arguments that the parser of the command line accepts as they are.
-    const FREE_TEXTS: [&str; 10] = [
+    const FREE_TEXTS: [&str; 12] = [
+        "SERVICE_NAME",
+        "MAIL_TEMPLATES",
         "DATABASE_URL",
         "REDIS_URL",
         "MAILJET_API_KEY",

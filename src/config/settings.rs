@@ -2,6 +2,7 @@
 //! comment is the help text.
 
 mod accounts;
+mod brand;
 mod mail;
 mod network;
 mod stores;
@@ -11,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 pub use self::accounts::*;
+pub use self::brand::*;
 pub use self::mail::*;
 pub use self::network::*;
 pub use self::stores::*;
@@ -59,6 +61,8 @@ fn headers(value: &str) -> Result<SecretString, String> {
 /// Settings that do not depend on where the service, its stores and its mail provider run.
 #[derive(Clone, Args)]
 pub struct ServiceArgs {
+    #[command(flatten)]
+    pub brand: BrandArgs,
     #[command(flatten)]
     pub codes: CodeArgs,
     #[command(flatten)]

@@ -4,8 +4,10 @@
 
 pub mod address_search;
 pub mod code;
+pub mod contact;
 pub mod email;
 mod letters;
+pub mod locale;
 pub mod mailbox;
 pub mod network;
 pub mod not_me;

@@ -4,6 +4,8 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::locale::Locale;
+
 /// Id of a user: a UUIDv7 (RFC 9562). Every registration gets a new id, so the code of an earlier one never matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(pub Uuid);
@@ -39,6 +41,8 @@ pub struct User {
     pub created_at: OffsetDateTime,
     /// `None` exactly while the status is pending.
     pub activated_at: Option<OffsetDateTime>,
+    /// The language of mails. `None`: the service's default language.
+    pub locale: Option<Locale>,
 }
 
 /// Hides the address, so that no log line leaks it.

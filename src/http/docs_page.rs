@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::response_headers::PAGE_POLICY;
 use super::static_document::StaticDocument;
+use crate::language::escape;
 
 /// The rendered page and its content security policy.
 pub struct DocsPage {
@@ -26,15 +27,17 @@ impl DocsPage {
     /// # Panics
     /// If the framework's page does not contain each replaced text exactly once. The page is rendered at start, so a
     /// new version of the framework fails there instead of showing another document.
-    pub fn new(document: &str) -> Self {
+    pub fn new(document: &str, service: &str) -> Self {
         // In JSON, `<` is possible only inside strings.
         let document = document.replace('<', r"\u003c");
         let empty = OpenApiService::new((), "", "");
         let mut html = format!("<!doctype html>{}", empty.swagger_ui_html());
-        let title = format!("{TITLE}<script>{UTF_8_CREDENTIALS}</script>");
+        let service = escape(service);
+        let title = format!("<title>{service} API</title>{META}<script>{UTF_8_CREDENTIALS}</script>");
         // Swagger UI contains `</head>`, too, in a string.
         let last_style = format!("<style>{STYLES}</style>{END_OF_HEAD}");
-        let body = format!("{BODY}<script>{NAMES}</script>");
+        let body = BODY.replace(NAME, &service);
+        let body = format!("{body}<script>{NAMES}</script>");
         for (old, new) in [
             (&*format!("let spec = {};", empty.spec()), &*format!("let spec = {document};")),
             (r#"<html charset="UTF-8">"#, r#"<html lang="en">"#),
@@ -57,7 +60,7 @@ impl DocsPage {
 
 const END_OF_HEAD: &str = "</head>\n<body>";
 
-const TITLE: &str = r#"<title>Sixty API</title><meta name="viewport" content="width=device-width, initial-scale=1">
+const META: &str = r#"<meta name="viewport" content="width=device-width, initial-scale=1">
     <meta name="color-scheme" content="light dark">"#;
 
 /// A script that makes `btoa` encode text in UTF-8. Swagger UI passes the credentials to it. The browser's own function
@@ -76,8 +79,11 @@ const OPTIONS: &str = "        deepLinking: true,
 /// The styles of all pages, and those of Swagger UI.
 const STYLES: &str = concat!(include_str!("templates/theme.css"), include_str!("templates/docs.css"));
 
+/// Where the header names the service.
+const NAME: &str = "{service}";
+
 /// The header of all pages, and the element that Swagger UI fills.
-const BODY: &str = r#"<header><a class="home" href="docs">Sixty</a><a href="openapi.json">OpenAPI document</a></header>
+const BODY: &str = r#"<header><a class="home" href="docs">{service}</a><a href="openapi.json">OpenAPI document</a></header>
 <main id="ui"></main>"#;
 
 /// A script that names the controls of Swagger UI for screen readers, and closes its dialogue on Escape.
@@ -110,8 +116,11 @@ mod tests {
     #[test]
     fn the_page_embeds_the_given_document_and_no_other() {
         let document = r#"{ "openapi": "3.0.0", "info": { "title": "c4n4ry" } }"#;
-        let page = DocsPage::new(document);
+        let page = DocsPage::new(document, "R&D");
         let html = page.html.text();
+        assert!(
+            html.contains("<title>R&amp;D API</title>") && html.contains(">R&amp;D</a>") && !html.contains("Sixty")
+        );
         assert!(html.contains(&format!("let spec = {document};")));
         assert_eq!(html.matches("let spec =").count(), 1);
         assert!(html.contains("spec: spec,"), "Swagger UI shows the embedded document");
@@ -120,7 +129,7 @@ mod tests {
     #[test]
     fn a_document_with_html_tags_cannot_end_the_script() {
         let document = r#"{ "info": { "contact": { "name": "</script><script>alert(1)</script><!-- <title>" } } }"#;
-        let page = DocsPage::new(document);
+        let page = DocsPage::new(document, "Sixty");
         let html = page.html.text();
         let script = html.split_once("let spec = ").unwrap().1.split_once("</script").unwrap().0;
         let embedded = script.split_once(" };").unwrap().0.to_owned() + " }";

@@ -13,7 +13,7 @@ use super::problem::{DISOWNED, Problem};
 use super::problem_type::ProblemType;
 use crate::accounts::errors::{
     ActivateError, AuthenticateError, ChangePasswordError, DeleteError, RegisterError, RequestResetError, ResendError,
-    ResetPasswordError, StoreError, UpdateError,
+    ResetPasswordError, SetLocaleError, StoreError, UpdateError,
 };
 use crate::passwords::Overloaded;
 
@@ -142,6 +142,18 @@ impl From<ResetPasswordError> for Problem {
             ResetPasswordError::Incorrect { remaining } => Self::incorrect_code(remaining),
             ResetPasswordError::Overloaded(error) => error.into(),
             ResetPasswordError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SetLocaleError> for Problem {
+    fn from(error: SetLocaleError) -> Self {
+        match error {
+            SetLocaleError::Gone => {
+                Self::unauthenticated_because("Another request deleted the user, or registered the address again.")
+            }
+            SetLocaleError::Disabled => Self::account_disabled(),
+            SetLocaleError::Store(error) => error.into(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `app.rs` composes it. No use case and no store depends on it.
 
+mod accept_language;
 pub mod admin;
 pub mod auth;
 pub mod body_limit;
@@ -19,6 +20,7 @@ pub mod middleware;
 pub mod not_me_form;
 pub mod not_me_page;
 pub mod openapi;
+pub mod pages;
 mod password_resets;
 pub mod path;
 mod path_prefix;

@@ -18,8 +18,6 @@ use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-pub use contact::Contact;
-
 use super::admin::AdminApi;
 use super::client_limits::ClientLimits;
 use super::gateway::{self, GatewayApi};
@@ -31,8 +29,8 @@ use super::users::UsersApi;
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 use crate::domain::policy::Policy;
+use crate::language::Brand;
 
-const TITLE: &str = "Sixty";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The introduction. It is short, because client generators repeat it in every file; `docs/http.md` has the details.
 const DESCRIPTION: &str = "Registers users with an e-mail address, a password, and a mailed code that is valid for sixty seconds. Register, read \
@@ -57,7 +55,8 @@ pub fn service<U: Users, C: Codes>(
     let gateway = GatewayApi::new(accounts.clone(), limits.clone());
     let admin = AdminApi::new(accounts, policy, limits);
     let operations: ApiOperations<U, C> = (users, resets, gateway, admin);
-    OpenApiService::new(operations, TITLE, VERSION)
+    // The document of this service is never served.
+    OpenApiService::new(operations, Brand::DEFAULT_NAME, VERSION)
 }
 
 /// The paths below `/v1`, with their methods.
@@ -100,11 +99,12 @@ impl<T: OpenApi> OpenApi for Declarations<T> {
 }
 
 /// The operator's entries in the document. They differ between installations of the same version.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Operator {
     /// The URL of the service. `None`: the origin of the document.
     pub public_url: Option<Url>,
-    pub contact: Option<Contact>,
+    /// Its name is the title.
+    pub brand: Brand,
 }
 
 /// The completed OpenAPI document.
@@ -118,12 +118,12 @@ impl Document {
     /// document at start, and so do its tests.
     pub fn new<U: Users, C: Codes>(policy: &Policy, operator: &Operator) -> Self {
         let declarations = Declarations::<ApiOperations<U, C>>(PhantomData);
-        let service = OpenApiService::new(declarations, TITLE, VERSION)
+        let service = OpenApiService::new(declarations, &*operator.brand.name, VERSION)
             .description(DESCRIPTION)
             // An SPDX license expression, and the list that defines its identifiers.
             .license(LicenseObject::new(env!("CARGO_PKG_LICENSE")).url("https://spdx.org/licenses/"));
         let mut document: Value = serde_json::from_str(&service.spec()).expect("the framework writes JSON");
-        document["info"]["contact"] = contact::object(operator.contact.as_ref());
+        document["info"]["contact"] = contact::object(operator.brand.contact.as_ref());
         let url = operator.public_url.as_ref().map_or("/", |url| url.as_str());
         document["servers"] = servers(url);
         let paths = document["paths"].as_object_mut().expect("the framework writes paths");

@@ -132,6 +132,19 @@ impl Fields {
         if self.members.contains_key(name) { self.parsed(name, parse).map(Some) } else { Some(None) }
     }
 
+    /// Takes and parses an optional member that may be null. `Some(None)` if it is absent, `None` if it is invalid.
+    pub fn nullable<T, E: std::error::Error>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Option<Option<T>>> {
+        if self.members.get(name).is_some_and(Value::is_null) {
+            self.members.remove(name);
+            return Some(Some(None));
+        }
+        Some(self.optional(name, parse)?.map(Some))
+    }
+
     /// Adds an error at a member. Returns `None`, so callers can return the result.
     fn add_error<T>(&mut self, name: &str, detail: impl Into<String>) -> Option<T> {
         // JSON pointers escape `~` and `/` (RFC 6901, section 3).

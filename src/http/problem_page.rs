@@ -1,38 +1,48 @@
 //! `/problems/{name}`: the description of a problem type, to which the `type` of a problem points (RFC 9457).
 
-use askama::Template;
-use poem::http::{HeaderMap, StatusCode, header};
-use poem::web::Html;
+use std::collections::BTreeMap;
+
+use minijinja::Value;
+use poem::http::{HeaderMap, HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Request, Response};
 
+use super::pages::Pages;
 use super::problem::Problem;
 use super::problem_type::ProblemType;
-
-#[derive(Template)]
-#[template(path = "problem.html")]
-struct ProblemPage<'a> {
-    name: &'a str,
-    status: u16,
-    title: &'a str,
-    advice: &'a str,
-}
+use crate::domain::locale::Locale;
+use crate::language::Catalogue;
 
 /// Returns the description as HTML if the client prefers HTML, otherwise as JSON.
-pub fn get(request: &Request) -> Response {
+pub fn get(request: &Request, pages: &Pages) -> Response {
     let name = request.uri().path().rsplit('/').next().unwrap_or_default();
     let Some(problem_type) = ProblemType::from_name(name) else {
         return Problem::new(ProblemType::NotFound, "No problem type has this name.").into_response();
     };
-    let (status, title, advice) = (problem_type.status().as_u16(), problem_type.title(), problem_type.advice());
     if prefers_html(request.headers()) {
-        let page = ProblemPage { name: problem_type.name(), status, title, advice };
-        return match page.render() {
-            Ok(page) => Html(page).with_header(header::VARY, "Accept").into_response(),
-            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into(),
-        };
+        let (locale, title, advice) = texts(problem_type, pages.locale(request.headers()));
+        let variables = BTreeMap::from([
+            ("name", Value::from(problem_type.name())),
+            ("status", Value::from(problem_type.status().as_u16())),
+            ("title", Value::from(title)),
+            ("advice", Value::from(advice)),
+        ]);
+        let mut page = pages.response(locale, StatusCode::OK, "problem.html", &variables);
+        page.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept, Accept-Language"));
+        return page;
     }
     let description = format!("{}\n", Problem::description(problem_type));
     Response::builder().header(header::VARY, "Accept").content_type("application/json").body(description)
+}
+
+/// Returns title and advice in a language, or else in English: those of a new problem type may not be translated yet.
+fn texts(problem_type: ProblemType, locale: Locale) -> (Locale, String, String) {
+    let (catalogue, name, none) = (Catalogue::of(locale), problem_type.name(), Default::default());
+    let translated =
+        catalogue.format(name, &none).ok().zip(catalogue.format_attribute(name, Some("advice"), &none).ok());
+    match translated {
+        Some((title, advice)) => (locale, title, advice),
+        None => (Locale::English, problem_type.title().to_owned(), problem_type.advice().to_owned()),
+    }
 }
 
 /// Whether the client prefers HTML to JSON, by the weights in `Accept` (RFC 9110, section 12.5.1). At equal weights, it
@@ -64,7 +74,7 @@ fn weight(accept: &str, main_type: &str, subtype: &str) -> f32 {
 }
 
 /// Parses a qvalue (RFC 9110, section 12.4.2): 0 or 1, with up to three decimals, at most 1.
-fn parse_weight(text: &str) -> Option<f32> {
+pub(super) fn parse_weight(text: &str) -> Option<f32> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     let is_qvalue = ["0", "1"].contains(&whole) && decimals.len() <= 3 && decimals.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|weight| is_qvalue && *weight <= 1.0)

@@ -15,6 +15,7 @@ use super::health::Health;
 use super::middleware;
 use super::not_me_form::NotMeForm;
 use super::openapi::{self, Document, Operator};
+use super::pages::Pages;
 use super::path::Path;
 use super::path_prefix::{self, PathPrefix};
 use super::static_document::StaticDocument;
@@ -32,6 +33,7 @@ pub struct ApiConfig {
     pub body_timeout: Duration,
     pub limits: ClientLimits,
     pub not_me: NotMeForm,
+    pub pages: Pages,
     pub proxies: TrustedProxies,
     pub cors: CorsOrigins,
 }
@@ -44,15 +46,16 @@ pub fn api<U: Users, C: Codes>(
     rng: Rng,
     config: ApiConfig,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let ApiConfig { operator, body_timeout, limits, not_me, proxies, cors } = config;
+    let ApiConfig { operator, body_timeout, limits, not_me, pages, proxies, cors } = config;
     let document = Document::new::<U, C>(&policy, &operator);
     let state = Arc::new(SystemState {
         accounts: accounts.clone(),
         health,
         not_me,
+        pages,
         openapi_json: StaticDocument::new("application/json", document.json()),
         openapi_yaml: StaticDocument::new("application/yaml", document.yaml()),
-        docs: DocsPage::new(&document.with_relative_server().json()),
+        docs: DocsPage::new(&document.with_relative_server().json(), &operator.brand.name),
     });
     let mut routes = Routes::default();
     for system_route in system_routes::table() {

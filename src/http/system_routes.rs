@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::docs_page::DocsPage;
 use super::health::Health;
 use super::not_me_form::NotMeForm;
+use super::pages::Pages;
 use super::path::Path;
 use super::problem::Problem;
 use super::problem_type::ProblemType;
@@ -25,6 +26,7 @@ pub struct SystemState<U, C> {
     pub accounts: Accounts<U, C>,
     pub health: Health,
     pub not_me: NotMeForm,
+    pub pages: Pages,
     pub openapi_json: StaticDocument,
     pub openapi_yaml: StaticDocument,
     pub docs: DocsPage,
@@ -104,16 +106,18 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
             operations: vec![SystemOperation {
                 method: Method::GET,
                 declaration: Some(problem_declaration()),
-                handler: |request, _| ready(problem_page::get(request)).boxed(),
+                handler: |request, state| ready(problem_page::get(request, &state.pages)).boxed(),
             }],
         },
         SystemRoute {
             template: "/not-me/{token}",
             kind: PathKind::Token,
             operations: vec![
-                undeclared(Method::GET, |request, state| ready(not_me_page::get(request, &state.not_me)).boxed()),
+                undeclared(Method::GET, |request, state| {
+                    ready(not_me_page::get(request, &state.not_me, &state.pages)).boxed()
+                }),
                 undeclared(Method::POST, |request, state| {
-                    not_me_page::post(request, &state.not_me, &state.accounts).boxed()
+                    not_me_page::post(request, &state.not_me, &state.accounts, &state.pages).boxed()
                 }),
             ],
         },
@@ -180,7 +184,7 @@ fn problem_declaration() -> Declaration {
     );
     ok["content"]["text/html"] = json!({ "schema": { "type": "string" } });
     ok["headers"] = json!({ "Vary": {
-        "description": "The response depends on `Accept`.", "required": true, "schema": { "type": "string" },
+        "description": "The response depends on `Accept`; the page also on `Accept-Language`.", "required": true, "schema": { "type": "string" },
         "example": "Accept",
     } });
     let responses = json!({ "200": ok });

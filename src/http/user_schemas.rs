@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::payload::{Fields, JsonReply, RequestSchema};
 use crate::domain::code::Code;
 use crate::domain::email::Email;
+use crate::domain::locale::Locale;
 use crate::domain::password::Password;
 use crate::domain::policy::Policy;
 use crate::domain::user::{Role, Status, User};
@@ -39,6 +40,8 @@ pub struct UserJson {
     created_at: OffsetDateTime,
     /// Null while the status is pending.
     activated_at: Option<OffsetDateTime>,
+    /// The language of the user's mails, as a language tag. Null: the service's default language.
+    locale: Option<String>,
 }
 
 impl From<User> for UserJson {
@@ -57,6 +60,7 @@ impl From<User> for UserJson {
             },
             created_at: user.created_at,
             activated_at: user.activated_at,
+            locale: user.locale.map(|locale| locale.tag().to_owned()),
         }
     }
 }
@@ -96,6 +100,22 @@ impl RequestSchema for ChangePassword {
 
     fn parse(fields: &mut Fields, policy: &Policy) -> Option<Password> {
         fields.parsed("password", |text| policy.password(text, None))
+    }
+}
+
+/// Changes to the current user. An absent member leaves its value unchanged.
+#[derive(Object)]
+pub struct UpdateCurrentUser {
+    /// The language of the mails, as a language tag. Null: the service's default language.
+    locale: Option<String>,
+}
+
+impl RequestSchema for UpdateCurrentUser {
+    /// `None` changes nothing, `Some(None)` selects the default language.
+    type Parsed = Option<Option<Locale>>;
+
+    fn parse(fields: &mut Fields, _: &Policy) -> Option<Self::Parsed> {
+        fields.nullable("locale", str::parse::<Locale>)
     }
 }
 

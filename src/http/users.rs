@@ -3,6 +3,7 @@
 use poem::web::Data;
 use poem_openapi::{OpenApi, Tags};
 
+use super::accept_language::AcceptLanguage;
 use super::auth::{self, BasicCredentials};
 use super::client::Client;
 use super::client_limits::{ClientLimits, NotAuthenticated};
@@ -11,7 +12,7 @@ use super::problem::{Problem, whole_seconds};
 use super::registration_ticket::TicketHeader;
 use super::user_schemas::{
     ActivateUser, ActivateUserResponse, ChangePassword, ChangePasswordResponse, CodeQueued, DeleteUserResponse,
-    GetUserResponse, RegisterUser, RegisterUserResponse, ResendCodeResponse,
+    GetUserResponse, RegisterUser, RegisterUserResponse, ResendCodeResponse, UpdateCurrentUser,
 };
 use crate::accounts::errors::{ActivateError, AuthenticateError};
 use crate::accounts::ports::{Codes, StoredUser, Users};
@@ -70,12 +71,16 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         /// wait of its address once, within 15 minutes. A used, expired or unknown ticket is ignored.
         #[oai(name = "Registration-Ticket")]
         ticket: TicketHeader,
+        /// The languages that the person prefers. The first one that the service speaks becomes the language of the mails;
+        /// without one, they have the service's default language.
+        #[oai(name = "Accept-Language")]
+        language: AcceptLanguage,
         body: JsonBody<RegisterUser>,
     ) -> poem::Result<RegisterUserResponse> {
         let (ticket, (email, password)) = body.parse_with(ticket.parse(), &self.policy)?;
         self.accounts.check_hasher(client.network).map_err(Problem::from)?;
         let caller = Caller { network: client.network, trace: Some(*trace.0) };
-        let registered = self.accounts.register(&email, password, ticket.as_ref(), caller);
+        let registered = self.accounts.register(&email, password, ticket.as_ref(), language.0, caller);
         let registered = self.limits.limit_mail_request(&client, email.address(), registered).await;
         // A ticket that was accepted passes the wait.
         let user =
@@ -92,6 +97,27 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     #[oai(path = "/v1/users/me", method = "get", operation_id = "getCurrentUser", tag = "Tag::Account")]
     async fn get_current_user(&self, client: Client, credentials: BasicCredentials) -> poem::Result<GetUserResponse> {
         let (StoredUser { user, .. }, _) = self.authenticate(&client, credentials).await?;
+        Ok(GetUserResponse::Ok(JsonReply(user.into())))
+    }
+
+    /// Update the current user: the language of the mails
+    ///
+    /// Pending and active users can choose the language of their mails, also of mails that are queued. `null` is the default
+    /// language of the service. The body is a merge patch (RFC 7396); its media type is accepted, too.
+    #[oai(path = "/v1/users/me", method = "patch", operation_id = "updateCurrentUser", tag = "Tag::Account")]
+    async fn update_current_user(
+        &self,
+        client: Client,
+        credentials: BasicCredentials,
+        body: JsonBody<UpdateCurrentUser>,
+    ) -> poem::Result<GetUserResponse> {
+        let locale = body.parse(&self.policy)?;
+        let (StoredUser { user, .. }, _) = self.authenticate(&client, credentials).await?;
+        // An absent member changes nothing.
+        let user = match locale {
+            Some(locale) => self.accounts.set_locale(&user, locale).await.map_err(Problem::from)?,
+            None => user,
+        };
         Ok(GetUserResponse::Ok(JsonReply(user.into())))
     }
 

@@ -235,7 +235,8 @@ mod tests {
     fn the_request_has_the_mail_and_its_headers() {
         let mailjet = Mailjet { key: "key".into(), secret: "secret".into() };
         let from = FromHeader { email: "no-reply@sixty.example".into(), name: "Sixty".into() };
-        let mail = RenderedMail { to: "ada@example.com".into(), subject: "S", text: "T".into(), html: "<p>T".into() };
+        let mail =
+            RenderedMail { to: "ada@example.com".into(), subject: "S".into(), text: "T".into(), html: "<p>T".into() };
         let request = reqwest::Client::new().post("http://mail.example");
         let request = mailjet.write(request, &from, &mail, Uuid::nil()).build().unwrap();
         assert_eq!(request.headers()["authorization"], "Basic a2V5OnNlY3JldA==");

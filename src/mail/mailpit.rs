@@ -71,7 +71,8 @@ mod tests {
     #[test]
     fn the_request_has_the_mail_and_its_headers() {
         let from = FromHeader { email: "no-reply@sixty.example".into(), name: "Sixty".into() };
-        let mail = RenderedMail { to: "ada@example.com".into(), subject: "S", text: "T".into(), html: "<p>T".into() };
+        let mail =
+            RenderedMail { to: "ada@example.com".into(), subject: "S".into(), text: "T".into(), html: "<p>T".into() };
         let request = Mailpit.write(reqwest::Client::new().post("http://mail.example"), &from, &mail, Uuid::nil());
         let request = request.build().unwrap();
         let body: serde_json::Value = serde_json::from_slice(request.body().unwrap().as_bytes().unwrap()).unwrap();

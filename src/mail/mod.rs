@@ -1,6 +1,8 @@
 //! Mails to users, sent by the HTTP API of a mail provider.
 //!
-//! - `rendering.rs`: subjects and bodies, from the templates in `templates/`.
+//! - `mails.rs`: one method a mail, in every language, from the templates in `templates/` or the operator's own
+//!   (`operator_templates.rs`). `mail_name.rs` lists the mails.
+//! - `rendering.rs`: a mail that is ready to send.
 //! - `provider.rs`: one attempt to send a mail, and whether a failure is temporary. `mailpit.rs` and `mailjet.rs` are the
 //!   dialects of the supported providers.
 //! - `retry.rs`: when to send a mail again, and when to give it up.
@@ -9,8 +11,11 @@
 
 pub mod account_check;
 pub mod circuit_breaker;
+pub mod mail_name;
 pub mod mailjet;
 pub mod mailpit;
+pub mod mails;
+pub mod operator_templates;
 pub mod provider;
 pub mod rendering;
 pub mod retry;

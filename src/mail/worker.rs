@@ -21,11 +21,13 @@ use tracing::{Instrument as _, Span, error, info, info_span, warn};
 use url::Url;
 
 use super::circuit_breaker::CircuitBreaker;
+use super::mails::Mails;
 use super::provider::{Provider, SendError};
 use super::rendering::{self, RenderedMail};
 use crate::accounts::ports::{Codes, PutOutcome, StoreError};
 use crate::domain::code::{CodeKey, CodeLifetimes, CodeSecret};
 use crate::domain::email::Email;
+use crate::domain::locale::Locale;
 use crate::domain::mailbox::{Mailbox, MailboxQuota};
 use crate::domain::user::UserId;
 use crate::rng::Rng;
@@ -53,6 +55,7 @@ pub struct Worker<C> {
     pub mailbox_quota: MailboxQuota,
     /// The base URL of links in mails.
     pub public_url: Url,
+    pub mails: Arc<Mails>,
     /// The age of a mail at its last attempt. An older mail, which could not be tried earlier, gets one attempt.
     pub give_up_after: Duration,
     /// The number of mails that are sent at once.
@@ -64,6 +67,9 @@ pub struct Worker<C> {
     /// Whether many passwords wait to be hashed.
     pub is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
 }
+
+/// The method of [`Mails`] for a mail without contents.
+type Notice = fn(&Mails, Option<Locale>, &Email) -> RenderedMail;
 
 /// The outcome of an attempt to send a claimed mail.
 enum Outcome {
@@ -212,9 +218,9 @@ impl<C: Codes> Worker<C> {
         match (claim.kind, claim.user) {
             (MailKind::ResetCode, _) => self.send_reset_code(claim, trace).await,
             (MailKind::Code, Some(user)) => self.send_code(claim, user, trace).await,
-            (MailKind::Activated, _) => self.send_notice(claim, RenderedMail::activated, trace).await,
-            (MailKind::PasswordChanged, _) => self.send_notice(claim, RenderedMail::password_changed, trace).await,
-            (MailKind::PasswordReset, _) => self.send_notice(claim, RenderedMail::password_reset, trace).await,
+            (MailKind::Activated, _) => self.send_notice(claim, Mails::activated, trace).await,
+            (MailKind::PasswordChanged, _) => self.send_notice(claim, Mails::password_changed, trace).await,
+            (MailKind::PasswordReset, _) => self.send_notice(claim, Mails::password_reset, trace).await,
             // A mail dies with its user.
             (MailKind::Code, None) => Outcome::NotWanted,
         }
@@ -250,8 +256,9 @@ impl<C: Codes> Worker<C> {
         let code = claim.account_email.is_none().then(|| self.secret.code(&claim.nonce, claim.length));
         let recipient = claim.account_email.as_ref().map_or(Ok(registered), |email| Email::parse(email));
         let mail = recipient.map(|recipient| match &code {
-            Some(code) => RenderedMail::code(&recipient, code, self.lifetimes.registration, &link),
-            None => RenderedMail::existing_account(&recipient, &link),
+            Some(code) => self.mails.code(claim.locale, &recipient, code, self.lifetimes.registration, &link),
+            // In the language of the owner, not of the stranger.
+            None => self.mails.existing_account(claim.account_locale, &recipient, &link),
         });
         match self.extend_wait_if_late(claim).await {
             Ok(true) => {}
@@ -315,11 +322,11 @@ impl<C: Codes> Worker<C> {
     }
 
     /// Sends a mail that has no code.
-    async fn send_notice(&self, claim: &Claim, render: fn(&Email) -> RenderedMail, trace: TraceContext) -> Outcome {
+    async fn send_notice(&self, claim: &Claim, render: Notice, trace: TraceContext) -> Outcome {
         let Ok(recipient) = Email::parse(&claim.email) else {
             return failed(invalid_recipient(), claim.unsent, LeftCode::None);
         };
-        match self.send(claim, &render(&recipient), trace).await {
+        match self.send(claim, &render(&self.mails, claim.locale, &recipient), trace).await {
             Ok(message_id) => Outcome::Sent { message_id },
             Err(error) => {
                 let maybe_accepted = matches!(&error, SendError::Temporary { maybe_accepted: true, .. });

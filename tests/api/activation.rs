@@ -16,7 +16,7 @@ async fn activation_mails_a_notice_to_the_owner_and_a_decoy_guess_mails_nothing(
     let newest = service.mails(ADA).await[0].clone();
     assert_eq!(newest["Subject"], "Your Sixty account is active");
     let text = service.mail_text(&newest).await;
-    assert!(text.starts_with("Your account is active\n") && code_in(&text).is_none(), "{text}");
+    assert!(text.starts_with("Your Sixty account is active\n") && code_in(&text).is_none(), "{text}");
     service.wait_for_empty_outbox().await;
     // The notice contains no "not me" link: a link in it must not delete an active account.
     let links: i64 = sqlx::query_scalar("SELECT count(*) FROM not_me_links").fetch_one(&service.db).await.unwrap();
@@ -30,7 +30,7 @@ async fn activation_mails_a_notice_to_the_owner_and_a_decoy_guess_mails_nothing(
     assert_eq!(guess.outcome(), (422, "incorrect-code"));
     service.wait_for_empty_outbox().await;
     let subjects: Vec<_> = service.mails(ADA).await.iter().map(|mail| mail["Subject"].clone()).collect();
-    assert_eq!(subjects, ["You already have a Sixty account", "Your Sixty account is active", "Your Sixty code"]);
+    assert_eq!(subjects, ["You already have an account at Sixty", "Your Sixty account is active", "Your Sixty code"]);
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ const HARMLESS: &[&str] = &[
     "InvalidSetting",
     "InvalidUrl",
     "LogFilter",
+    "MessageError",
     "MigrateError",
     "NotReady",
     "SendError",
@@ -29,6 +30,8 @@ const HARMLESS: &[&str] = &[
     "StackEvent",
     "StartError",
     "StoreError",
+    "TemplateError",
+    "TemplatesError",
     // Host names.
     "AllowedOrigin",
     "Host",

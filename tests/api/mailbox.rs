@@ -110,7 +110,7 @@ async fn notices_to_the_owner_of_an_account_count_like_codes() {
     let before = count_mails(&service).await;
     register_tags(&service, 0..6).await;
     assert_eq!(count_mails(&service).await, before + 3);
-    assert_eq!(list_mails(&service).await["messages"][0]["Subject"], "You already have a Sixty account");
+    assert_eq!(list_mails(&service).await["messages"][0]["Subject"], "You already have an account at Sixty");
     let (charged, rows): (i32, i64) =
         sqlx::query_as("SELECT cardinality(mailed_at), (SELECT count(*) FROM mailboxes) FROM mailboxes")
             .fetch_one(&service.db)

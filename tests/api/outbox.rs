@@ -7,9 +7,12 @@ use reqwest::Method;
 use serde_json::json;
 use sixty::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
 use sixty::domain::code::{Code, CodeKey, CodeLifetimes, CodeSecret, MailAttempt};
+use sixty::domain::locale::Locale;
 use sixty::domain::mailbox::MailboxQuota;
+use sixty::language::Brand;
 use sixty::mail::circuit_breaker::CircuitBreaker;
 use sixty::mail::mailpit::Mailpit;
+use sixty::mail::mails::Mails;
 use sixty::mail::provider::{FromHeader, Provider};
 use sixty::mail::worker::Worker;
 use sixty::rng::Rng;
@@ -167,6 +170,7 @@ async fn a_mail_whose_attempts_panic_is_given_up() {
         lifetimes: CodeLifetimes::default(),
         mailbox_quota: MailboxQuota::default(),
         public_url: nowhere,
+        mails: Arc::new(Mails::new(&Brand::default(), Locale::English, None).unwrap()),
         give_up_after: Duration::from_secs(1),
         concurrency: 1,
         circuit_breaker: CircuitBreaker::default(),

@@ -45,7 +45,7 @@ async fn the_new_password_replaces_the_old_one_and_the_owner_gets_a_mail() {
     .await;
     let newest = service.mails(ADA).await[0].clone();
     let text = service.mail_text(&newest).await;
-    assert!(text.starts_with("Your password was changed\n") && !text.contains("noir"), "{text}");
+    assert!(text.starts_with("Your Sixty password was changed\n") && !text.contains("noir"), "{text}");
     service.wait_for_empty_outbox().await;
     // The mail about the change carries no code, so the wait for the next code is the same as before.
     assert_eq!(service.register(ADA, PASSWORD).await.outcome(), (429, "too-many-codes"));

@@ -74,7 +74,7 @@ async fn register_address_of_account(service: &Service) -> String {
     service.set_mail_faults(json!({})).await;
     service.wait_for_empty_outbox().await;
     let mails = service.mails(ADA).await;
-    assert_eq!((mails.len(), &mails[0]["Subject"]), (sent + 1, &json!("You already have a Sixty account")));
+    assert_eq!((mails.len(), &mails[0]["Subject"]), (sent + 1, &json!("You already have an account at Sixty")));
     assert_eq!(code_in(&service.mail_text(&mails[0]).await), None);
     code
 }

@@ -74,7 +74,7 @@ impl Store {
         let params = params.unwrap_or_else(|| self.hasher.params(Salt(self.rng.bytes())));
         let hash = self.hasher.hash(Password::present("correct horse").unwrap(), params, Network::LOCAL).await.unwrap();
         let (id, nonce) = (self.rng.user_id(), self.rng.nonce());
-        let new = NewUser { id, email: &email, hash: &hash, nonce, ticket, trace: None };
+        let new = NewUser { id, email: &email, hash: &hash, nonce, ticket, locale: None, trace: None };
         self.users.register(&new).await
     }
 

@@ -22,7 +22,8 @@ async fn a_registration_returns_a_pending_user() {
       "status": "pending",
       "role": "user",
       "created_at": "[time]",
-      "activated_at": null
+      "activated_at": null,
+      "locale": null
     }
     "#);
     let id: uuid::Uuid = answer.body["id"].as_str().unwrap().parse().unwrap();
@@ -109,7 +110,7 @@ async fn registering_the_address_of_an_account_looks_like_a_new_registration() {
     // The owner gets a mail without a code. Redis holds a decoy: every guess is wrong and counts as usual.
     service.wait_for_empty_outbox().await;
     let mails = service.mails("ada@example.com").await;
-    assert_eq!(mails[0]["Subject"], "You already have a Sixty account");
+    assert_eq!(mails[0]["Subject"], "You already have an account at Sixty");
     for left in [2, 1, 0] {
         let guess = service.activate("ada@example.com", "another password", "0000").await;
         assert_eq!((guess.outcome(), &guess.body["attempts_remaining"]), ((422, "incorrect-code"), &json!(left)));

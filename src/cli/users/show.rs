@@ -57,6 +57,7 @@ mod tests {
             role,
             created_at,
             activated_at,
+            locale: None,
         };
         [
             user(1, "Ada@b\u{fc}cher.example", Status::Active, Role::Admin, Some(created_at)),
@@ -77,8 +78,8 @@ mod tests {
     #[test]
     fn json_has_one_object_per_line() {
         insta::assert_snapshot!(json(&users()), @r#"
-        {"id":"00000000-0000-0000-0000-000000000001","email":"Ada@bücher.example","status":"active","role":"admin","created_at":"2026-11-18T11:06:40.123456Z","activated_at":"2026-11-18T11:06:40.123456Z"}
-        {"id":"00000000-0000-0000-0000-000000000002","email":"bob@example.com","status":"pending","role":"user","created_at":"2026-11-18T11:06:40.123456Z","activated_at":null}
+        {"id":"00000000-0000-0000-0000-000000000001","email":"Ada@bücher.example","status":"active","role":"admin","created_at":"2026-11-18T11:06:40.123456Z","activated_at":"2026-11-18T11:06:40.123456Z","locale":null}
+        {"id":"00000000-0000-0000-0000-000000000002","email":"bob@example.com","status":"pending","role":"user","created_at":"2026-11-18T11:06:40.123456Z","activated_at":null,"locale":null}
         "#);
     }
 }

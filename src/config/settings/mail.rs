@@ -59,8 +59,10 @@ pub struct MailArgs {
     #[arg(long, env, value_name = "ADDRESS", default_value = "no-reply@sixty.example", value_parser = text)]
     pub mail_from: String,
     /// Sender name of the mails
-    #[arg(long, env, value_name = "NAME", default_value = "Sixty", value_parser = text)]
-    pub mail_from_name: String,
+    ///
+    /// Default: SERVICE_NAME
+    #[arg(long, env, value_name = "NAME", value_parser = text)]
+    pub mail_from_name: Option<String>,
     /// Timeout of one request to the provider
     ///
     /// Choose more than a slow provider takes. CODE_TTL and MAIL_GIVE_UP are upper limits. Default: 20s, or a shorter CODE_TTL

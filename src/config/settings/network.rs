@@ -6,7 +6,6 @@ use url::Url;
 
 use crate::config::values::{boolean, number, public_url};
 use crate::http::cors::CorsOrigins;
-use crate::http::openapi::Contact;
 use crate::http::trusted_proxies::TrustedProxies;
 
 /// Addresses on which the service listens, and the URL under which clients reach it.
@@ -26,11 +25,6 @@ pub struct ListenArgs {
     /// For the links in mails and for the OpenAPI document. Without it, http:// and API_ADDR
     #[arg(long, env, value_name = "URL", value_parser = public_url)]
     pub public_url: Option<Url>,
-    /// Contact that the OpenAPI document names
-    ///
-    /// An e-mail address or a URL
-    #[arg(long, env, value_name = "CONTACT")]
-    pub contact: Option<Contact>,
 }
 
 /// Trusted proxies, CORS, and the rate limits of a client network.

@@ -1,36 +1,8 @@
 //! The contact of the operator, for users of the API.
 
-use std::str::FromStr;
-
 use serde_json::{Value, json};
-use thiserror::Error;
-use url::Url;
 
-use crate::domain::email::Email;
-
-/// An address or a web page.
-#[derive(Debug, Clone)]
-pub enum Contact {
-    Email(Email),
-    Url(Url),
-}
-
-#[derive(Debug, Error)]
-#[error("must be an e-mail address or a URL, such as api@example.com or https://example.com/help")]
-pub struct ContactError;
-
-impl FromStr for Contact {
-    type Err = ContactError;
-
-    fn from_str(text: &str) -> Result<Self, ContactError> {
-        let text = text.trim();
-        if let Ok(email) = Email::parse(text) {
-            return Ok(Self::Email(email));
-        }
-        let url: Url = text.parse().map_err(|_| ContactError)?;
-        if ["http", "https"].contains(&url.scheme()) { Ok(Self::Url(url)) } else { Err(ContactError) }
-    }
-}
+use crate::domain::contact::Contact;
 
 /// The contact object of the OpenAPI document. Without a contact it contains only the name.
 pub fn object(contact: Option<&Contact>) -> Value {
@@ -48,13 +20,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_contact_is_an_address_or_an_http_url() {
-        let parsed = |text: &str| text.parse().map(|contact: Contact| object(Some(&contact))).map_err(|_| ());
+    fn a_contact_is_an_address_or_a_url() {
+        let object = |text: &str| object(Some(&text.parse().unwrap()));
         let name = "The operator of this service";
-        assert_eq!(parsed("api@example.com"), Ok(json!({ "name": name, "email": "api@example.com" })));
-        assert_eq!(parsed("https://example.com/help"), Ok(json!({ "name": name, "url": "https://example.com/help" })));
-        for text in ["", "the operator", "ftp://example.com", "javascript:alert(1)", "mailto:api@example.com"] {
-            assert!(parsed(text).is_err(), "{text}");
-        }
+        assert_eq!(object("api@example.com"), json!({ "name": name, "email": "api@example.com" }));
+        assert_eq!(object("https://example.com/help"), json!({ "name": name, "url": "https://example.com/help" }));
     }
 }

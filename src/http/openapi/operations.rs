@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::schemas::{self, EMAIL_FORMAT};
 use crate::domain::email;
 use crate::domain::policy::Policy;
+use crate::http::accept_language;
 use crate::http::list_query;
 use crate::http::problem::{CHALLENGE, MEDIA_TYPE, Problem};
 use crate::http::problem_type::ProblemType;
@@ -93,6 +94,7 @@ fn problems(operation_id: &str) -> Vec<Problem> {
             let problems = examples(&[&NO_BODY[..], &AUTH, &STORES].concat());
             return [problems, vec![Problem::not_active_for_gateway()]].concat();
         }
+        "updateCurrentUser" => &[&BODY, &AUTH, &STORES],
         "getCurrentUser" => &[&NO_BODY, &AUTH, &STORES],
         "deleteCurrentUser" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::LastAdmin]],
         "listUsers" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::Forbidden, ProblemType::InvalidField]],
@@ -207,6 +209,7 @@ fn parameter_schema(name: &str) -> (Value, Value) {
         registration_ticket::NAME => {
             (json!({ "type": "string", "pattern": "^[a-p]{32}$" }), json!(registration_ticket::EXAMPLE))
         }
+        accept_language::NAME => (json!({ "type": "string" }), json!("fr-CH, fr;q=0.9, en;q=0.8")),
         "cursor" => (json!({ "type": "string" }), json!(schemas::CURSOR)),
         other => unreachable!("no schema for the parameter {other}; add one here"),
     }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::email;
+use crate::domain::locale::Locale;
 use crate::domain::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::problem_type::ProblemType;
@@ -31,6 +32,11 @@ pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
         let email = &mut schemas[name]["properties"]["email"];
         (email["format"], email["maxLength"]) = (json!(EMAIL_FORMAT), json!(email::MAX_OCTETS));
     }
+    // Not an enum: a nullable reference is ignored by OpenAPI 3.0, and clients would refuse the languages of a later version.
+    for name in ["User", "UpdateCurrentUser"] {
+        schemas[name]["properties"]["locale"]["pattern"] =
+            json!(format!("^({})$", Locale::ALL.map(Locale::tag).join("|")));
+    }
     schemas["CodeQueued"]["properties"]["retry_after"]["minimum"] = json!(1);
     // Generators of languages with global constants, such as Go, fail if two enums have a constant of the same name.
     schemas["AccountStatus"]["x-enum-varnames"] = json!(["AccountActive", "AccountDisabled"]);
@@ -55,11 +61,18 @@ pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
 
 /// The members that may be null. They are not required, although every response contains them: several generated clients
 /// refuse null in a required member.
-const NULLABLE: [&str; 2] = ["activated_at", "next_cursor"];
+const NULLABLE: [&str; 3] = ["activated_at", "locale", "next_cursor"];
 
 /// The schemas of request bodies.
-const REQUEST_BODIES: [&str; 6] =
-    ["RegisterUser", "ActivateUser", "ChangePassword", "RequestPasswordReset", "ResetPassword", "UpdateUser"];
+const REQUEST_BODIES: [&str; 7] = [
+    "RegisterUser",
+    "ActivateUser",
+    "ChangePassword",
+    "RequestPasswordReset",
+    "ResetPassword",
+    "UpdateUser",
+    "UpdateCurrentUser",
+];
 
 /// Completes the schema of an object.
 ///
@@ -82,7 +95,7 @@ fn complete_object(name: &str, schema: &mut Value) {
         }
     }
     // All members of a PATCH body are optional.
-    if name != "UpdateUser" {
+    if !["UpdateUser", "UpdateCurrentUser"].contains(&name) {
         schema["required"] = json!(required);
     }
     if REQUEST_BODIES.contains(&name) {
@@ -201,7 +214,7 @@ fn schema_example(name: &str, policy: &Policy) -> Value {
         "User" => user("active"),
         "UserList" => response_example("listUsers"),
         "CodeQueued" => response_example("resendCode"),
-        "RegisterUser" | "ChangePassword" | "ActivateUser" | "RequestPasswordReset" | "ResetPassword" => {
+        "RegisterUser" | "ChangePassword" | "ActivateUser" | "RequestPasswordReset" | "ResetPassword" | "UpdateCurrentUser" => {
             request_example(name, policy)
         }
         "UpdateUser" => json!({}),
@@ -238,6 +251,7 @@ pub fn request_example(schema: &str, policy: &Policy) -> Value {
             "password": password("staple battery horse", policy),
         }),
         "UpdateUser" => json!({ "status": "disabled" }),
+        "UpdateCurrentUser" => json!({ "locale": "fr" }),
         other => unreachable!("no example for the request body {other}; add one here"),
     }
 }
@@ -255,7 +269,7 @@ fn password(words: &str, policy: &Policy) -> String {
 pub fn response_example(operation_id: &str) -> Value {
     match operation_id {
         "registerUser" => user("pending"),
-        "activateUser" | "getCurrentUser" | "getUser" => user("active"),
+        "activateUser" | "getCurrentUser" | "updateCurrentUser" | "getUser" => user("active"),
         "updateUser" => user("disabled"),
         "resendCode" => json!({ "retry_after": 120 }),
         "requestPasswordReset" => json!({ "retry_after": 600 }),
@@ -272,6 +286,7 @@ fn user(status: &str) -> Value {
         "role": "user",
         "created_at": "2026-11-20T12:00:00.000001Z",
         "activated_at": (status != "pending").then_some("2026-11-20T12:00:30.000001Z"),
+        "locale": "fr",
     })
 }
 

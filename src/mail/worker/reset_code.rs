@@ -10,7 +10,6 @@ use super::{Outcome, Worker, failed, invalid_recipient};
 use crate::accounts::ports::{Codes, PutOutcome, StoreError};
 use crate::domain::email::Email;
 use crate::mail::provider::SendError;
-use crate::mail::rendering::RenderedMail;
 use crate::store::postgres::outbox::{Claim, LeftCode};
 use crate::telemetry::trace::TraceContext;
 
@@ -53,7 +52,7 @@ impl<C: Codes> Worker<C> {
         let Ok(recipient) = Email::parse(account_email) else {
             return failed(invalid_recipient(), claim.unsent, LeftCode::None);
         };
-        let mail = RenderedMail::reset_code(&recipient, code, in_whole_minutes(left, ttl));
+        let mail = self.mails.reset_code(claim.account_locale, &recipient, code, in_whole_minutes(left, ttl));
         match self.send(claim, &mail, trace).await {
             Ok(message_id) => Outcome::Sent { message_id },
             Err(error) => {

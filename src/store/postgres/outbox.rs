@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::users::stored_locale;
 use super::{Postgres, broken};
 use crate::accounts::ports::StoreError;
 use crate::domain::code::{CodeLength, Grant, MailAttempt, Nonce, ResetId};
+use crate::domain::locale::Locale;
 use crate::domain::mailbox::MailboxQuota;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::user::UserId;
@@ -57,9 +59,13 @@ pub struct Claim {
     /// Whether the mail is still needed: for the code of a registration, the user is pending; for notices, the user is an
     /// account.
     pub wanted: bool,
+    /// The language of the user; `None` is the default one.
+    pub locale: Option<Locale>,
     /// The address of an existing account, as typed. If a registration has one, its owner gets a notice, and the code is a
     /// decoy.
     pub account_email: Option<String>,
+    /// The language of the existing account.
+    pub account_locale: Option<Locale>,
     /// Number of attempts, this one included.
     pub attempts: u32,
     /// Whether it is certain that no earlier attempt reached the provider.
@@ -158,7 +164,8 @@ impl Outbox {
                         extract(epoch FROM now() - claimed.created_at)::float8 AS "age!", claimed.traceparent,
                         claimed.charged AS "charged!", coalesce(registered.email, claimed.address) AS "email!",
                         coalesce((claimed.kind = 'code') = (registered.status = 'pending'), true) AS "wanted!",
-                        account.email AS "account_email?"
+                        registered.locale AS "locale?", account.email AS "account_email?",
+                        account.locale AS "account_locale?"
                     FROM claimed
                     LEFT JOIN users AS registered ON registered.id = claimed.user_id
                     LEFT JOIN users AS account
@@ -195,11 +202,13 @@ impl Outbox {
                         .ok_or_else(|| broken("the code length is invalid"))?,
                     idempotency_key: row.idempotency_key,
                     email: row.email,
+                    locale: stored_locale(row.locale.as_deref()),
                     wanted: row.wanted,
                     unsent: row.unsent,
                     charged: row.charged,
                     armed: row.armed,
                     account_email: row.account_email,
+                    account_locale: stored_locale(row.account_locale.as_deref()),
                     is_abandoned: row.is_abandoned,
                     attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
                     age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),

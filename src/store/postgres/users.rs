@@ -11,6 +11,7 @@ mod create;
 mod delete;
 mod hash_costs;
 mod list;
+mod locale;
 mod not_me;
 mod password_resets;
 mod passwords;
@@ -35,6 +36,7 @@ use crate::accounts::ports::{
 };
 use crate::domain::code::{CodeSecret, Nonce, ResetId};
 use crate::domain::email::Address;
+use crate::domain::locale::Locale;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::Pacing;
 use crate::domain::ticket::TicketHash;
@@ -65,6 +67,7 @@ struct UserRow {
     role: String,
     created_at: OffsetDateTime,
     activated_at: Option<OffsetDateTime>,
+    locale: Option<String>,
 }
 
 impl TryFrom<UserRow> for User {
@@ -78,8 +81,14 @@ impl TryFrom<UserRow> for User {
             role: row.role.parse().map_err(broken)?,
             created_at: row.created_at,
             activated_at: row.activated_at,
+            locale: stored_locale(row.locale.as_deref()),
         })
     }
+}
+
+/// Reads a column `locale`. A later release may know more languages.
+pub(super) fn stored_locale(tag: Option<&str>) -> Option<Locale> {
+    tag.and_then(|tag| tag.parse().ok())
 }
 
 /// Implements the conversion that lets `?` end a statement in a function that returns this error.
@@ -184,7 +193,7 @@ impl Users for PgUsers {
             .bounded(async {
                 sqlx::query!(
                     "
-                    SELECT id, email, status, role, created_at, activated_at, password_hash
+                    SELECT id, email, status, role, created_at, activated_at, locale, password_hash
                     FROM users WHERE address = $1
                     ",
                     address.as_str()
@@ -203,6 +212,7 @@ impl Users for PgUsers {
                     role: row.role,
                     created_at: row.created_at,
                     activated_at: row.activated_at,
+                    locale: row.locale,
                 };
                 Ok(StoredUser { user: user.try_into()?, hash })
             })
@@ -260,7 +270,7 @@ impl Users for PgUsers {
         let read = async || {
             let read = sqlx::query_as!(
                 UserRow,
-                "SELECT id, email, status, role, created_at, activated_at FROM users WHERE id = $1",
+                "SELECT id, email, status, role, created_at, activated_at, locale FROM users WHERE id = $1",
                 id.0
             );
             read.fetch_optional(&mut *self.acquire().await.map_err(store_error)?).await.map_err(store_error)
@@ -308,6 +318,14 @@ impl Users for PgUsers {
 
     async fn update(&self, id: UserId, change: AccountChange) -> Result<User, UpdateError> {
         self.postgres.repeated_change(|| self.try_update(id, change)).await
+    }
+
+    async fn set_locale(&self, id: UserId, locale: Option<Locale>) -> Result<Option<User>, StoreError> {
+        self.postgres
+            .repeated_change(|| async { self.try_set_locale(id, locale).await.map_err(store_error) })
+            .await?
+            .map(User::try_from)
+            .transpose()
     }
 
     async fn delete(&self, id: UserId, by: DeletedBy) -> Result<(), DeleteError> {

@@ -45,7 +45,7 @@ impl<T: UsersUnderTest> Fixture<'_, T> {
     ) -> Result<User, RegisterError> {
         let (email, hash) = (Email::parse(email).expect("a valid address"), self.hash(params).await);
         let (id, nonce) = (self.rng.user_id(), self.rng.nonce());
-        let new = NewUser { id, email: &email, hash: &hash, nonce, ticket, trace: None };
+        let new = NewUser { id, email: &email, hash: &hash, nonce, ticket, locale: None, trace: None };
         self.store.users().register(&new).await
     }
 

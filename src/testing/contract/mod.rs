@@ -44,6 +44,7 @@ pub async fn users(store: &impl UsersUnderTest) {
     operators::deletion_removes_the_row_and_its_mail_and_nothing_else(&fixture).await;
     operators::only_an_operator_deletes_a_disabled_account(&fixture).await;
     operators::operator_changes_accounts_but_not_pending_rows(&fixture).await;
+    operators::language_is_kept_and_can_be_changed(&fixture).await;
     operators::last_active_admin_cannot_be_removed(&fixture).await;
     operators::list_is_newest_first_and_continues_after_the_cursor(&fixture).await;
     operators::searches_find_parts_of_addresses_and_continue_after_the_cursor(&fixture).await;

@@ -8,6 +8,7 @@ use crate::accounts::errors::{DeleteError, UpdateError};
 use crate::accounts::ports::{AccountChange, AddressSearch, Cursor, DeletedBy, SearchCursor, UserFilter, Users as _};
 use crate::domain::address_search::{AddressDomain, AddressPrefix};
 use crate::domain::email::Email;
+use crate::domain::locale::Locale;
 use crate::domain::user::{Role, Status, User};
 
 const DISABLE: AccountChange = AccountChange { disabled: Some(true), role: None };
@@ -28,6 +29,23 @@ pub async fn deletion_removes_the_row_and_its_mail_and_nothing_else<T: UsersUnde
     assert!(fixture.rows("leaves@example.com").await.is_empty());
     let state = fixture.address_state("leaves@example.com").await;
     assert!(state.params.is_some() && state.wait.is_some(), "the grants of the address must stay");
+}
+
+pub async fn language_is_kept_and_can_be_changed<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    let set =
+        async |user: &User, locale| fixture.store.users().set_locale(user.id, locale).await.expect("the store answers");
+    let pending = fixture.register("speaks@example.com").await;
+    assert_eq!(pending.locale, None);
+    let german = User { locale: Some(Locale::German), ..pending.clone() };
+    assert_eq!(set(&pending, Some(Locale::German)).await, Some(german.clone()));
+    assert_eq!(fixture.find(&pending).await, Some(german));
+    let account = fixture.activate(&pending).await.expect("the user was pending");
+    assert_eq!(account.locale, Some(Locale::German));
+    assert_eq!(set(&account, None).await.map(|user| user.locale), Some(None));
+    fixture.store.disable(account.id).await;
+    assert_eq!(set(&account, Some(Locale::French)).await, None);
+    let unknown = User { id: fixture.rng.user_id(), ..account };
+    assert_eq!(set(&unknown, Some(Locale::French)).await, None);
 }
 
 pub async fn only_an_operator_deletes_a_disabled_account<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {

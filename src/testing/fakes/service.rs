@@ -85,7 +85,7 @@ impl InMemoryService {
     pub async fn register(&self, email: &str, password: &str) -> Result<User, RegisterError> {
         let email = Email::parse(email).expect("a valid address");
         let password = Policy::default().password(password, Some(&email)).expect("a valid password");
-        self.accounts.register(&email, password, None, LOCAL_CALLER).await
+        self.accounts.register(&email, password, None, None, LOCAL_CALLER).await
     }
 
     /// Registers an address with a registration ticket.
@@ -97,7 +97,7 @@ impl InMemoryService {
     ) -> Result<User, RegisterError> {
         let email = Email::parse(email).expect("a valid address");
         let password = Policy::default().password(password, Some(&email)).expect("a valid password");
-        self.accounts.register(&email, password, Some(ticket), LOCAL_CALLER).await
+        self.accounts.register(&email, password, Some(ticket), None, LOCAL_CALLER).await
     }
 
     pub async fn authenticate(&self, name: &str, password: &str) -> Result<User, AuthenticateError> {

@@ -12,6 +12,7 @@ use crate::accounts::errors::{DeleteError, RegisterError, RequestResetError, Res
 use crate::accounts::ports::*;
 use crate::domain::code::{CodeLength, Grant, Nonce, ResetId};
 use crate::domain::email::Address;
+use crate::domain::locale::Locale;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::pacing::{History, Pacing, YEAR};
 use crate::domain::ticket::{self, TicketHash};
@@ -228,6 +229,7 @@ impl Users for InMemoryUsers {
             role: Role::User,
             created_at: now,
             activated_at: None,
+            locale: new.locale,
         };
         tables.users.push(Row { address, user: user.clone(), hash: new.hash.clone() });
         tables.queue(new.id, new.nonce, length);
@@ -409,6 +411,15 @@ impl Users for InMemoryUsers {
         }
         row.user.role = change.role.unwrap_or(row.user.role);
         Ok(row.user.clone())
+    }
+
+    async fn set_locale(&self, id: UserId, locale: Option<Locale>) -> Result<Option<User>, StoreError> {
+        let mut tables = lock(&self.tables);
+        let row = tables.row_mut(id).filter(|row| row.user.status != Status::Disabled);
+        Ok(row.map(|row| {
+            row.user.locale = locale;
+            row.user.clone()
+        }))
     }
 
     async fn delete(&self, id: UserId, by: DeletedBy) -> Result<(), DeleteError> {

@@ -161,7 +161,7 @@ impl<S: ServiceUnderTest> Model<'_, S> {
     async fn register(&mut self, index: usize, password: usize, ticket: Option<RegistrationTicket>) {
         let email = &self.emails[index];
         let chosen = Policy::default().password(PASSWORDS[password], Some(email)).expect("a valid password");
-        let response = self.service.accounts().register(email, chosen, ticket.as_ref(), LOCAL_CALLER).await;
+        let response = self.service.accounts().register(email, chosen, ticket.as_ref(), None, LOCAL_CALLER).await;
         let address = &mut self.addresses[index];
         let history = address.history.as_ref();
         let valid = address.ticket.as_mut().filter(|issued| {

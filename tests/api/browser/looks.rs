@@ -7,7 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use sixty::domain::code::Code;
 use sixty::domain::email::Email;
-use sixty::mail::rendering::RenderedMail;
+use sixty::domain::locale::Locale;
+use sixty::language::Brand;
+use sixty::mail::mails::Mails;
 
 use super::{Browser, PHONE, is_dark};
 use crate::support::{PASSWORD, Service};
@@ -110,10 +112,11 @@ async fn every_mail_fits_a_phone_in_both_color_schemes() {
 async fn a_code_of_every_length_fits_the_narrowest_phone() {
     let email = Email::parse(ADA).unwrap();
     let link = "https://sixty.example/not-me/x".parse().unwrap();
+    let mails = Mails::new(&Brand::default(), Locale::English, None).unwrap();
     let browser = Browser::open("data:text/html,").await;
     for length in 4..=10 {
         let code = Code::parse(&"0123456789"[..length]).unwrap();
-        let mail = RenderedMail::code(&email, &code, Duration::from_secs(60), &link);
+        let mail = mails.code(None, &email, &code, Duration::from_secs(60), &link);
         browser.goto(&format!("data:text/html;base64,{}", STANDARD.encode(mail.html.as_bytes()))).await;
         for width in [320, 360] {
             browser.set_window_size((width, 640)).await;

@@ -27,7 +27,7 @@ impl PgUsers {
                 SELECT 'user.activated', id, email, status, role FROM activated
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
-                activated_at
+                activated_at, locale
             FROM activated
             "#,
             id.0,

@@ -9,6 +9,7 @@ use super::{PgUsers, UserRow, traceparent};
 use crate::accounts::errors::{RegisterError, ResendError};
 use crate::accounts::ports::NewUser;
 use crate::domain::code::{CodeLength, Nonce};
+use crate::domain::locale::Locale;
 use crate::domain::pacing::YEAR;
 use crate::domain::ticket::TicketHash;
 use crate::domain::user::{User, UserId};
@@ -199,8 +200,8 @@ impl PgUsers {
                 WHERE users.address = granted.address AND status || '' = 'pending'
                 RETURNING users.id, status, role
             ), registered AS (
-                INSERT INTO users (id, address, email, password_hash)
-                SELECT $12, address, $13, $14 FROM granted WHERE (SELECT count(*) FROM replaced) >= 0
+                INSERT INTO users (id, address, email, password_hash, locale)
+                SELECT $12, address, $13, $14, $17 FROM granted WHERE (SELECT count(*) FROM replaced) >= 0
                 RETURNING *
             ), queued AS (
                 INSERT INTO outbox (user_id, kind, nonce, digits, traceparent, charged)
@@ -211,7 +212,7 @@ impl PgUsers {
                 UNION ALL SELECT 'user.registered', id, email, status, role FROM registered
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
-                activated_at
+                activated_at, locale
             FROM registered
             "#,
             new.id.0,
@@ -219,6 +220,7 @@ impl PgUsers {
             new.hash.to_phc(),
             &new.nonce.0[..],
             traceparent(new.trace),
+            new.locale.map(Locale::tag),
         )
         .fetch_optional(connection)
         .await

@@ -78,7 +78,7 @@ impl PgUsers {
                 FROM created, unnest(ARRAY['user.registered', 'user.activated']) AS type
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
-                activated_at
+                activated_at, locale
             FROM created
             "#,
             id.0,

@@ -23,7 +23,7 @@ impl PgUsers {
                 sqlx::query_as!(
                     UserRow,
                     "
-                    SELECT id, email, status, role, created_at, activated_at FROM users
+                    SELECT id, email, status, role, created_at, activated_at, locale FROM users
                     WHERE (created_at, id) < (coalesce($1::timestamptz, 'infinity'), $2::uuid)
                     ORDER BY created_at DESC, id DESC LIMIT $3
                     ",
@@ -38,7 +38,7 @@ impl PgUsers {
                 sqlx::query_as!(
                     UserRow,
                     r#"
-                    SELECT id, email, status, role, created_at, activated_at FROM users
+                    SELECT id, email, status, role, created_at, activated_at, locale FROM users
                     WHERE (created_at, id) < (coalesce($1::timestamptz, 'infinity'), $2::uuid)
                         AND status COLLATE "C" = $4
                     ORDER BY created_at DESC, id DESC LIMIT $3
@@ -56,7 +56,7 @@ impl PgUsers {
                 sqlx::query_as!(
                     UserRow,
                     "
-                    SELECT id, email, status, role, created_at, activated_at FROM users
+                    SELECT id, email, status, role, created_at, activated_at, locale FROM users
                     WHERE address = $5
                         AND (created_at, id) < (coalesce($1::timestamptz, 'infinity'), $2::uuid)
                         AND status = coalesce($4, status)

@@ -21,6 +21,7 @@ struct HashRow {
     role: Option<String>,
     created_at: Option<OffsetDateTime>,
     activated_at: Option<OffsetDateTime>,
+    locale: Option<String>,
     password_hash: String,
 }
 
@@ -33,6 +34,7 @@ impl HashRow {
             role: self.role?,
             created_at: self.created_at?,
             activated_at: self.activated_at,
+            locale: self.locale,
         })
     }
 }
@@ -46,10 +48,10 @@ impl PgUsers {
             HashRow,
             r#"
             SELECT id AS "id?", email AS "email?", status AS "status?", role AS "role?", created_at AS "created_at?",
-                activated_at, password_hash AS "password_hash!"
+                activated_at, locale, password_hash AS "password_hash!"
             FROM users WHERE address = $1 AND (status = 'pending' OR status <> 'pending')
             UNION ALL
-            SELECT NULL, NULL, NULL, NULL, NULL, NULL, password_hash
+            SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, password_hash
             FROM disowned WHERE address_mac = $2 AND expires_at > now()
             "#,
             address.as_str(),

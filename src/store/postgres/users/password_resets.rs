@@ -83,7 +83,7 @@ impl PgUsers {
     pub(super) async fn try_find_reset_account(&self, id: ResetId) -> Result<Option<StoredUser>, StoreError> {
         let row = sqlx::query!(
             "
-            SELECT users.id, email, status, role, created_at, activated_at, password_hash
+            SELECT users.id, email, status, role, created_at, activated_at, locale, password_hash
             FROM password_resets JOIN users ON users.id = password_resets.user_id
             WHERE password_resets.id = $1 AND status || '' = 'active'
                 AND password_digest = sha256(convert_to(password_hash, 'UTF8'))
@@ -104,6 +104,7 @@ impl PgUsers {
             role: row.role,
             created_at: row.created_at,
             activated_at: row.activated_at,
+            locale: row.locale,
         };
         Ok(Some(StoredUser { user: user.try_into()?, hash }))
     }

@@ -19,6 +19,7 @@ pub(super) struct FoundRow {
     role: String,
     created_at: OffsetDateTime,
     activated_at: Option<OffsetDateTime>,
+    locale: Option<String>,
     address: String,
 }
 
@@ -26,8 +27,8 @@ impl TryFrom<FoundRow> for FoundUser {
     type Error = StoreError;
 
     fn try_from(row: FoundRow) -> Result<Self, StoreError> {
-        let FoundRow { id, email, status, role, created_at, activated_at, address } = row;
-        let user = UserRow { id, email, status, role, created_at, activated_at }.try_into()?;
+        let FoundRow { id, email, status, role, created_at, activated_at, locale, address } = row;
+        let user = UserRow { id, email, status, role, created_at, activated_at, locale }.try_into()?;
         Ok(Self { user, position: SearchCursor { address, id: UserId(id) } })
     }
 }
@@ -51,9 +52,9 @@ impl PgUsers {
             UserRow,
             r#"
             SELECT id AS "id!", email AS "email!", found.status AS "status!", role AS "role!",
-                created_at AS "created_at!", activated_at
+                created_at AS "created_at!", activated_at, locale
             FROM unnest($1::text[]) AS wanted (status) CROSS JOIN LATERAL (
-                SELECT id, email, users.status, role, created_at, activated_at FROM users
+                SELECT id, email, users.status, role, created_at, activated_at, locale FROM users
                 WHERE split_part(address, '@', 2) = $2 AND users.status COLLATE "C" = wanted.status
                     AND (created_at, id) < (coalesce($3::timestamptz, 'infinity'), $4::uuid)
                 ORDER BY created_at DESC, id DESC LIMIT $5
@@ -88,9 +89,9 @@ impl PgUsers {
                     FoundRow,
                     r#"
                     SELECT id AS "id!", email AS "email!", found.status AS "status!", role AS "role!",
-                        created_at AS "created_at!", activated_at, address AS "address!"
+                        created_at AS "created_at!", activated_at, locale, address AS "address!"
                     FROM unnest($1::text[]) AS wanted (status) CROSS JOIN LATERAL (
-                        SELECT id, email, users.status, role, created_at, activated_at, address FROM users
+                        SELECT id, email, users.status, role, created_at, activated_at, locale, address FROM users
                         WHERE users.status COLLATE "C" = wanted.status
                             AND (address, id) > ($2, $3) AND address < $4
                         ORDER BY address, id LIMIT $5
@@ -111,9 +112,9 @@ impl PgUsers {
                     FoundRow,
                     r#"
                     SELECT id AS "id!", email AS "email!", found.status AS "status!", role AS "role!",
-                        created_at AS "created_at!", activated_at, address AS "address!"
+                        created_at AS "created_at!", activated_at, locale, address AS "address!"
                     FROM unnest($1::text[]) AS wanted (status) CROSS JOIN LATERAL (
-                        SELECT id, email, users.status, role, created_at, activated_at, address FROM users
+                        SELECT id, email, users.status, role, created_at, activated_at, locale, address FROM users
                         WHERE split_part(address, '@', 2) = $6 AND users.status COLLATE "C" = wanted.status
                             AND (address, id) > ($2, $3) AND address < $4
                         ORDER BY address, id LIMIT $5

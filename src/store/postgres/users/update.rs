@@ -43,7 +43,7 @@ impl PgUsers {
                 WHERE happened
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
-                activated_at
+                activated_at, locale
             FROM changed
             "#,
             id.0,
