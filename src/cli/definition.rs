@@ -10,7 +10,7 @@ use super::dev;
 #[cfg(feature = "dev")]
 use super::help::DEV_SETTINGS;
 use super::help::{ABOUT_SETTINGS, COMPLETIONS, SERVE_SETTINGS, SETTINGS};
-use super::{doctor, healthcheck, migrate, openapi, secret_files, users};
+use super::{doctor, healthcheck, mail, migrate, openapi, secret_files, users};
 
 /// User registration with an e-mailed code that lives for sixty seconds
 #[derive(Parser)]
@@ -36,6 +36,9 @@ pub(super) enum Subcommands {
     #[cfg(feature = "dev")]
     #[command(after_help = SETTINGS)]
     MailMock(::mail_mock::cli::MailMockArgs),
+    /// Write the mails as files, to look at them and to change them
+    #[command(after_help = SETTINGS)]
+    Mail(mail::MailArgs),
     /// Apply, revert or list the database migrations
     #[command(after_help = SETTINGS)]
     Migrate(migrate::MigrateArgs),

@@ -10,6 +10,7 @@ pub mod doctor;
 mod error;
 pub mod healthcheck;
 mod help;
+pub mod mail;
 #[cfg(feature = "dev")]
 pub mod mail_mock;
 pub mod migrate;
@@ -61,6 +62,7 @@ pub fn run() -> ExitCode {
         Subcommands::Serve(args) => in_runtime(serve::run(*args)),
         #[cfg(feature = "dev")]
         Subcommands::MailMock(args) => in_runtime(mail_mock::run(args)),
+        Subcommands::Mail(args) => mail::run(args),
         Subcommands::Migrate(args) => in_runtime(migrate::run(args)),
         Subcommands::Users(args) => in_runtime(users::run(args)),
         Subcommands::Doctor(args) => in_runtime(doctor::run(*args)),

@@ -5,7 +5,7 @@ use std::fs;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::process::{Folder, failure_line, sixty};
+use super::process::{Folder, failure_line, output, sixty};
 use crate::support::{Answer, PASSWORD, Service};
 
 const ADA: &str = "ada@example.com";
@@ -158,4 +158,31 @@ async fn a_broken_template_stops_the_start_with_its_file_and_line() {
     let (status, line) = failure_line(serve.env("MAIL_TEMPLATES", &folder.0)).await;
     let expected = "sixty: MAIL_TEMPLATES: fr/code.txt:3: there is no variable `cod`; there are ";
     assert!(status == 2 && line.starts_with(expected), "{line}");
+}
+
+#[tokio::test]
+async fn mails_can_be_previewed_and_their_templates_changed() {
+    let folder = Folder::new("mail-templates");
+    let (templates, preview) = (folder.join("own"), folder.join("preview"));
+    let written = output(sixty(&["mail", "templates"]).arg(&templates)).await;
+    assert!(written.status.success(), "{written:?}");
+    fs::write(templates.join("code.subject.txt"), "Welcome to {{ service.name }}").unwrap();
+    let again = output(sixty(&["mail", "templates"]).arg(&templates)).await;
+    assert!(String::from_utf8_lossy(&again.stdout).contains("Wrote 0 templates"), "{again:?}");
+
+    let mut command = sixty(&["mail", "preview"]);
+    command.arg(&preview).env("MAIL_TEMPLATES", &templates).env("SERVICE_NAME", "Acme");
+    let written = output(&mut command).await;
+    assert!(written.status.success(), "{written:?}");
+    let read = |name: &str| fs::read_to_string(preview.join(name)).unwrap();
+    let index = read("index.html");
+    for locale in ["en", "fr", "de", "es", "ar"] {
+        for mail in ["code", "existing_account", "activated", "password_changed", "reset_code", "address_restored"] {
+            assert!(index.contains(&format!("src=\"{locale}/{mail}.html\"")), "{locale}/{mail}");
+            assert!(read(&format!("{locale}/{mail}.html")).contains("Acme"), "{locale}/{mail}");
+        }
+        assert!(read(&format!("{locale}/code.txt")).starts_with("Subject: Welcome to Acme\n\n"));
+    }
+    let (status, line) = failure_line(sixty(&["mail", "preview", "/dev/null/x"]).env("SERVICE_NAME", "Acme")).await;
+    assert!(status == 1 && line.starts_with("sixty: cannot create /dev/null/x/en: "), "{line}");
 }
