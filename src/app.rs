@@ -114,7 +114,7 @@ impl App {
 
         let api_routes = routes::api(
             components.accounts(&config),
-            config.policy,
+            config.policy.clone(),
             health.clone(),
             rng.clone(),
             components.api_config(&config),

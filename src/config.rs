@@ -18,7 +18,7 @@ use url::Url;
 pub use self::error::InvalidSetting;
 pub use self::settings::*;
 
-use crate::accounts::ExistingAccount;
+use crate::accounts::{ExistingAccount, Registration};
 use crate::domain::code::{CodeLength, CodeLifetimes, CodeSecret};
 use crate::domain::email::Email;
 use crate::domain::locale::Locale;
@@ -66,6 +66,7 @@ pub struct Config {
     pub code_secret: CodeSecret,
     pub code_storage: CodeStorage,
     pub code_lifetimes: CodeLifetimes,
+    pub registration: Registration,
     pub pacing: Pacing,
     /// The pacing of reset mails.
     pub reset_pacing: Pacing,
@@ -177,7 +178,13 @@ impl Config {
                 per_hour: codes.mailbox_codes_per_hour,
                 per_day: codes.mailbox_codes_per_day,
             },
-            policy: Policy { password_min: usize::from(passwords.password_min_length), code_length, reset_code_length },
+            policy: Policy {
+                password_min: usize::from(passwords.password_min_length),
+                code_length,
+                reset_code_length,
+                email_domains: registrations.email_domains.unwrap_or_default(),
+            },
+            registration: registrations.registration,
             existing_account: registrations.existing_account,
             pending_ttl: registrations.pending_ttl,
             hash_cost,
@@ -225,6 +232,7 @@ mod tests {
         #[command(flatten)]
         settings: ServeArgs,
     }
+        assert_eq!(config.registration, Registration::Open);
 
     const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 

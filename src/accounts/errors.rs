@@ -25,6 +25,9 @@ pub enum StoreError {
 
 #[derive(Debug, Error)]
 pub enum RegisterError {
+    /// Only with [`Registration::Closed`](super::Registration::Closed).
+    #[error("registration is closed")]
+    Closed,
     /// Only with [`ExistingAccount::Reveal`](super::ExistingAccount::Reveal).
     #[error("the address has an account")]
     Taken,

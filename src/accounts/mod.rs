@@ -43,6 +43,15 @@ pub enum ExistingAccount {
 
 /// Who calls a use case.
 #[derive(Debug, Clone, Copy)]
+/// Whether people may register.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Registration {
+    #[default]
+    Open,
+    /// Every registration fails with [`RegisterError::Closed`](errors::RegisterError::Closed).
+    Closed,
+}
+
 pub struct Caller {
     /// The client's network. The hasher serves networks in turn.
     pub network: Network,
@@ -66,6 +75,7 @@ pub struct Accounts<U, C> {
     existing_account: ExistingAccount,
 }
 
+    registration: Registration,
 impl<U: Users, C: Codes> Accounts<U, C> {
     pub fn new(
         users: Arc<U>,
@@ -76,13 +86,25 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         secret: CodeSecret,
         mail_queued: Arc<Notify>,
     ) -> Self {
-        let existing_account = ExistingAccount::Hide;
-        Self { users, codes, hasher, verified: None, costs, rng, secret, mail_queued, existing_account }
+        let (existing_account, registration) = (ExistingAccount::Hide, Registration::Open);
+        Self { users, codes, hasher, verified: None, costs, rng, secret, mail_queued, existing_account, registration }
     }
 
     /// Sets what registrations reveal. [`Accounts::new`] hides existing accounts.
     pub fn with_existing_account(self, existing_account: ExistingAccount) -> Self {
         Self { existing_account, ..self }
+    }
+
+    pub fn with_registration(self, registration: Registration) -> Self {
+        Self { registration, ..self }
+    }
+
+    /// Returns an error if nobody may register. The result is the same for every address, and needs no store.
+    pub fn check_registration(&self) -> Result<(), RegisterError> {
+        match self.registration {
+            Registration::Open => Ok(()),
+            Registration::Closed => Err(RegisterError::Closed),
+        }
     }
 
     /// Remembers verified passwords here, which saves their next evaluation.
@@ -141,4 +163,5 @@ impl<U, C> Clone for Accounts<U, C> {
             existing_account: self.existing_account,
         }
     }
+            registration: self.registration,
 }

@@ -31,6 +31,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         locale: Option<Locale>,
         caller: Caller,
     ) -> Result<User, RegisterError> {
+        self.check_registration()?;
         let ticket: Option<TicketHash> = ticket.map(RegistrationTicket::hash);
         // Not atomic with the insert below. An account that is activated in between stays hidden; its owner gets a mail.
         if self.existing_account == ExistingAccount::Reveal {

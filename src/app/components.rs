@@ -98,6 +98,7 @@ impl Components {
         )
         .with_existing_account(config.existing_account)
         .with_verified_passwords(self.verified.clone())
+        .with_registration(config.registration)
     }
 
     pub fn api_config(&self, config: &Config) -> ApiConfig {

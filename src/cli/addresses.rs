@@ -71,6 +71,8 @@ impl DevAddresses {
             ("SHORT_CODES_PER_YEAR", codes.short_codes_per_year.to_string()),
             ("MAILBOX_CODES_PER_HOUR", codes.mailbox_codes_per_hour.to_string()),
             ("MAILBOX_CODES_PER_DAY", codes.mailbox_codes_per_day.to_string()),
+            ("REGISTRATION", choice(service.registrations.registration)),
+            ("EMAIL_DOMAINS", service.registrations.email_domains.clone().unwrap_or_default().to_string()),
             ("EXISTING_ACCOUNT", choice(service.registrations.existing_account)),
             ("PENDING_TTL", time(service.registrations.pending_ttl)),
             ("PASSWORD_MIN_LENGTH", service.passwords.password_min_length.to_string()),

@@ -6,6 +6,7 @@ pub mod address_search;
 pub mod code;
 pub mod contact;
 pub mod email;
+pub mod email_domains;
 mod letters;
 pub mod locale;
 pub mod mailbox;

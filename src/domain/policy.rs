@@ -1,10 +1,12 @@
-//! Rules for passwords and codes that operators can make stricter.
+//! Rules for addresses, passwords and codes that operators can make stricter.
 
 use super::code::{Code, CodeError, CodeLength};
-use super::email::Email;
+use super::email::{Email, EmailError};
+use super::email_domains::EmailDomains;
 use super::password::{MIN_CHARACTERS, Password, PasswordError};
+use thiserror::Error;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Minimum number of characters of a new password, at least [`MIN_CHARACTERS`].
     pub password_min: usize,
@@ -12,15 +14,40 @@ pub struct Policy {
     pub code_length: CodeLength,
     /// Length of a reset code.
     pub reset_code_length: CodeLength,
+    /// Domains of new addresses.
+    pub email_domains: EmailDomains,
+}
+
+/// Why an address cannot become the address of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NewEmailError {
+    #[error(transparent)]
+    Syntax(#[from] EmailError),
+    #[error("must have a domain whose addresses this service accepts (EMAIL_DOMAINS)")]
+    Domain,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { password_min: MIN_CHARACTERS, code_length: CodeLength::FOUR, reset_code_length: CodeLength::EIGHT }
+        Self {
+            password_min: MIN_CHARACTERS,
+            code_length: CodeLength::FOUR,
+            reset_code_length: CodeLength::EIGHT,
+            email_domains: EmailDomains::default(),
+        }
     }
 }
 
 impl Policy {
+    /// Parses an address that is to become the address of a user: at a registration, or by a change of the address.
+    ///
+    /// The rule of the domains reads no store, so that its result tells nothing about accounts. It does not apply to addresses
+    /// of existing users.
+    pub fn email(&self, input: &str) -> Result<Email, NewEmailError> {
+        let email = Email::parse(input)?;
+        if self.email_domains.allow(email.address()) { Ok(email) } else { Err(NewEmailError::Domain) }
+    }
+
     /// Parses a new password. `email` is `None` if the address is invalid or not known yet; all other rules still apply.
     pub fn password(&self, input: &str, email: Option<&Email>) -> Result<Password, PasswordError> {
         Password::choose(input, email, self.password_min)
@@ -63,6 +90,16 @@ fn pattern(shortest: CodeLength) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_of_another_domain_is_refused_without_repeating_it() {
+        let policy = Policy { email_domains: "example.com".parse().unwrap(), ..Policy::default() };
+        assert!(policy.email(" Ada@EXAMPLE.com").is_ok());
+        assert_eq!(policy.email("ada@example.org"), Err(NewEmailError::Domain));
+        assert!(!NewEmailError::Domain.to_string().contains("example"));
+        assert_eq!(policy.email("ada"), Err(NewEmailError::Syntax(EmailError::NoAt)));
+        assert!(Policy::default().email("ada@example.org").is_ok());
+    }
 
     #[test]
     fn guesses_of_other_lengths_are_refused() {

@@ -68,6 +68,7 @@ impl From<Overloaded> for Problem {
 impl From<RegisterError> for Problem {
     fn from(error: RegisterError) -> Self {
         match error {
+            RegisterError::Closed => Self::registration_closed(),
             RegisterError::Taken => Self::email_taken(),
             RegisterError::TooSoon { left } => Self::too_many_codes(left),
             RegisterError::Overloaded(error) => error.into(),

@@ -50,8 +50,8 @@ pub fn service<U: Users, C: Codes>(
     policy: Policy,
     limits: ClientLimits,
 ) -> OpenApiService<impl OpenApi, ()> {
-    let users = UsersApi::new(accounts.clone(), policy, limits.clone());
-    let resets = PasswordResetsApi::new(accounts.clone(), policy, limits.clone());
+    let users = UsersApi::new(accounts.clone(), policy.clone(), limits.clone());
+    let resets = PasswordResetsApi::new(accounts.clone(), policy.clone(), limits.clone());
     let gateway = GatewayApi::new(accounts.clone(), limits.clone());
     let admin = AdminApi::new(accounts, policy, limits);
     let operations: ApiOperations<U, C> = (users, resets, gateway, admin);

@@ -133,6 +133,10 @@ impl Problem {
         Self::new(ProblemType::LastAdmin, "This is the only active admin; nothing was changed.")
     }
 
+    pub fn registration_closed() -> Self {
+        Self::new(ProblemType::RegistrationClosed, "This service accepts no new registrations.")
+    }
+
     pub fn email_taken() -> Self {
         Self::new(ProblemType::EmailTaken, "This address belongs to an account; nothing was changed.")
     }
@@ -260,6 +264,7 @@ impl Problem {
             ProblemType::CodeExpired => Self::no_code(NoCodeReason::Expired),
             ProblemType::PayloadTooLarge => detail("The body is larger than 16384 bytes."),
             ProblemType::UnsupportedMediaType => {
+            ProblemType::RegistrationClosed => Self::registration_closed(),
                 detail("The header Content-Type is missing; the body must be application/json.")
             }
             ProblemType::InvalidField => {

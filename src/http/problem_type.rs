@@ -9,6 +9,7 @@ pub enum ProblemType {
     Unauthenticated,
     AccountDisabled,
     Forbidden,
+    RegistrationClosed,
     NotFound,
     UserNotFound,
     MethodNotAllowed,
@@ -33,6 +34,7 @@ impl ProblemType {
         Self::Unauthenticated,
         Self::AccountDisabled,
         Self::Forbidden,
+        Self::RegistrationClosed,
         Self::NotFound,
         Self::UserNotFound,
         Self::MethodNotAllowed,
@@ -102,6 +104,13 @@ impl ProblemType {
                 "Only admins may do this",
                 "The credentials are correct, but the user's role is not admin. Ask an admin or the operator: the command \
                  sixty users creates the first admin.",
+            ),
+            Self::RegistrationClosed => (
+                "registration-closed",
+                StatusCode::FORBIDDEN,
+                "Registration is closed",
+                "The operator of the service accepts no new registrations. Ask the operator for an account. A registration that is \
+                 pending can still be activated, and accounts work as before.",
             ),
             Self::UserNotFound => (
                 "user-not-found",

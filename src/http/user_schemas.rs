@@ -81,7 +81,7 @@ impl RequestSchema for RegisterUser {
     type Parsed = (Email, Password);
 
     fn parse(fields: &mut Fields, policy: &Policy) -> Option<Self::Parsed> {
-        let email = fields.parsed("email", Email::parse);
+        let email = fields.parsed("email", |text| policy.email(text));
         let password = fields.parsed("password", |text| policy.password(text, email.as_ref()));
         Some((email?, password?))
     }

@@ -60,6 +60,9 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
     /// the wait the response is `too-many-codes`, and nothing changes. Only a registration ticket passes the wait: the owner of
     /// the address gets one by the link “This was not me” in a mail.
     ///
+    /// The operator can close registration (`registration-closed`), or accept addresses of some domains only
+    /// (`invalid-field`). Neither depends on whether the address has an account.
+    ///
     /// If the response was lost, do not repeat the request at once. The registration exists and its mail is queued:
     /// activate with the code, or wait and register again.
     #[oai(path = "/v1/users", method = "post", operation_id = "registerUser", tag = "Tag::Registration")]
@@ -77,6 +80,8 @@ impl<U: Users, C: Codes> UsersApi<U, C> {
         language: AcceptLanguage,
         body: JsonBody<RegisterUser>,
     ) -> poem::Result<RegisterUserResponse> {
+        // Before the body is read any further, so that the answer is the same for every body.
+        self.accounts.check_registration().map_err(Problem::from)?;
         let (ticket, (email, password)) = body.parse_with(ticket.parse(), &self.policy)?;
         self.accounts.check_hasher(client.network).map_err(Problem::from)?;
         let caller = Caller { network: client.network, trace: Some(*trace.0) };

@@ -34,7 +34,9 @@ const HARMLESS: &[&str] = &[
     "TemplatesError",
     // Host names.
     "AllowedOrigin",
+    "EmailDomains",
     "Host",
+    "Pattern",
     // Responses that everybody gets, and parts of them.
     "Contact",
     "FieldError",

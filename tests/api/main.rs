@@ -56,6 +56,7 @@ mod secrets;
 #[cfg(target_os = "linux")]
 mod self_check;
 mod serve;
+mod sign_up;
 mod stack;
 mod store_urls;
 mod stores;

@@ -6,11 +6,14 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
-use crate::accounts::ExistingAccount;
+use crate::accounts::{ExistingAccount, Registration};
 use crate::config::error::InvalidSetting;
 use crate::config::values::{Choice, number, secret, time, time_or_zero};
 use crate::passwords::HashCost;
 
+use crate::domain::code::{CodeLength, CodeSecret};
+use crate::domain::email_domains::EmailDomains;
+use crate::domain::pacing::Pacing;
 /// The form in which Redis stores a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CodeFormat {
@@ -121,10 +124,35 @@ pub struct PasswordArgs {
     /// accounts, so a lower cost applies only while there are none
     #[arg(long, env, value_name = "KIB", default_value_t = 19456, value_parser = number::<u32>(1..))]
     pub argon2_memory_kib: u32,
+impl ValueEnum for Registration {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Open, Self::Closed]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Open => PossibleValue::new("open").help("Anybody may register"),
+            Self::Closed => PossibleValue::new("closed").help("Answer 403 registration-closed"),
+        })
+    }
+}
+
     /// argon2id passes (t)
     #[arg(long, env, value_name = "N", default_value_t = 2, value_parser = number::<u32>(1..))]
     pub argon2_passes: u32,
     /// argon2id lanes (p)
+    /// Whether people may register: open or closed
+    ///
+    /// closed refuses new registrations. Registrations that are pending can still be activated, and accounts work as before.
+    /// `sixty users create` and `sixty users import` still make accounts
+    #[arg(long, env, value_name = "KIND", default_value = "open", value_parser = Choice::<Registration>::default())]
+    pub registration: Registration,
+    /// Domains of new addresses; default: all
+    ///
+    /// Separated by commas, such as example.com,*.example.org. *.example.org is every subdomain of example.org without
+    /// example.org itself. Existing users, `sixty users create` and `sixty users import` are not bound by it
+    #[arg(long, env, value_name = "DOMAINS")]
+    pub email_domains: Option<EmailDomains>,
     #[arg(long, env, value_name = "N", default_value_t = 1, value_parser = number::<u32>(1..=16))]
     pub argon2_lanes: u32,
 }

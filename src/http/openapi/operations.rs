@@ -75,9 +75,16 @@ const LIST_USERS_LINKS: [Link; 4] = [
 /// The problems that each operation below `/v1` can return. The API tests check every response against this table.
 fn problems(operation_id: &str) -> Vec<Problem> {
     let groups: &[&[ProblemType]] = match operation_id {
-        "registerUser" => {
-            &[&BODY, &STORES, &[ProblemType::EmailTaken, ProblemType::TooManyCodes, ProblemType::TooManyRequests]]
-        }
+        "registerUser" => &[
+            &BODY,
+            &STORES,
+            &[
+                ProblemType::RegistrationClosed,
+                ProblemType::EmailTaken,
+                ProblemType::TooManyCodes,
+                ProblemType::TooManyRequests,
+            ],
+        ],
         "activateUser" => &[
             &BODY,
             &AUTH,

@@ -302,7 +302,7 @@ mod tests {
         for (password_min, digits, reset_digits) in [(8, 4, 8), (22, 6, 9), (64, 10, 10)] {
             let [code_length, reset_code_length] =
                 [digits, reset_digits].map(|digits| CodeLength::new(digits).expect("a valid length"));
-            let policy = Policy { password_min, code_length, reset_code_length };
+            let policy = Policy { password_min, code_length, reset_code_length, ..Policy::default() };
             let registration = request_example("RegisterUser", &policy);
             let email = Email::parse(&text(&registration, "email")).expect("a valid address");
             assert!(policy.password(&text(&registration, "password"), Some(&email)).is_ok(), "{registration}");
