@@ -9,8 +9,6 @@ pub mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use listen_address::ListenAddress;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -66,11 +64,11 @@ pub struct Config {
     pub code_secret: CodeSecret,
     pub code_storage: CodeStorage,
     pub code_lifetimes: CodeLifetimes,
-    pub registration: Registration,
     pub pacing: Pacing,
     /// The pacing of reset mails.
     pub reset_pacing: Pacing,
     pub mailbox_quota: MailboxQuota,
+    pub registration: Registration,
     pub existing_account: ExistingAccount,
     pub pending_ttl: Duration,
     pub policy: Policy,
@@ -99,17 +97,13 @@ impl Config {
         let ServiceArgs { brand, codes, registrations, passwords, hash, mail, clients, limits, log: _, traces: _ } =
             service;
         conflicts::check(&listen, &codes, &registrations, &hash, &mail, &limits)?;
-        let code_secret =
-            codes.code_secret.as_ref().ok_or_else(|| InvalidSetting::new("CODE_SECRET", "must be set"))?;
-        let code_secret = parse_code_secret(code_secret)?;
+        let code_secret = codes.secret()?;
         let code_storage = match codes.code_storage {
             CodeFormat::Plain => CodeStorage::Plain,
             CodeFormat::Hmac => CodeStorage::Hmac(code_secret.clone()),
         };
-        let code_length = CodeLength::new(codes.code_digits)
-            .ok_or_else(|| InvalidSetting::new("CODE_DIGITS", "must be in 4..=10"))?;
-        let reset_code_length = CodeLength::new(codes.reset_code_digits)
-            .ok_or_else(|| InvalidSetting::new("RESET_CODE_DIGITS", "must be in 8..=10"))?;
+        let code_length = codes.length()?;
+        let reset_code_length = codes.reset_length()?;
         let mail_timeout = mail.mail_timeout.unwrap_or_else(|| MAIL_TIMEOUT.min(codes.code_ttl));
         let mail_dialect: Arc<dyn Dialect> = match mail.mail_dialect {
             MailDialect::Mailpit => Arc::new(Mailpit),
@@ -166,14 +160,8 @@ impl Config {
             code_secret,
             code_storage,
             code_lifetimes: CodeLifetimes { registration: codes.code_ttl, password_reset: codes.reset_code_ttl },
-            reset_pacing: reset_pacing(&codes, reset_code_length),
-            pacing: Pacing {
-                first_wait: codes.code_wait,
-                longest_wait: codes.code_wait_max,
-                quiet: codes.code_wait_reset,
-                short_codes: codes.short_codes_per_year,
-                short_length: code_length,
-            },
+            reset_pacing: codes.reset_pacing()?,
+            pacing: codes.pacing()?,
             mailbox_quota: MailboxQuota {
                 per_hour: codes.mailbox_codes_per_hour,
                 per_day: codes.mailbox_codes_per_day,
@@ -206,22 +194,6 @@ impl Config {
 /// The time that a slow provider gets, unless `MAIL_TIMEOUT` says otherwise.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Returns the pacing of reset mails: that of code mails, but no wait is shorter than the lifetime of a reset code.
-fn reset_pacing(codes: &CodeArgs, length: CodeLength) -> Pacing {
-    let first_wait = codes.code_wait.max(codes.reset_code_ttl);
-    let longest_wait = codes.code_wait_max.max(first_wait);
-    // The waits must be able to grow: the quiet time is longer than any of them.
-    let quiet = codes.code_wait_reset.max(longest_wait * 2);
-    Pacing { first_wait, longest_wait, quiet, short_length: length, ..Pacing::of_resets() }
-}
-
-fn parse_code_secret(text: &SecretString) -> Result<CodeSecret, InvalidSetting> {
-    let key = STANDARD
-        .decode(text.expose_secret().trim())
-        .map_err(|_| InvalidSetting::new("CODE_SECRET", "must be base64"))?;
-    CodeSecret::new(key).map_err(|error| InvalidSetting::new("CODE_SECRET", error))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,7 +204,6 @@ mod tests {
         #[command(flatten)]
         settings: ServeArgs,
     }
-        assert_eq!(config.registration, Registration::Open);
 
     const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
@@ -254,6 +225,7 @@ mod tests {
         assert_eq!((short.first_wait.as_secs(), short.quiet.as_secs()), (60, 8 * 60 * 60));
         assert!(matches!(config.code_storage, CodeStorage::Hmac(_)));
         assert_eq!(config.existing_account, ExistingAccount::Hide);
+        assert_eq!(config.registration, Registration::Open);
         assert_eq!(config.pending_ttl, Duration::from_secs(7 * 24 * 60 * 60));
         assert_eq!(config.policy, Policy::default());
         assert_eq!(config.mail_timeout, Duration::from_secs(20));

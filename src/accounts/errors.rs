@@ -63,7 +63,7 @@ pub enum ActivateError {
     /// The registration was replaced or deleted after its credentials were checked, and its code with it.
     #[error("the registration no longer exists")]
     Gone,
-    /// The code is right, but an operator has created an account of the address in the meantime.
+    /// The code is right, but an operator has created or imported an account of the address in the meantime.
     #[error("the address has an account")]
     Taken,
     /// The guess was wrong. `remaining` guesses are left; at 0 this guess destroyed the code.
@@ -84,6 +84,23 @@ pub enum NoCodeReason {
     Expired,
     /// Wrong guesses destroyed the code.
     Destroyed,
+}
+
+/// Why an operator's request for a pending registration was refused. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum OperatorError {
+    #[error("no user has this id")]
+    NotFound,
+    #[error("the account is active already")]
+    AlreadyActive,
+    /// The registration stands beside an account of the same address, and can never become one.
+    #[error("the address has an account")]
+    Taken,
+    /// The wait between two code mails to the address is not over.
+    #[error("the next code mail to the address is allowed in {left:?}")]
+    TooSoon { left: Duration },
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 #[derive(Debug, Error)]
@@ -175,7 +192,7 @@ pub enum DeleteError {
 pub enum UpdateError {
     #[error("no user has this id")]
     NotFound,
-    /// The registration is pending; only its code can activate it.
+    /// The registration is pending: it must be activated first.
     #[error("the user is not active")]
     NotActive,
     #[error("the user is the only active admin")]

@@ -7,6 +7,7 @@ pub mod delete;
 pub mod errors;
 pub mod hash_costs;
 pub mod list;
+pub mod operator;
 pub mod ports;
 pub mod purge;
 pub mod register;

@@ -249,6 +249,13 @@ pub trait Users: Send + Sync + 'static {
 
     /// Returns at most `limit` users after the cursor, sorted by address.
     fn search(
+    /// Does the same as [`Users::activate`] for an operator. The mail says that the people who run the service did it.
+    fn activate_as_operator(
+        &self,
+        id: UserId,
+        trace: Option<TraceContext>,
+    ) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+
         &self,
         search: &AddressSearch,
         after: Option<&SearchCursor>,

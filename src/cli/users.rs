@@ -16,16 +16,19 @@ use uuid::Uuid;
 use super::database;
 use super::error::CliError;
 use super::process::{print, print_error};
-use crate::accounts::errors::{DeleteError, UpdateError};
+use crate::accounts::errors::{DeleteError, OperatorError, UpdateError};
+use crate::accounts::operator;
 use crate::accounts::ports::{AccountChange, Cursor, DeletedBy, StoredUser, UserFilter, Users as _};
 use crate::config::values::number;
-use crate::config::{DatabaseArgs, InvalidSetting, PasswordArgs};
+use crate::config::{CodeArgs, DatabaseArgs, InvalidSetting, PasswordArgs};
+use crate::domain::code::CodeSecret;
 use crate::domain::email::{Address, Email};
 use crate::domain::network::Network;
 use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
 use crate::domain::policy::Policy;
 use crate::domain::user::{Role, Status, User, UserId};
+use crate::http::problem::whole_seconds;
 use crate::passwords::{HashParams, Hasher, PasswordHash, Salt};
 use crate::rng::Rng;
 use crate::store::postgres::State;
@@ -47,7 +50,8 @@ enum Action {
     /// Create an active account; prompts for its password
     ///
     /// Reads the password from standard input if that is not a terminal. Sends no mail: you confirm that the address is
-    /// right. Deletes a pending registration of the address. Create the first admin with --role admin
+    /// right. A pending registration of the address can then no longer become an account. Create the first admin with
+    /// --role admin
     Create {
         /// E-mail address of the account
         email: String,
@@ -73,6 +77,21 @@ enum Action {
     },
     /// Show a user
     Show(UserSelector),
+    /// Activate a pending registration without its code
+    ///
+    /// The account keeps the password that the person chose. You confirm that the address is right. A mail informs the
+    /// person
+    Activate(UserSelector),
+    /// Mail another code to a pending user
+    ///
+    /// Needs the settings of the codes as `serve` has them, with CODE_SECRET. The wait between two codes holds here, too. A
+    /// running `serve` sends the mail
+    Resend {
+        #[command(flatten)]
+        user: UserSelector,
+        #[command(flatten)]
+        codes: Box<CodeArgs>,
+    },
     /// Disable an account
     ///
     /// Its owner can no longer use it. A login with the right password gets an answer that says so
@@ -115,7 +134,8 @@ enum Action {
 struct UserSelector {
     /// The user's id or e-mail address
     ///
-    /// If an address has an account and pending registrations, it selects the account
+    /// If an address has an account and a pending registration, it selects the account, or for activate and resend the
+    /// registration
     user: String,
 }
 
@@ -125,7 +145,11 @@ const PAGE_SIZE: u32 = 1000;
 const DEFAULT_TABLE_ROWS: u32 = 20;
 
 pub async fn run(args: UsersArgs) -> Result<(), CliError> {
-    let users = connect(args.database).await?;
+    let users = match &args.action {
+        Action::Resend { codes, .. } => connect(args.database, codes.pacing()?, Some(codes.secret()?)).await?,
+        // No other command grants a code, so that the pacing has no effect.
+        _ => connect(args.database, Pacing::default(), None).await?,
+    };
     let show = |listed: &[User]| print(&if args.json { show::json(listed) } else { show::table(listed) });
     match args.action {
         Action::Create { email, role, passwords } => show(&[create(&users, &email, &role, &passwords).await?]),
@@ -135,6 +159,16 @@ pub async fn run(args: UsersArgs) -> Result<(), CliError> {
             list(&users, &UserFilter { status, address, domain: None }, limit, args.json).await
         }
         Action::Show(user) => show(&[user.find(&users).await?]),
+        Action::Activate(user) => {
+            let user = user.find_pending(&users).await?;
+            show(&[operator::activate(&users, user.id, None).await.map_err(refused)?])
+        }
+        Action::Resend { user, .. } => {
+            let user = user.find_pending(&users).await?;
+            let nonce = Rng::from_system().nonce();
+            operator::resend(&users, user.id, nonce, None).await.map_err(refused)?;
+            show(&[user])
+        }
         Action::Disable(user) => show(&[user.update(&users, disabled(true)).await?]),
         Action::Enable(user) => show(&[user.update(&users, disabled(false)).await?]),
         Action::SetRole { user, role } => {
@@ -156,14 +190,16 @@ pub async fn run(args: UsersArgs) -> Result<(), CliError> {
     }
 }
 
-async fn connect(database: DatabaseArgs) -> Result<PgUsers, CliError> {
+async fn connect(database: DatabaseArgs, pacing: Pacing, secret: Option<CodeSecret>) -> Result<PgUsers, CliError> {
     let postgres = database::pool(database, 1, Duration::from_secs(10))?;
     let migrations = postgres.migrations().await.map_err(|error| CliError::Failed(error.to_string()))?;
     if migrations.iter().any(|migration| migration.state == State::Pending) {
         return Err(CliError::Failed("some migrations are pending; apply them first: sixty migrate up".to_owned()));
     }
-    // No command here grants a code, so that the pacing has no effect.
-    Ok(PgUsers::new(postgres, Pacing::default()))
+    Ok(match secret {
+        Some(secret) => PgUsers::with_secret(postgres, pacing, secret),
+        None => PgUsers::new(postgres, pacing),
+    })
 }
 
 impl UserSelector {
@@ -176,6 +212,16 @@ impl UserSelector {
             users.find(UserId(id)).await.map_err(failed)?
         };
         found.ok_or_else(not_found)
+    }
+
+    /// Returns the user of the id, or the pending registration of the address rather than its account.
+    async fn find_pending(&self, users: &PgUsers) -> Result<User, CliError> {
+        if !self.user.contains('@') {
+            return self.find(users).await;
+        }
+        let rows = users.find_by_address(&parse_address(&self.user)?).await.map_err(failed)?;
+        let row = rows.into_iter().min_by_key(|row| row.user.status != Status::Pending);
+        row.map(|row| row.user).ok_or_else(not_found)
     }
 
     /// Returns the stored user of the address, the account rather than a pending registration.
@@ -318,7 +364,22 @@ fn not_found() -> CliError {
 }
 
 fn not_active() -> CliError {
-    CliError::Failed("the user is pending; only the code in its mail can activate it".to_owned())
+    CliError::Failed("the user is pending; activate it first: sixty users activate".to_owned())
+}
+
+/// Says why nothing was done for a pending registration.
+fn refused(error: OperatorError) -> CliError {
+    CliError::Failed(match error {
+        OperatorError::NotFound => return not_found(),
+        OperatorError::AlreadyActive => "the account was activated before; it needs no code".to_owned(),
+        OperatorError::Taken => {
+            "the address has an account, so this registration cannot become one; delete one of the two first".to_owned()
+        }
+        OperatorError::TooSoon { left } => {
+            format!("the next code for this address can be asked for in {} s", whole_seconds(left))
+        }
+        OperatorError::Store(error) => return failed(error),
+    })
 }
 
 fn last_admin() -> CliError {

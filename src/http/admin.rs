@@ -1,5 +1,6 @@
 //! `/v1/users` for admins: list, read, update and delete users.
 
+use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Tags};
 use thiserror::Error;
@@ -10,12 +11,15 @@ use super::client::Client;
 use super::client_limits::ClientLimits;
 use super::list_query::{ListQuery, Parameters, Selection, encode_newest, encode_searched};
 use super::payload::{Fields, JsonBody, JsonReply, RequestSchema};
-use super::problem::Problem;
-use super::user_schemas::{DeleteUserResponse, GetUserResponse, RoleJson, UserJson};
+use super::problem::{Problem, whole_seconds};
+use super::user_schemas::{
+    ActivateUserResponse, CodeQueued, DeleteUserResponse, GetUserResponse, ResendCodeResponse, RoleJson, UserJson,
+};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{AccountChange, Codes, Users};
 use crate::domain::policy::Policy;
 use crate::domain::user::{Role, UserId};
+use crate::telemetry::trace::TraceContext;
 
 #[derive(Tags)]
 enum Tag {
@@ -23,7 +27,7 @@ enum Tag {
     Administration,
 }
 
-/// The status that an admin can set. A pending user cannot be activated this way.
+/// The status that an admin can set. `activateUserAsAdmin` activates a pending user.
 #[derive(Enum)]
 #[oai(rename_all = "lowercase")]
 #[oai(rename = "AccountStatus")]
@@ -185,6 +189,42 @@ impl<U: Users, C: Codes> AdminApi<U, C> {
         let change = body.parse(&self.policy)?;
         let user = self.accounts.update(id, change).await.map_err(Problem::from)?;
         Ok(GetUserResponse::Ok(JsonReply(user.into())))
+    }
+
+    /// Activate a pending user
+    ///
+    /// The account keeps the password that the person chose. Nobody has proved the address by a code: the admin vouches for
+    /// it. A mail informs the person. If the address has an account already, the registration cannot become one.
+    #[oai(path = "/v1/users/:id/activation", method = "post", operation_id = "activateUserAsAdmin")]
+    async fn activate_user(
+        &self,
+        client: Client,
+        trace: Data<&TraceContext>,
+        credentials: BasicCredentials,
+        /// The user's id.
+        id: Path<String>,
+    ) -> poem::Result<ActivateUserResponse> {
+        self.authenticate_admin(&client, credentials).await?;
+        let activated = self.accounts.activate_as_operator(parse_user_id(&id)?, Some(*trace.0)).await;
+        Ok(ActivateUserResponse::Ok(JsonReply(activated.map_err(Problem::from)?.into())))
+    }
+
+    /// Request another code for a pending user
+    ///
+    /// The wait between two codes of the address holds for admins, too.
+    #[oai(path = "/v1/users/:id/verification-code", method = "post", operation_id = "resendCodeAsAdmin")]
+    async fn resend_code(
+        &self,
+        client: Client,
+        trace: Data<&TraceContext>,
+        credentials: BasicCredentials,
+        /// The user's id.
+        id: Path<String>,
+    ) -> poem::Result<ResendCodeResponse> {
+        self.authenticate_admin(&client, credentials).await?;
+        let resent = self.accounts.resend_as_operator(parse_user_id(&id)?, Some(*trace.0)).await;
+        let wait = resent.map_err(Problem::from)?;
+        Ok(ResendCodeResponse::Accepted(JsonReply(CodeQueued { retry_after: whole_seconds(wait).cast_signed() })))
     }
 
     /// Delete a user

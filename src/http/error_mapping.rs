@@ -12,8 +12,8 @@ use super::path::Path;
 use super::problem::{DISOWNED, Problem};
 use super::problem_type::ProblemType;
 use crate::accounts::errors::{
-    ActivateError, AuthenticateError, ChangePasswordError, DeleteError, RegisterError, RequestResetError, ResendError,
-    ResetPasswordError, SetLocaleError, StoreError, UpdateError,
+    ActivateError, AuthenticateError, ChangePasswordError, DeleteError, OperatorError, RegisterError, RequestResetError,
+    ResendError, ResetPasswordError, SetLocaleError, StoreError, UpdateError,
 };
 use crate::passwords::Overloaded;
 
@@ -26,7 +26,7 @@ pub fn response_to(error: poem::Error, path: Option<&Path>) -> Response {
     }
     let problem = match (error.status(), path) {
         // A path segment that is not UTF-8 cannot be the id of a user.
-        (StatusCode::BAD_REQUEST, Some(path)) if error.is::<ParsePathError>() && path.template().ends_with("{id}") => {
+        (StatusCode::BAD_REQUEST, Some(path)) if error.is::<ParsePathError>() && path.template().contains("{id}") => {
             Problem::malformed_user_id()
         }
         (StatusCode::METHOD_NOT_ALLOWED, Some(path)) => Problem::method_not_allowed(path.allow()),
@@ -86,6 +86,18 @@ impl From<ResendError> for Problem {
                 "The registration no longer exists: it was deleted, or the address was registered again.",
             ),
             ResendError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OperatorError> for Problem {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::NotFound => Self::user_not_found(),
+            OperatorError::AlreadyActive => Self::already_active(),
+            OperatorError::Taken => Self::email_taken_by_another_user(),
+            OperatorError::TooSoon { left } => Self::too_many_codes(left),
+            OperatorError::Store(error) => error.into(),
         }
     }
 }
@@ -176,7 +188,7 @@ impl From<ActivateError> for Problem {
             ActivateError::AlreadyActive => Self::already_active(),
             ActivateError::NoCode(reason) => Self::no_code(reason),
             ActivateError::Gone => Self::registration_gone(),
-            ActivateError::Taken => Self::registration_superseded(),
+            ActivateError::Taken => Self::email_taken_meanwhile(),
             ActivateError::Incorrect { remaining } => Self::incorrect_code(remaining),
             ActivateError::Store(error) => error.into(),
         }

@@ -238,11 +238,21 @@ impl Problem {
         Self::new(ProblemType::CodeExpired, "The registration was replaced or deleted in the meantime; register again.")
     }
 
-    /// The address has an account, which an operator has created after the registration.
-    pub fn registration_superseded() -> Self {
+    /// The code is right, so the client reads the mailbox and may know: an operator has created or imported an account of the
+    /// address after the registration.
+    pub fn email_taken_meanwhile() -> Self {
         Self::new(
-            ProblemType::CodeExpired,
-            "The address has got an account in the meantime, so this registration cannot become one.",
+            ProblemType::EmailTaken,
+            "The code is right, but the people who run the service have made an account of this address in the meantime. Use \
+             that account: this registration cannot become one.",
+        )
+    }
+
+    /// For admins: this registration stands beside an account of its address.
+    pub fn email_taken_by_another_user() -> Self {
+        Self::new(
+            ProblemType::EmailTaken,
+            "Another user has an account of this address, so this registration cannot become one; nothing was changed.",
         )
     }
 
@@ -254,6 +264,7 @@ impl Problem {
             ProblemType::Unauthenticated => Self::unauthenticated(),
             ProblemType::AccountDisabled => Self::account_disabled(),
             ProblemType::Forbidden => Self::forbidden(),
+            ProblemType::RegistrationClosed => Self::registration_closed(),
             ProblemType::UserNotFound => Self::user_not_found(),
             ProblemType::NotFound => detail("There is nothing at this path."),
             ProblemType::MethodNotAllowed => Self::method_not_allowed("GET, HEAD".to_owned()),
@@ -264,7 +275,6 @@ impl Problem {
             ProblemType::CodeExpired => Self::no_code(NoCodeReason::Expired),
             ProblemType::PayloadTooLarge => detail("The body is larger than 16384 bytes."),
             ProblemType::UnsupportedMediaType => {
-            ProblemType::RegistrationClosed => Self::registration_closed(),
                 detail("The header Content-Type is missing; the body must be application/json.")
             }
             ProblemType::InvalidField => {

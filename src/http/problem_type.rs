@@ -29,7 +29,7 @@ pub enum ProblemType {
 }
 
 impl ProblemType {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::AccountDisabled,
@@ -134,7 +134,7 @@ impl ProblemType {
                 "email-taken",
                 StatusCode::CONFLICT,
                 "The address has an account already",
-                "Use the account with its password. Nothing was changed, and no mail is sent.",
+                "Use the account with its password, or ask the operator for another one. Nothing was changed, and no mail is sent.",
             ),
             Self::AlreadyActive => (
                 "already-active",

@@ -219,6 +219,7 @@ impl<C: Codes> Worker<C> {
             (MailKind::ResetCode, _) => self.send_reset_code(claim, trace).await,
             (MailKind::Code, Some(user)) => self.send_code(claim, user, trace).await,
             (MailKind::Activated, _) => self.send_notice(claim, Mails::activated, trace).await,
+            (MailKind::ActivatedByOperator, _) => self.send_notice(claim, Mails::activated_by_operator, trace).await,
             (MailKind::PasswordChanged, _) => self.send_notice(claim, Mails::password_changed, trace).await,
             (MailKind::PasswordReset, _) => self.send_notice(claim, Mails::password_reset, trace).await,
             // A mail dies with its user.

@@ -436,3 +436,99 @@ async fn one_admin_remains_when_admins_remove_each_other_concurrently() {
         sqlx::query("UPDATE users SET role = 'admin', status = 'active'").execute(&service.db).await.unwrap();
     }
 }
+
+impl Service {
+    async fn activate_user(&self, id: &str) -> Answer {
+        self.request_as(ADMIN, Method::POST, &format!("/v1/users/{id}/activation")).await
+    }
+
+    async fn resend_code_of(&self, id: &str) -> Answer {
+        self.request_as(ADMIN, Method::POST, &format!("/v1/users/{id}/verification-code")).await
+    }
+}
+
+#[tokio::test]
+async fn an_admin_activates_a_pending_user_who_keeps_the_password() {
+    let service = Service::start().await;
+    service.create_admin(ADMIN).await;
+    let id = service.register_pending(ADA).await;
+    let code = service.wait_for_code(ADA, 1).await;
+    let active = service.activate_user(&id).await;
+    assert_eq!((active.status.as_u16(), &active.body["status"]), (200, &"active".into()));
+    assert_eq!(service.me(ADA, PASSWORD).await.body, active.body);
+    let mail = service.wait_for_mail(ADA, 2).await;
+    assert!(mail.contains("The people who run the service that you registered for"), "{mail}");
+    let live: bool = service.redis(&["EXISTS", &service.redis_key("code", &id)]).await;
+    assert!(!live, "the code is discarded");
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.outcome(), (409, "already-active"));
+
+    assert_eq!(service.activate_user(&id).await.outcome(), (409, "already-active"));
+    assert_eq!(service.resend_code_of(&id).await.outcome(), (409, "already-active"));
+    // The registration of an address that has an account can never become one.
+    service.age_grants(Duration::from_secs(60)).await;
+    let shadow = service.register_pending(ADA).await;
+    assert_eq!(service.activate_user(&shadow).await.outcome(), (409, "email-taken"));
+    assert_eq!(service.resend_code_of(&shadow).await.outcome(), (409, "email-taken"));
+    for unknown in [UNKNOWN_ID, "x"] {
+        assert_eq!(service.activate_user(unknown).await.outcome(), (404, "user-not-found"));
+        assert_eq!(service.resend_code_of(unknown).await.outcome(), (404, "user-not-found"));
+    }
+}
+
+#[tokio::test]
+async fn an_admin_requests_another_code_within_the_pacing_of_the_address() {
+    let service = Service::start().await;
+    service.create_admin(ADMIN).await;
+    let id = service.register_pending(ADA).await;
+    service.wait_for_code(ADA, 1).await;
+    let too_soon = service.resend_code_of(&id).await;
+    assert_eq!(too_soon.outcome(), (429, "too-many-codes"));
+    service.age_grants(Duration::from_secs(60)).await;
+    let queued = service.resend_code_of(&id).await;
+    assert_eq!((queued.status.as_u16(), &queued.body), (202, &json!({ "retry_after": 120 })));
+    assert_eq!(service.resend(ADA, PASSWORD).await.outcome(), (429, "too-many-codes"));
+    let code = service.wait_for_code(ADA, 2).await;
+    assert_eq!(service.activate(ADA, PASSWORD, &code).await.body["id"], id.as_str());
+}
+
+#[tokio::test]
+async fn one_of_eight_concurrent_activations_by_admins_and_by_code_succeeds() {
+    let service = Service::start().await;
+    service.create_admin(ADMIN).await;
+    let id = service.register_pending(ADA).await;
+    let code = service.wait_for_code(ADA, 1).await;
+    let answers = concurrently(8, |n| {
+        let (path, email) = match n % 2 {
+            0 => (format!("/v1/users/{id}/activation"), ADMIN),
+            _ => ("/v1/users/me/activation".to_owned(), ADA),
+        };
+        let request = service.request(Method::POST, &path).basic_auth(email, Some(PASSWORD));
+        Answer::of(if n % 2 == 0 { request } else { request.json(&json!({ "code": code })) })
+    })
+    .await;
+    let outcomes: Vec<_> = answers.iter().map(Answer::outcome).collect();
+    assert_eq!(outcomes.iter().filter(|(status, _)| *status == 200).count(), 1, "{outcomes:?}");
+    assert!(outcomes.iter().all(|outcome| [(200, ""), (409, "already-active")].contains(outcome)), "{outcomes:?}");
+    service.wait_for_empty_outbox().await;
+    assert_eq!(service.mails(ADA).await.len(), 2, "one mail tells of the activation");
+}
+
+#[tokio::test]
+async fn only_admins_activate_users_and_request_their_codes() {
+    let service = Service::start().await;
+    service.create_admin(ADMIN).await;
+    service.register_active("bob@example.com").await;
+    let id = service.register_pending(ADA).await;
+    for id in [id.as_str(), UNKNOWN_ID, "x"] {
+        for step in ["activation", "verification-code"] {
+            let path = format!("/v1/users/{id}/{step}");
+            for email in [ADA, "bob@example.com"] {
+                let refused = service.request_as(email, Method::POST, &path).await;
+                assert_eq!(refused.outcome(), (403, "forbidden"), "{path}");
+            }
+            let without = Answer::of(service.request(Method::POST, &path)).await;
+            assert_eq!(without.outcome(), (401, "unauthenticated"));
+        }
+    }
+    assert_eq!(service.me(ADA, PASSWORD).await.body["status"], "pending");
+}

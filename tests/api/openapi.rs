@@ -48,6 +48,7 @@ async fn every_operation_declares_its_security_and_its_problem_types() {
         ids,
         [
             "activateUser",
+            "activateUserAsAdmin",
             "changePassword",
             "checkCredentials",
             "deleteCurrentUser",
@@ -61,6 +62,7 @@ async fn every_operation_declares_its_security_and_its_problem_types() {
             "registerUser",
             "requestPasswordReset",
             "resendCode",
+            "resendCodeAsAdmin",
             "resetPassword",
             "updateCurrentUser",
             "updateUser"

@@ -3,13 +3,14 @@
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::pty::openpty;
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
 use crate::process::{failure_line, output, sixty};
-use crate::support::{PASSWORD, Service, create_database, eventually};
+use crate::support::{PASSWORD, Service, create_database, wrong_code};
 
 const ROOT: &str = "root@example.com";
 
@@ -113,12 +114,12 @@ async fn a_refused_command_prints_one_line_and_changes_nothing() {
         (1, &["delete", "eve@example.com"], "", "no user has this id or address"),
         (2, &["show", "ada"], "", "USER: must be an id or an e-mail address"),
         (2, &["show", "ada@"], "", "EMAIL: must have a domain name that can be registered, such as example.com"),
-        (1, &["enable", "ada@example.com"], "", "the user is pending; only the code in its mail can activate it"),
+        (1, &["enable", "ada@example.com"], "", "the user is pending; activate it first: sixty users activate"),
         (
             1,
             &["set-password", "ada@example.com"],
             PASSWORD,
-            "the user is pending; only the code in its mail can activate it",
+            "the user is pending; activate it first: sixty users activate",
         ),
         (
             1,
@@ -246,40 +247,85 @@ async fn a_typed_password_is_not_echoed() {
 }
 
 #[tokio::test]
-async fn a_created_account_replaces_a_pending_registration_of_its_address() {
+async fn an_account_created_beside_a_pending_registration_is_told_to_whom_has_the_right_code_alone() {
     let service = Service::start().await;
     let pending = service.register_pending("ada@example.com").await;
     let code = service.wait_for_code("ada@example.com", 1).await;
     let account = create(&service, &["ada@example.com"], "staple battery horse").await;
-    assert_eq!(json(&service, &["list"]).await, std::slice::from_ref(&account));
-    assert_eq!(service.activate("ada@example.com", PASSWORD, &code).await.outcome(), (401, "unauthenticated"));
+    let ids: Vec<Value> = json(&service, &["list"]).await.into_iter().map(|user| user["id"].clone()).collect();
+    assert_eq!(ids, [account["id"].clone(), pending.as_str().into()]);
+
+    // Whoever registered the address sees what he would see without the account.
+    assert_eq!(service.me("ada@example.com", PASSWORD).await.body["status"], "pending");
+    assert_eq!(service.resend("ada@example.com", PASSWORD).await.outcome(), (429, "too-many-codes"));
+    let wrong = service.activate("ada@example.com", PASSWORD, &wrong_code(&code)).await;
+    assert_eq!((wrong.outcome(), &wrong.body["attempts_remaining"]), ((422, "incorrect-code"), &2.into()));
+    // The right code proves that the client reads the mailbox.
+    let right = service.activate("ada@example.com", PASSWORD, &code).await;
+    assert_eq!(right.outcome(), (409, "email-taken"));
+    assert_eq!(
+        right.body["detail"],
+        "The code is right, but the people who run the service have made an account of this address in the meantime. Use \
+         that account: this registration cannot become one."
+    );
     let again = service.activate("ada@example.com", "staple battery horse", &code).await;
     assert_eq!(again.outcome(), (409, "already-active"));
-    let told = "SELECT count(*) FROM events WHERE user_id = $1::uuid AND type = 'user.deleted'";
-    let key = format!("{}:events", service.prefix);
-    eventually("the event of the deletion", async || {
-        let waiting: i64 = sqlx::query_scalar(told).bind(&pending).fetch_one(&service.db).await.unwrap();
-        let events: Vec<(String, Vec<String>)> = service.redis(&["XRANGE", &key, "-", "+"]).await;
-        let relayed =
-            events.iter().any(|(_, fields)| fields[1].contains(&pending) && fields[1].contains("user.deleted"));
-        (waiting == 1 || relayed).then_some(())
-    })
-    .await;
+    assert_eq!(service.me("ada@example.com", "staple battery horse").await.body, account);
+
+    // A later code of the registration goes nowhere: the owner of the account gets the notice instead.
+    service.age_grants(Duration::from_secs(60)).await;
+    assert_eq!(service.resend("ada@example.com", PASSWORD).await.status, 202);
+    assert!(service.wait_for_mail("ada@example.com", 2).await.starts_with("You already have an account"));
+    assert_eq!(service.activate("ada@example.com", PASSWORD, &code).await.outcome(), (422, "incorrect-code"));
 }
 
-/// An earlier release keeps the pending registration beside the account that it creates.
 #[tokio::test]
-async fn a_right_code_beside_an_account_is_refused_with_the_true_reason() {
+async fn a_pending_registration_is_activated_by_the_command() {
     let service = Service::start().await;
-    service.register_pending("ada@example.com").await;
+    let id = service.register_pending("ada@example.com").await;
     let code = service.wait_for_code("ada@example.com", 1).await;
-    let account = "INSERT INTO users (id, address, email, password_hash, status, activated_at)
-        SELECT gen_random_uuid(), address, email, left(password_hash, -4) || 'AAAA', 'active', now() FROM users";
-    sqlx::query(account).execute(&service.db).await.unwrap();
-    let answer = service.activate("ada@example.com", PASSWORD, &code).await;
-    assert_eq!(answer.outcome(), (410, "code-expired"));
-    assert_eq!(
-        answer.body["detail"],
-        "The address has got an account in the meantime, so this registration cannot become one."
-    );
+    let active = json(&service, &["activate", " ADA@example.com"]).await;
+    assert_eq!((&active[0]["id"], &active[0]["status"]), (&id.as_str().into(), &"active".into()));
+    assert_eq!(service.me("ada@example.com", PASSWORD).await.body, active[0]);
+    let mail = service.wait_for_mail("ada@example.com", 2).await;
+    assert!(mail.contains("The people who run the service that you registered for"), "{mail}");
+    // The code is still in Redis, and activates nothing.
+    assert_eq!(service.activate("ada@example.com", PASSWORD, &code).await.outcome(), (409, "already-active"));
+
+    service.age_grants(Duration::from_secs(60)).await;
+    let shadow = service.register("ada@example.com", "another password").await.body["id"].as_str().unwrap().to_owned();
+    let beside = "the address has an account, so this registration cannot become one; delete one of the two first";
+    let before = "the account was activated before; it needs no code";
+    for (arguments, line) in [
+        (["activate", &id], before),
+        (["activate", "ada@example.com"], beside),
+        (["activate", &shadow], beside),
+        (["activate", "eve@example.com"], "no user has this id or address"),
+    ] {
+        let failure = failure_line(&mut users(&service, &arguments)).await;
+        assert_eq!(failure, (1, format!("sixty: {line}\n")), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_code_is_queued_by_the_command_within_the_pacing() {
+    let service = Service::start().await;
+    let id = service.register_pending("ada@example.com").await;
+    service.wait_for_code("ada@example.com", 1).await;
+    let resend = |user: &str| {
+        let mut command = users(&service, &["resend", user, "--json"]);
+        command.env("CODE_SECRET", crate::support::CODE_SECRET);
+        command
+    };
+    let (status, line) = failure_line(&mut resend(&id)).await;
+    assert!(status == 1 && line.starts_with("sixty: the next code for this address can be asked for in "), "{line}");
+    service.age_grants(Duration::from_secs(60)).await;
+    let printed: Value = serde_json::from_str(&printed(resend("ada@example.com")).await).unwrap();
+    assert_eq!(printed["id"], id.as_str());
+    let code = service.wait_for_code("ada@example.com", 2).await;
+    assert_eq!(service.activate("ada@example.com", PASSWORD, &code).await.status, 200);
+    let done = failure_line(&mut resend(&id)).await;
+    assert_eq!(done, (1, "sixty: the account was activated before; it needs no code\n".to_owned()));
+    let without = failure_line(&mut users(&service, &["resend", &id])).await;
+    assert_eq!(without, (2, "sixty: CODE_SECRET: must be set\n".to_owned()));
 }

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::accounts::{ExistingAccount, Registration};
 use crate::config::error::InvalidSetting;
 use crate::config::values::{Choice, number, secret, time, time_or_zero};
-use crate::passwords::HashCost;
-
 use crate::domain::code::{CodeLength, CodeSecret};
 use crate::domain::email_domains::EmailDomains;
 use crate::domain::pacing::Pacing;
+use crate::passwords::HashCost;
+
 /// The form in which Redis stores a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CodeFormat {
@@ -83,6 +85,46 @@ pub struct CodeArgs {
     pub mailbox_codes_per_day: u16,
 }
 
+impl CodeArgs {
+    /// Returns the key of the codes.
+    pub fn secret(&self) -> Result<CodeSecret, InvalidSetting> {
+        let invalid = |reason: &str| InvalidSetting::new("CODE_SECRET", reason);
+        let text = self.code_secret.as_ref().ok_or_else(|| invalid("must be set"))?;
+        let key = STANDARD.decode(text.expose_secret().trim()).map_err(|_| invalid("must be base64"))?;
+        CodeSecret::new(key).map_err(|error| InvalidSetting::new("CODE_SECRET", error))
+    }
+
+    /// Returns the length of a short code.
+    pub fn length(&self) -> Result<CodeLength, InvalidSetting> {
+        CodeLength::new(self.code_digits).ok_or_else(|| InvalidSetting::new("CODE_DIGITS", "must be in 4..=10"))
+    }
+
+    pub fn pacing(&self) -> Result<Pacing, InvalidSetting> {
+        Ok(Pacing {
+            first_wait: self.code_wait,
+            longest_wait: self.code_wait_max,
+            quiet: self.code_wait_reset,
+            short_codes: self.short_codes_per_year,
+            short_length: self.length()?,
+        })
+    }
+
+    /// Returns the length of a reset code.
+    pub fn reset_length(&self) -> Result<CodeLength, InvalidSetting> {
+        let length = CodeLength::new(self.reset_code_digits);
+        length.ok_or_else(|| InvalidSetting::new("RESET_CODE_DIGITS", "must be in 8..=10"))
+    }
+
+    /// Returns the pacing of reset mails: that of code mails, but no wait is shorter than the lifetime of a reset code.
+    pub fn reset_pacing(&self) -> Result<Pacing, InvalidSetting> {
+        let first_wait = self.code_wait.max(self.reset_code_ttl);
+        let longest_wait = self.code_wait_max.max(first_wait);
+        // The waits must be able to grow: the quiet time is longer than any of them.
+        let quiet = self.code_wait_reset.max(longest_wait * 2);
+        Ok(Pacing { first_wait, longest_wait, quiet, short_length: self.reset_length()?, ..Pacing::of_resets() })
+    }
+}
+
 // The use case's own type stays free of clap.
 impl ValueEnum for ExistingAccount {
     fn value_variants<'a>() -> &'a [Self] {
@@ -97,10 +139,35 @@ impl ValueEnum for ExistingAccount {
     }
 }
 
+impl ValueEnum for Registration {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Open, Self::Closed]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Open => PossibleValue::new("open").help("Anybody may register"),
+            Self::Closed => PossibleValue::new("closed").help("Answer 403 registration-closed"),
+        })
+    }
+}
+
 /// Registrations.
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Registrations")]
 pub struct RegistrationArgs {
+    /// Whether people may register: open or closed
+    ///
+    /// closed refuses new registrations. Registrations that are pending can still be activated, and accounts work as before.
+    /// `sixty users create` and `sixty users import` still make accounts
+    #[arg(long, env, value_name = "KIND", default_value = "open", value_parser = Choice::<Registration>::default())]
+    pub registration: Registration,
+    /// Domains of new addresses; default: all
+    ///
+    /// Separated by commas, such as example.com,*.example.org. *.example.org is every subdomain of example.org without
+    /// example.org itself. Existing users, `sixty users create` and `sixty users import` are not bound by it
+    #[arg(long, env, value_name = "DOMAINS")]
+    pub email_domains: Option<EmailDomains>,
     /// If the address has an account: hide or reveal
     #[arg(long, env, value_name = "KIND", default_value = "hide", value_parser = Choice::<ExistingAccount>::default())]
     pub existing_account: ExistingAccount,
@@ -124,35 +191,10 @@ pub struct PasswordArgs {
     /// accounts, so a lower cost applies only while there are none
     #[arg(long, env, value_name = "KIB", default_value_t = 19456, value_parser = number::<u32>(1..))]
     pub argon2_memory_kib: u32,
-impl ValueEnum for Registration {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Open, Self::Closed]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            Self::Open => PossibleValue::new("open").help("Anybody may register"),
-            Self::Closed => PossibleValue::new("closed").help("Answer 403 registration-closed"),
-        })
-    }
-}
-
     /// argon2id passes (t)
     #[arg(long, env, value_name = "N", default_value_t = 2, value_parser = number::<u32>(1..))]
     pub argon2_passes: u32,
     /// argon2id lanes (p)
-    /// Whether people may register: open or closed
-    ///
-    /// closed refuses new registrations. Registrations that are pending can still be activated, and accounts work as before.
-    /// `sixty users create` and `sixty users import` still make accounts
-    #[arg(long, env, value_name = "KIND", default_value = "open", value_parser = Choice::<Registration>::default())]
-    pub registration: Registration,
-    /// Domains of new addresses; default: all
-    ///
-    /// Separated by commas, such as example.com,*.example.org. *.example.org is every subdomain of example.org without
-    /// example.org itself. Existing users, `sixty users create` and `sixty users import` are not bound by it
-    #[arg(long, env, value_name = "DOMAINS")]
-    pub email_domains: Option<EmailDomains>,
     #[arg(long, env, value_name = "N", default_value_t = 1, value_parser = number::<u32>(1..=16))]
     pub argon2_lanes: u32,
 }

@@ -59,7 +59,7 @@ const fn link_to_user(operation_id: &'static str) -> Link {
     Link { name: operation_id, description, operation_id, parameter: "id", value }
 }
 
-const LIST_USERS_LINKS: [Link; 4] = [
+const LIST_USERS_LINKS: [Link; 6] = [
     Link {
         name: "nextPage",
         description: "The next page, if there is one.",
@@ -70,6 +70,8 @@ const LIST_USERS_LINKS: [Link; 4] = [
     link_to_user("getUser"),
     link_to_user("updateUser"),
     link_to_user("deleteUser"),
+    link_to_user("activateUserAsAdmin"),
+    link_to_user("resendCodeAsAdmin"),
 ];
 
 /// The problems that each operation below `/v1` can return. The API tests check every response against this table.
@@ -89,7 +91,12 @@ fn problems(operation_id: &str) -> Vec<Problem> {
             &BODY,
             &AUTH,
             &STORES,
-            &[ProblemType::AlreadyActive, ProblemType::CodeExpired, ProblemType::IncorrectCode],
+            &[
+                ProblemType::AlreadyActive,
+                ProblemType::EmailTaken,
+                ProblemType::CodeExpired,
+                ProblemType::IncorrectCode,
+            ],
         ],
         "resendCode" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::AlreadyActive, ProblemType::TooManyCodes]],
         "changePassword" => &[&BODY, &AUTH, &STORES, &[ProblemType::NotActive]],
@@ -111,6 +118,29 @@ fn problems(operation_id: &str) -> Vec<Problem> {
             &AUTH,
             &STORES,
             &[ProblemType::Forbidden, ProblemType::UserNotFound, ProblemType::NotActive, ProblemType::LastAdmin],
+        ],
+        "activateUserAsAdmin" => &[
+            &NO_BODY,
+            &AUTH,
+            &STORES,
+            &[
+                ProblemType::Forbidden,
+                ProblemType::UserNotFound,
+                ProblemType::AlreadyActive,
+                ProblemType::EmailTaken,
+            ],
+        ],
+        "resendCodeAsAdmin" => &[
+            &NO_BODY,
+            &AUTH,
+            &STORES,
+            &[
+                ProblemType::Forbidden,
+                ProblemType::UserNotFound,
+                ProblemType::AlreadyActive,
+                ProblemType::EmailTaken,
+                ProblemType::TooManyCodes,
+            ],
         ],
         "deleteUser" => {
             &[&NO_BODY, &AUTH, &STORES, &[ProblemType::Forbidden, ProblemType::UserNotFound, ProblemType::LastAdmin]]

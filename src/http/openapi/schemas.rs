@@ -269,9 +269,9 @@ fn password(words: &str, policy: &Policy) -> String {
 pub fn response_example(operation_id: &str) -> Value {
     match operation_id {
         "registerUser" => user("pending"),
-        "activateUser" | "getCurrentUser" | "updateCurrentUser" | "getUser" => user("active"),
+        "activateUser" | "activateUserAsAdmin" | "getCurrentUser" | "updateCurrentUser" | "getUser" => user("active"),
         "updateUser" => user("disabled"),
-        "resendCode" => json!({ "retry_after": 120 }),
+        "resendCode" | "resendCodeAsAdmin" => json!({ "retry_after": 120 }),
         "requestPasswordReset" => json!({ "retry_after": 600 }),
         "listUsers" => json!({ "items": [user("pending")], "next_cursor": CURSOR }),
         other => unreachable!("no example for the response of {other}; add one here"),

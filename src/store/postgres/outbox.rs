@@ -34,6 +34,7 @@ pub enum MailKind {
     /// The code of a registration. If the address has an account, its owner gets a notice instead.
     Code,
     Activated,
+    ActivatedByOperator,
     PasswordChanged,
     /// The code of a password reset. If the address has no active account, no mail is sent.
     ResetCode,
@@ -42,7 +43,8 @@ pub enum MailKind {
 }
 
 /// The values of `outbox.kind` that this release knows. A later release may add others.
-const KINDS: [&str; 5] = ["code", "activated", "password_changed", "reset_code", "password_reset"];
+const KINDS: [&str; 6] =
+    ["code", "activated", "activated_by_operator", "password_changed", "reset_code", "password_reset"];
 
 /// A lease on a queued mail. The process may send the mail while it holds the lease.
 pub struct Claim {
@@ -186,6 +188,7 @@ impl Outbox {
                     kind: match &*row.kind {
                         "code" => MailKind::Code,
                         "activated" => MailKind::Activated,
+                        "activated_by_operator" => MailKind::ActivatedByOperator,
                         "password_changed" => MailKind::PasswordChanged,
                         "reset_code" => MailKind::ResetCode,
                         "password_reset" => MailKind::PasswordReset,

@@ -281,7 +281,16 @@ impl Users for PgUsers {
 
     async fn activate(&self, id: UserId, trace: Option<TraceContext>) -> Result<Option<User>, StoreError> {
         self.postgres
-            .repeated_change(|| async { self.try_activate(id, trace).await.map_err(store_error) })
+            .repeated_change(|| async { self.try_activate(id, "activated", trace).await.map_err(store_error) })
+            .await?
+            .map(User::try_from)
+            .transpose()
+    }
+
+    async fn activate_as_operator(&self, id: UserId, trace: Option<TraceContext>) -> Result<Option<User>, StoreError> {
+        let kind = "activated_by_operator";
+        self.postgres
+            .repeated_change(|| async { self.try_activate(id, kind, trace).await.map_err(store_error) })
             .await?
             .map(User::try_from)
             .transpose()

@@ -379,6 +379,10 @@ impl Users for InMemoryUsers {
         }))
     }
 
+    async fn activate_as_operator(&self, id: UserId, trace: Option<TraceContext>) -> Result<Option<User>, StoreError> {
+        self.activate(id, trace).await
+    }
+
     async fn has_queued_code_mail(&self, id: UserId) -> Result<bool, StoreError> {
         Ok(lock(&self.tables).outbox.iter().any(|mail| mail.user == id))
     }

@@ -46,10 +46,14 @@ impl Answer {
         static DOCUMENT: OnceLock<Value> = OnceLock::new();
         let document = DOCUMENT.get_or_init(|| serde_json::from_str(&sixty::app::document().json()).unwrap());
         let path = match path.strip_prefix("/v1/users/") {
-            Some(id) if !id.is_empty() && id != "me" && !id.contains('/') => "/v1/users/{id}",
-            _ => path,
+            Some(rest) => match rest.split_once('/').unwrap_or((rest, "")) {
+                ("" | "me", _) => path.to_owned(),
+                (_, "") => "/v1/users/{id}".to_owned(),
+                (_, step) => format!("/v1/users/{{id}}/{step}"),
+            },
+            None => path.to_owned(),
         };
-        let operation = &document["paths"][path][method.as_str().to_lowercase()];
+        let operation = &document["paths"][&path][method.as_str().to_lowercase()];
         if operation.is_null() {
             return;
         }

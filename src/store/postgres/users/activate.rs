@@ -5,10 +5,11 @@ use crate::domain::user::UserId;
 use crate::telemetry::trace::TraceContext;
 
 impl PgUsers {
-    /// Makes a pending row an account. The constraint `users_one_account` refuses a second account of an address.
+    /// Makes a pending row an account, and queues a mail of this kind. The constraint `users_one_account` refuses a second account of an address.
     pub(super) async fn try_activate(
         &self,
         id: UserId,
+        mail_kind: &str,
         trace: Option<TraceContext>,
     ) -> Result<Option<UserRow>, sqlx::Error> {
         let activated = sqlx::query_as!(
@@ -21,7 +22,7 @@ impl PgUsers {
                 DELETE FROM outbox USING activated WHERE user_id = activated.id AND kind = 'code'
             ), queued AS (
                 INSERT INTO outbox (user_id, kind, nonce, digits, traceparent)
-                SELECT id, 'activated', decode(repeat('00', 16), 'hex'), 4, $2 FROM activated
+                SELECT id, $3, decode(repeat('00', 16), 'hex'), 4, $2 FROM activated
             ), told AS (
                 INSERT INTO events (type, user_id, email, status, role)
                 SELECT 'user.activated', id, email, status, role FROM activated
@@ -32,6 +33,7 @@ impl PgUsers {
             "#,
             id.0,
             traceparent(trace),
+            mail_kind,
         )
         .fetch_optional(&mut *self.acquire().await?)
         .await;

@@ -22,8 +22,11 @@ pub enum CreateError {
 }
 
 impl PgUsers {
-    /// Creates an active account. Grants its address no mail, and deletes a pending registration of the address: its code
-    /// could never activate it.
+    /// Creates an active account. Grants its address no mail.
+    ///
+    /// A pending registration of the address stays, as one that comes after the account does. Without it, a stranger who
+    /// registered the address would see that it got an account, and a person with the right code would not learn why it
+    /// activates nothing.
     pub async fn create(
         &self,
         id: UserId,
@@ -65,16 +68,13 @@ impl PgUsers {
         let created = sqlx::query_as!(
             UserRow,
             r#"
-            WITH replaced AS (
-                DELETE FROM users WHERE address = $2 AND status || '' = 'pending' RETURNING id, status, role
-            ), created AS (
+            WITH created AS (
                 INSERT INTO users (id, address, email, password_hash, status, role, activated_at)
-                SELECT $1, $2, $3, $4, 'active', $5, now() WHERE (SELECT count(*) FROM replaced) >= 0
+                VALUES ($1, $2, $3, $4, 'active', $5, now())
                 RETURNING *
             ), told AS (
                 INSERT INTO events (type, user_id, email, status, role)
-                SELECT 'user.deleted', id, NULL, status, role FROM replaced
-                UNION ALL SELECT type, id, email, status, role
+                SELECT type, id, email, status, role
                 FROM created, unnest(ARRAY['user.registered', 'user.activated']) AS type
             )
             SELECT id AS "id!", email AS "email!", status AS "status!", role AS "role!", created_at AS "created_at!",
