@@ -1,7 +1,7 @@
 //! The only source of randomness: tests can seed it, and auditors have one file to read.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
@@ -52,7 +52,11 @@ impl Rng {
     /// Returns a UUIDv7. Its timestamp only sorts lists, so this machine's clock is precise enough.
     #[expect(clippy::disallowed_methods, reason = "no rule depends on the time inside an id")]
     pub fn user_id(&self) -> UserId {
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.user_id_since(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// Returns the UUIDv7 of a user who was created this long after 1970.
+    pub fn user_id_since(&self, since_epoch: Duration) -> UserId {
         UserId(Builder::from_unix_timestamp_millis(since_epoch.as_millis() as u64, &self.bytes()).into_uuid())
     }
 }

@@ -7,14 +7,15 @@ use crate::domain::email::Address;
 use crate::domain::network::Network;
 use crate::domain::password::Password;
 use crate::domain::user::Status;
-use crate::passwords::{Digest, HashParams, PasswordHash, Salt};
+use crate::passwords::{Digest, ForeignHash, HashParams, PasswordHash, Salt};
 
 impl<U: Users, C: Codes> Accounts<U, C> {
     /// Returns the row whose password matches, with its current hash.
     ///
     /// `None` stands for a user name that is not an address. It costs one hash evaluation, as a known or an unknown
-    /// address does, so response times reveal nothing. An unknown address has the cost that [`CostDraw`] draws for it.
-    /// Only a password that was verified a short time ago, and is still right, costs no evaluation.
+    /// address does, so response times reveal nothing. An unknown address has the cost that [`CostDraw`] draws for it. An
+    /// address whose account has a foreign hash, and an address that draws one, cost the evaluation of that hash, too.
+    /// Only a password that was verified a short time ago, and is still right, costs no evaluation of argon2id.
     ///
     /// [`CostDraw`]: crate::passwords::CostDraw
     pub async fn authenticate(
@@ -23,21 +24,32 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         password: Password,
         network: Network,
     ) -> Result<StoredUser, AuthenticateError> {
-        let AddressHashes { rows, disowned } = match address {
+        let hashes = match address {
             Some(address) => self.users.find_hashes(address).await?,
             None => AddressHashes::default(),
         };
+        let foreign = self.evaluated_foreign(address, &hashes)?;
+        let AddressHashes { rows, disowned, foreign: accounts_foreign } = hashes;
         let params = self.evaluation_params(address, rows.first().map(|row| &row.hash).or(disowned.as_ref()))?;
-        let remembered = self.remembered_digest(&rows, params, &password);
+        let remembered = self.remembered(&rows, params, &password);
         let digest = match &remembered {
-            Some(digest) => digest.clone(),
+            Some((digest, _)) => digest.clone(),
             None => self.hasher.evaluate(password.clone(), params, network).await?,
+        };
+        let has_foreign = match foreign {
+            // Nobody needs the account's hash once the account itself is found.
+            Some(foreign) if !matches!(remembered, Some((_, Found::Account))) => {
+                self.hasher.evaluate_foreign(password.clone(), foreign, network).await?
+            }
+            _ => false,
         };
         let mut found: Option<StoredUser> = None;
         for row in rows {
             // If an account and a pending registration have the same password, the account is used.
             let preferred = found.as_ref().is_none_or(|found| found.user.status == Status::Pending);
-            if row.hash.params == params && row.hash.matches(&digest) && preferred {
+            let is_right = (row.hash.params == params && row.hash.matches(&digest))
+                || (has_foreign && row.user.status != Status::Pending);
+            if is_right && preferred {
                 found = Some(row);
             }
         }
@@ -47,6 +59,11 @@ impl<U: Users, C: Codes> Accounts<U, C> {
             }
             None => Err(AuthenticateError::WrongCredentials),
             Some(StoredUser { user, .. }) if user.status == Status::Disabled => Err(AuthenticateError::Disabled),
+            Some(row) if has_foreign && row.user.status == Status::Active => {
+                let Some(foreign) = accounts_foreign else { return Ok(row) };
+                let new = PasswordHash::new(params, digest);
+                Ok(self.replace_foreign(row, &foreign, new, &password).await)
+            }
             Some(row) => {
                 if remembered.is_none() {
                     self.remember(row.user.id, &row.hash, &password);
@@ -60,17 +77,18 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         }
     }
 
-    /// Returns the digest that an evaluation of the password would give, if it is remembered.
+    /// Returns the digest that an evaluation of the password would give, if it is remembered, and whose password it is.
     ///
     /// All rows of an address share their parameters. So the digest of the row that is remembered decides about the other
     /// rows as an evaluation does. A disabled account always costs an evaluation.
-    fn remembered_digest(&self, rows: &[StoredUser], params: HashParams, password: &Password) -> Option<Digest> {
+    fn remembered(&self, rows: &[StoredUser], params: HashParams, password: &Password) -> Option<(Digest, Found)> {
         let verified = self.verified.as_ref()?;
         let mut current = rows.iter().filter(|row| row.hash.params == params);
         let row = current.find(|row| verified.contain(row.user.id, &row.hash, password))?;
         let digest = row.hash.digest();
         let is_disabled = rows.iter().any(|row| row.user.status == Status::Disabled && row.hash.matches(digest));
-        (!is_disabled).then(|| digest.clone())
+        let found = if row.user.status == Status::Pending { Found::Registration } else { Found::Account };
+        (!is_disabled).then(|| (digest.clone(), found))
     }
 
     /// Returns the parameters of the evaluation for an address that has this hash, or none.
@@ -80,11 +98,50 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         hash: Option<&PasswordHash>,
     ) -> Result<HashParams, StoreError> {
         let params_without_hash = match address {
-            Some(address) => HashParams { salt: Salt([0; 16]), cost: self.drawn_cost(address)? },
+            Some(address) => HashParams { salt: Salt([0; 16]), cost: self.drawn_cost(address)?.argon2id },
             None => self.hasher.params(Salt([0; 16])),
         };
         // All hashes of an address share their parameters, so one evaluation is enough for all of them.
         Ok(hash.map_or(params_without_hash, |hash| hash.params))
+    }
+
+    /// Returns the foreign hash that a login at the address evaluates, if any: that of the account. Without an account, a hash
+    /// that nothing matches, of the drawn cost. A pending registration changes nothing, because anybody can make one.
+    fn evaluated_foreign(
+        &self,
+        address: Option<&Address>,
+        hashes: &AddressHashes,
+    ) -> Result<Option<ForeignHash>, StoreError> {
+        let Some(address) = address else { return Ok(None) };
+        let drawn = self.drawn_cost(address)?.foreign;
+        let has_account = hashes.rows.iter().any(|row| row.user.status != Status::Pending);
+        Ok(if has_account { hashes.foreign.clone() } else { drawn.map(ForeignHash::decoy) })
+    }
+
+    /// Replaces the account's foreign hash by the one that the login has evaluated anyway. If that fails, the foreign hash stays
+    /// until the next login.
+    async fn replace_foreign(
+        &self,
+        row: StoredUser,
+        foreign: &ForeignHash,
+        new: PasswordHash,
+        password: &Password,
+    ) -> StoredUser {
+        match self.users.replace_foreign(row.user.id, foreign, &new).await {
+            Ok(true) => {
+                tracing::info!(user.id = %row.user.id, "an imported password hash was replaced by argon2id");
+                self.remember(row.user.id, &new, password);
+                return StoredUser { hash: new, ..row };
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(
+                    %error, user.id = %row.user.id,
+                    "cannot replace an imported password hash; the next login will try again"
+                );
+            }
+        }
+        row
     }
 
     /// Hashes the password again at the configured cost. If that fails, the old hash stays until the next login.
@@ -109,4 +166,11 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         }
         row
     }
+}
+
+/// Whose password is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Account,
+    Registration,
 }

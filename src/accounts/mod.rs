@@ -28,9 +28,10 @@ use crate::domain::email::Address;
 use crate::domain::network::Network;
 use crate::domain::password::Password;
 use crate::domain::user::UserId;
-use crate::passwords::{CostDraw, HashCost, Hasher, Overloaded, PasswordHash, VerifiedPasswords};
+use crate::passwords::{AddressCost, CostDraw, Hasher, Overloaded, PasswordHash, VerifiedPasswords};
 use crate::rng::Rng;
 use crate::telemetry::trace::TraceContext;
+use errors::RegisterError;
 use ports::{Codes, StoreError, Users};
 
 /// What a registration reveals about an existing account of the address.
@@ -42,8 +43,6 @@ pub enum ExistingAccount {
     Reveal,
 }
 
-/// Who calls a use case.
-#[derive(Debug, Clone, Copy)]
 /// Whether people may register.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Registration {
@@ -53,6 +52,8 @@ pub enum Registration {
     Closed,
 }
 
+/// Who calls a use case.
+#[derive(Debug, Clone, Copy)]
 pub struct Caller {
     /// The client's network. The hasher serves networks in turn.
     pub network: Network,
@@ -74,9 +75,9 @@ pub struct Accounts<U, C> {
     /// Wakes the mail worker of this process. The workers of other processes find queued mails by polling.
     mail_queued: Arc<Notify>,
     existing_account: ExistingAccount,
+    registration: Registration,
 }
 
-    registration: Registration,
 impl<U: Users, C: Codes> Accounts<U, C> {
     pub fn new(
         users: Arc<U>,
@@ -120,12 +121,12 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         }
     }
 
-    /// Returns the hash cost of an address that has no hash.
+    /// Returns the cost of an address that has no account. Of an address that has a hash, only the foreign cost counts.
     ///
     /// # Errors
     /// The costs of the accounts are not loaded. Callers ask also for addresses with a hash, so that the error reveals
     /// nothing.
-    fn drawn_cost(&self, address: &Address) -> Result<HashCost, StoreError> {
+    fn drawn_cost(&self, address: &Address) -> Result<AddressCost, StoreError> {
         self.costs.draw(address).ok_or_else(|| StoreError::Unavailable {
             store: "PostgreSQL",
             summary: "has not returned the data for logins yet",
@@ -162,7 +163,7 @@ impl<U, C> Clone for Accounts<U, C> {
             secret: self.secret.clone(),
             mail_queued: Arc::clone(&self.mail_queued),
             existing_account: self.existing_account,
+            registration: self.registration,
         }
     }
-            registration: self.registration,
 }

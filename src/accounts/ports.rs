@@ -15,7 +15,7 @@ use crate::domain::locale::Locale;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::ticket::TicketHash;
 use crate::domain::user::{Role, Status, User, UserId};
-use crate::passwords::{HashCost, HashParams, PasswordHash};
+use crate::passwords::{AddressCost, ForeignHash, HashParams, PasswordHash};
 use crate::telemetry::trace::TraceContext;
 
 /// A registration to be written: the pending user, its grant and its queued mail, in one transaction.
@@ -57,6 +57,8 @@ pub struct AddressHashes {
     pub rows: Vec<StoredUser>,
     /// The hash of the registration that a "this was not me" link has deleted within [`DISOWNED_FOR`](crate::domain::not_me::DISOWNED_FOR).
     pub disowned: Option<PasswordHash>,
+    /// The hash of the account that another system has made. No password matches the account's own hash then.
+    pub foreign: Option<ForeignHash>,
 }
 
 /// Selects the users of a list. A field that is `None` selects all.
@@ -143,8 +145,8 @@ pub trait Users: Send + Sync + 'static {
         ticket: Option<&TicketHash>,
     ) -> impl Future<Output = Result<AddressState, StoreError>> + Send;
 
-    /// Counts the accounts by hash cost. A large store may count a sample.
-    fn hash_costs(&self) -> impl Future<Output = Result<Vec<(HashCost, u64)>, StoreError>> + Send;
+    /// Counts the accounts by the cost of a login. A large store may count a sample.
+    fn hash_costs(&self) -> impl Future<Output = Result<Vec<(AddressCost, u64)>, StoreError>> + Send;
 
     /// Grants the address a code mail, replaces its pending row and queues the mail, in one transaction. Accounts are
     /// neither read nor changed. A valid ticket of the address is used up, whether or not the wait is over; an invalid one is
@@ -180,6 +182,17 @@ pub trait Users: Send + Sync + 'static {
         &self,
         id: UserId,
         old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Replaces the hash of an active account that another system has made by a hash of the same password with the parameters
+    /// of the address. A pending registration of the address does not matter: it has the same parameters.
+    ///
+    /// Returns `false` if nothing was changed: the account is not active, or `foreign` is no longer its hash.
+    fn replace_foreign(
+        &self,
+        id: UserId,
+        foreign: &ForeignHash,
         new: &PasswordHash,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
@@ -236,6 +249,13 @@ pub trait Users: Send + Sync + 'static {
         trace: Option<TraceContext>,
     ) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
+    /// Does the same as [`Users::activate`] for an operator. The mail says that the people who run the service did it.
+    fn activate_as_operator(
+        &self,
+        id: UserId,
+        trace: Option<TraceContext>,
+    ) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+
     /// Whether a code mail to this user is queued: neither sent nor given up.
     fn has_queued_code_mail(&self, id: UserId) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
@@ -249,13 +269,6 @@ pub trait Users: Send + Sync + 'static {
 
     /// Returns at most `limit` users after the cursor, sorted by address.
     fn search(
-    /// Does the same as [`Users::activate`] for an operator. The mail says that the people who run the service did it.
-    fn activate_as_operator(
-        &self,
-        id: UserId,
-        trace: Option<TraceContext>,
-    ) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
-
         &self,
         search: &AddressSearch,
         after: Option<&SearchCursor>,

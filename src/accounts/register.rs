@@ -45,7 +45,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         if let Some(left) = state.wait {
             return Err(too_soon(left));
         }
-        let new_params = HashParams { salt: Salt(self.rng.bytes()), cost: self.drawn_cost(email.address())? };
+        let new_params = HashParams { salt: Salt(self.rng.bytes()), cost: self.drawn_cost(email.address())?.argon2id };
         let params = state.params.unwrap_or(new_params);
         let hash = self.hasher.hash(password.clone(), params, caller.network).await?;
         let (id, nonce) = (self.rng.user_id(), self.rng.nonce());

@@ -23,7 +23,7 @@ enum Pattern {
 
 /// The number of the entry in the list, counted from 1. The entry itself is not repeated, as in all errors of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("entry {0} must be a domain such as example.com, or *.example.com for its subdomains")]
+#[error("must list domains such as example.com, or *.example.com for subdomains; entry {0} is neither")]
 pub struct InvalidDomain(usize);
 
 impl EmailDomains {
@@ -43,9 +43,8 @@ impl EmailDomains {
 impl Pattern {
     fn parse(text: &str) -> Option<Self> {
         // An address decides what is a domain, so that a pattern has the form in which addresses are compared.
-        let domain_of = |domain: &str| {
-            Email::parse(&format!("x@{domain}")).ok().map(|email| email.address().domain().to_owned())
-        };
+        let domain_of =
+            |domain: &str| Email::parse(&format!("x@{domain}")).ok().map(|email| email.address().domain().to_owned());
         match text.strip_prefix("*.") {
             // A parent may be a top-level domain, such as edu, which alone is the domain of no address.
             Some(parent) => {

@@ -18,9 +18,13 @@ pub const MAX_CHARACTERS: usize = 128;
 /// zxcvbn (MIT).
 static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
 
-/// A password in NFC. Its memory is zeroed on drop.
+/// A password in NFC, and as it was typed. Its memory is zeroed on drop.
 #[derive(Clone, Debug)]
-pub struct Password(SecretString);
+pub struct Password {
+    nfc: SecretString,
+    /// `None` if it was typed in NFC.
+    typed: Option<SecretString>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PasswordError {
@@ -75,11 +79,17 @@ impl Password {
         if text.chars().any(char::is_control) {
             return Err(PasswordError::Control);
         }
-        Ok(Self(normalised))
+        let typed = (text != input).then(|| SecretString::from(input.to_owned()));
+        Ok(Self { nfc: normalised, typed })
     }
 
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.nfc.expose_secret()
+    }
+
+    /// Returns the password without normalization, as another system may have hashed it.
+    pub fn as_typed(&self) -> &str {
+        self.typed.as_ref().unwrap_or(&self.nfc).expose_secret()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The hasher: a fixed number of threads that compute argon2id digests.
+//! The hasher: a fixed number of threads that compute argon2id digests, and evaluate the hashes of other systems.
 //!
 //! One evaluation takes tens of milliseconds and 19 MiB, too much for the event loop. Each thread keeps its memory for the
 //! next job, so all threads together hold threads × m. An address whose cost has a greater m takes that for one job only.
@@ -20,6 +20,9 @@ use tracing::Instrument as _;
 use zeroize::Zeroize as _;
 
 use super::fair_queue::{FairQueue, Refused};
+#[cfg(feature = "testing")]
+use super::foreign::ForeignCost;
+use super::foreign::ForeignHash;
 use super::params::{DIGEST_OCTETS, HashCost, HashParams, Salt};
 use super::phc::{Digest, PasswordHash};
 use crate::domain::network::Network;
@@ -68,18 +71,50 @@ struct State {
     /// A moving average of the duration of one job.
     average: Duration,
     closed: bool,
+    /// The numbers of finished evaluations.
+    #[cfg(feature = "testing")]
+    evaluations: std::collections::BTreeMap<Evaluation, u64>,
+}
+
+/// What an evaluation costs. Tests count evaluations, because times vary.
+#[cfg(feature = "testing")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evaluation {
+    Argon2id(HashCost),
+    Foreign(ForeignCost),
 }
 
 struct Job {
     password: Password,
-    params: HashParams,
+    work: Work,
     queued_at: Instant,
-    reply: oneshot::Sender<Digest>,
+    reply: oneshot::Sender<Evaluated>,
+}
+
+enum Work {
+    Argon2id(HashParams),
+    Foreign(Box<ForeignHash>),
+}
+
+enum Evaluated {
+    Digest(Digest),
+    /// Whether the password has the foreign hash.
+    Matches(bool),
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Work {
+    fn evaluation(&self) -> Evaluation {
+        match self {
+            Self::Argon2id(params) => Evaluation::Argon2id(params.cost),
+            Self::Foreign(hash) => Evaluation::Foreign(hash.cost()),
+        }
     }
 }
 
@@ -107,8 +142,14 @@ impl Drop for Handle {
 impl Hasher {
     /// Starts `threads` threads that hash at `cost`. A job whose predicted wait exceeds `max_wait` is refused.
     pub fn start(cost: HashCost, threads: usize, max_wait: Duration) -> Self {
-        let state =
-            State { queue: FairQueue::new(QUEUE_CAPACITY), busy: 0, average: INITIAL_EVALUATION, closed: false };
+        let state = State {
+            queue: FairQueue::new(QUEUE_CAPACITY),
+            busy: 0,
+            average: INITIAL_EVALUATION,
+            closed: false,
+            #[cfg(feature = "testing")]
+            evaluations: std::collections::BTreeMap::new(),
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         for n in 0..threads {
             let shared = Arc::clone(&shared);
@@ -167,6 +208,12 @@ impl Hasher {
         Ok(PasswordHash { params, digest })
     }
 
+    /// Returns how many evaluations of each cost were finished.
+    #[cfg(feature = "testing")]
+    pub fn evaluations(&self) -> std::collections::BTreeMap<Evaluation, u64> {
+        self.handle.0.state().evaluations.clone()
+    }
+
     /// Computes the digest of a password.
     pub async fn evaluate(
         &self,
@@ -174,13 +221,33 @@ impl Hasher {
         params: HashParams,
         network: Network,
     ) -> Result<Digest, Overloaded> {
+        match self.run(password, Work::Argon2id(params), network).await? {
+            Evaluated::Digest(digest) => Ok(digest),
+            Evaluated::Matches(_) => unreachable!("argon2id work gives a digest"),
+        }
+    }
+
+    /// Returns whether the password has a hash that another system has made.
+    pub async fn evaluate_foreign(
+        &self,
+        password: Password,
+        hash: ForeignHash,
+        network: Network,
+    ) -> Result<bool, Overloaded> {
+        match self.run(password, Work::Foreign(Box::new(hash)), network).await? {
+            Evaluated::Matches(matches) => Ok(matches),
+            Evaluated::Digest(_) => unreachable!("the work of a foreign hash is a comparison"),
+        }
+    }
+
+    async fn run(&self, password: Password, work: Work, network: Network) -> Result<Evaluated, Overloaded> {
         let span = spans::hash();
-        let (reply, digest) = oneshot::channel();
-        let queued = self.queue(network.fairness_key(), Job { password, params, queued_at: Instant::now(), reply });
+        let (reply, evaluated) = oneshot::channel();
+        let queued = self.queue(network.fairness_key(), Job { password, work, queued_at: Instant::now(), reply });
         let evaluated = async {
             queued?;
             // Without an answer the job was refused to make room for another network, or it panicked.
-            digest.await.map_err(|_| Overloaded { retry_after: self.max_wait })
+            evaluated.await.map_err(|_| Overloaded { retry_after: self.max_wait })
         };
         let evaluated = evaluated.instrument(span.clone()).await;
         if evaluated.is_err() {
@@ -223,20 +290,29 @@ fn lower_priority() {
 fn run_jobs(shared: &Shared, cost: HashCost) {
     let kept_blocks = cost.argon2_params().block_count();
     let mut memory = Vec::new();
-    while let Some(Job { password, params, queued_at, reply }) = next_job(shared, &mut memory) {
+    while let Some(Job { password, work, queued_at, reply }) = next_job(shared, &mut memory) {
         let start = Instant::now();
         histogram!("sixty_hasher_wait_seconds").record(start - queued_at);
         // A panic would end this thread for good. The panic hook logs its message.
-        let digest = catch_unwind(AssertUnwindSafe(|| compute(params, &password, &mut memory)));
+        let evaluated = catch_unwind(AssertUnwindSafe(|| match &work {
+            Work::Argon2id(params) => Evaluated::Digest(compute(*params, &password, &mut memory)),
+            Work::Foreign(hash) => Evaluated::Matches(hash.evaluate(&password, &mut memory)),
+        }));
         let took = start.elapsed();
         histogram!("sixty_hasher_evaluation_seconds").record(took);
         // An address with a higher cost, from before the configured one was lowered, has needed more.
         memory.truncate(kept_blocks);
         memory.shrink_to(kept_blocks);
-        shared.state().job_finished(took);
-        if let Ok(digest) = digest {
+        let mut state = shared.state();
+        state.job_finished(took);
+        #[cfg(feature = "testing")]
+        {
+            *state.evaluations.entry(work.evaluation()).or_default() += 1;
+        }
+        drop(state);
+        if let Ok(evaluated) = evaluated {
             // The request may have been cancelled.
-            let _ = reply.send(digest);
+            let _ = reply.send(evaluated);
         }
     }
 }

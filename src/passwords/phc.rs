@@ -33,6 +33,16 @@ impl Digest {
 }
 
 impl PasswordHash {
+    /// Returns the hash of a password whose evaluation with these parameters gave this digest.
+    pub fn new(params: HashParams, digest: Digest) -> Self {
+        Self { params, digest }
+    }
+
+    /// Returns a hash with these octets as its digest. No password is known to have it if the octets are random.
+    pub fn of_digest(salt: Salt, cost: HashCost, octets: [u8; DIGEST_OCTETS]) -> Self {
+        Self { params: HashParams { salt, cost }, digest: Digest::new(octets) }
+    }
+
     /// Returns whether `digest` equals the digest of this hash. Constant time.
     ///
     /// The caller must have computed `digest` with the parameters of this hash.

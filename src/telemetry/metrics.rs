@@ -101,7 +101,7 @@ const GAUGES: [(&str, &str); 19] = [
     ),
     ("sixty_http_connections", "Open client connections, by port: api or ops. Idle connections count."),
     ("sixty_http_max_connections", "MAX_CONNECTIONS, by port."),
-    ("sixty_hasher_threads", "Threads that compute password hashes (argon2id)."),
+    ("sixty_hasher_threads", "Threads that compute password hashes."),
     ("sixty_hasher_queue_length", "Password hashes that wait for a thread."),
     ("sixty_pool_connections", "Open pooled connections, by store and state: idle or used."),
     ("sixty_pool_max_connections", "Maximum pooled connections, by store."),
@@ -136,7 +136,10 @@ const HISTOGRAMS: [(&str, &str); 5] = [
         "Time from the request header to the response, by method and route template.",
     ),
     ("sixty_hasher_wait_seconds", "Time that a password hash waits for a thread."),
-    ("sixty_hasher_evaluation_seconds", "Time to compute one password hash (argon2id)."),
+    (
+        "sixty_hasher_evaluation_seconds",
+        "Time to compute one password hash: argon2id, or the scheme of an imported hash.",
+    ),
     (
         "sixty_mail_attempt_duration_seconds",
         "Duration of one request to the mail provider, by whether the provider accepted the mail.",

@@ -114,18 +114,26 @@ async fn redis_fields(service: &Service, id: &str) -> Value {
     names_by_entry
 }
 
-/// Creates a user for each status. Returns four addresses: unregistered, pending, active, disabled.
-async fn addresses_of_every_status(service: &Service) -> [&'static str; 4] {
-    let [new, pending, active, disabled] = ["new@example.com", "two@example.com", "six@example.com", "ten@example.com"];
+/// Creates a user for each status. Returns five addresses: unregistered, pending, active, disabled, and active with a hash that
+/// another system has made.
+async fn addresses_of_every_status(service: &Service) -> [&'static str; 5] {
+    let [new, pending, active, disabled, imported] =
+        ["new", "two", "six", "ten", "old"].map(|name| &*format!("{name}@example.com").leak());
     service.register_pending(pending).await;
     service.register_active(active).await;
     let id = service.register_active(disabled).await;
     let disable = sqlx::query("UPDATE users SET status = 'disabled' WHERE id = $1::uuid").bind(id);
     disable.execute(&service.db).await.unwrap();
+    service.register_active(imported).await;
+    let import = sqlx::query(
+        "UPDATE users SET foreign_hash = $2, password_hash = left(password_hash, -4) || 'AAAA' WHERE address = $1",
+    );
+    let bcrypt = "$2y$04$WAiwtzyjkGlk7nkq0vNPZ.fzcjn/flm1t6IgAEBenNPSkEcSJnF3G";
+    import.bind(imported).bind(bcrypt).execute(&service.db).await.unwrap();
     service.wait_for_empty_outbox().await;
     // Any client can see the code mails of an address's last 24 hours, because they count towards its limit.
     service.age_grants(Duration::from_secs(24 * 60 * 60)).await;
-    [new, pending, active, disabled]
+    [new, pending, active, disabled, imported]
 }
 
 #[tokio::test]

@@ -61,6 +61,6 @@ async fn an_invalid_domain_stops_the_start_with_one_line() {
     let mut command = sixty(&["serve", "--email-domains=example.com,c4n4ry"]);
     let urls = [("DATABASE_URL", "postgres://127.0.0.1:1/x"), ("REDIS_URL", "redis://127.0.0.1:1")];
     command.envs(urls).env("MAIL_URL", "http://127.0.0.1:1").env("CODE_SECRET", crate::support::CODE_SECRET);
-    let line = "sixty: EMAIL_DOMAINS: entry 2 must be a domain such as example.com, or *.example.com for its subdomains\n";
+    let line = "sixty: EMAIL_DOMAINS: must list domains such as example.com, or *.example.com for subdomains; entry 2 is neither\n";
     assert_eq!(failure_line(&mut command).await, (2, line.to_owned()));
 }

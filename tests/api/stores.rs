@@ -15,7 +15,7 @@ use sixty::domain::network::Network;
 use sixty::domain::not_me::NotMeHash;
 use sixty::domain::pacing::Pacing;
 use sixty::domain::user::UserId;
-use sixty::passwords::{CostDistribution, CostDraw, HashCost, Hasher, VerifiedPasswords};
+use sixty::passwords::{CostDistribution, CostDraw, ForeignHash, HashCost, Hasher, PasswordHash, VerifiedPasswords};
 use sixty::rng::Rng;
 use sixty::store::postgres::outbox::{Charge, LeftCode, Outbox};
 use sixty::store::postgres::users::PgUsers;
@@ -121,6 +121,11 @@ impl UsersUnderTest for RealUsers {
     async fn disable(&self, user: UserId) {
         let disable = sqlx::query("UPDATE users SET status = 'disabled' WHERE id = $1").bind(user.0);
         disable.execute(&self.db).await.unwrap();
+    }
+
+    async fn set_foreign(&self, user: UserId, foreign: &ForeignHash, unknown: &PasswordHash) {
+        let set = sqlx::query("UPDATE users SET foreign_hash = $2, password_hash = $3 WHERE id = $1").bind(user.0);
+        set.bind(foreign.as_str()).bind(unknown.to_phc()).execute(&self.db).await.unwrap();
     }
 }
 

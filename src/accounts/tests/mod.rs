@@ -4,6 +4,7 @@ mod activate;
 mod authenticate;
 mod change_password;
 mod delete;
+mod foreign;
 mod list;
 mod register;
 mod report_not_me;

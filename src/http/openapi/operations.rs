@@ -123,12 +123,7 @@ fn problems(operation_id: &str) -> Vec<Problem> {
             &NO_BODY,
             &AUTH,
             &STORES,
-            &[
-                ProblemType::Forbidden,
-                ProblemType::UserNotFound,
-                ProblemType::AlreadyActive,
-                ProblemType::EmailTaken,
-            ],
+            &[ProblemType::Forbidden, ProblemType::UserNotFound, ProblemType::AlreadyActive, ProblemType::EmailTaken],
         ],
         "resendCodeAsAdmin" => &[
             &NO_BODY,

@@ -41,7 +41,7 @@ use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::Pacing;
 use crate::domain::ticket::TicketHash;
 use crate::domain::user::{User, UserId};
-use crate::passwords::{HashCost, HashParams, PasswordHash, Salt};
+use crate::passwords::{AddressCost, ForeignHash, HashParams, PasswordHash, Salt};
 use crate::telemetry::trace::TraceContext;
 pub use create::CreateError;
 use purge::PurgePace;
@@ -169,7 +169,7 @@ impl Users for PgUsers {
         Ok(AddressState { params: Some(HashParams { salt: Salt(salt), cost }), wait })
     }
 
-    async fn hash_costs(&self) -> Result<Vec<(HashCost, u64)>, StoreError> {
+    async fn hash_costs(&self) -> Result<Vec<(AddressCost, u64)>, StoreError> {
         self.try_hash_costs().await
     }
 
@@ -225,6 +225,10 @@ impl Users for PgUsers {
 
     async fn rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
         self.postgres.bounded(self.try_rehash(id, old, new)).await
+    }
+
+    async fn replace_foreign(&self, id: UserId, foreign: &ForeignHash, new: &PasswordHash) -> Result<bool, StoreError> {
+        self.postgres.bounded(self.try_replace_foreign(id, foreign, new)).await
     }
 
     async fn change_password(

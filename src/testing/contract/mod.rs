@@ -38,6 +38,7 @@ pub async fn users(store: &impl UsersUnderTest) {
     password_resets::reset_mails_are_paced_for_every_address(&fixture).await;
     password_resets::reset_changes_the_password_that_the_code_was_made_for(&fixture).await;
     password_resets::reset_code_dies_with_the_password_or_the_account(&fixture).await;
+    passwords::foreign_hash_is_replaced_once_and_ends_with_any_new_hash(&fixture).await;
     registration::resend_replaces_the_queued_mail(&fixture).await;
     activation::activation_succeeds_once_and_changes_only_this_row(&fixture).await;
     activation::address_has_at_most_one_account(&fixture).await;

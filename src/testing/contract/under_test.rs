@@ -7,6 +7,7 @@ use crate::accounts::ports::{Codes, Users};
 use crate::domain::code::ResetId;
 use crate::domain::not_me::NotMeHash;
 use crate::domain::user::UserId;
+use crate::passwords::{ForeignHash, PasswordHash};
 
 /// A store of users under test: empty, with [`Pacing::default`](crate::domain::pacing::Pacing::default).
 pub trait UsersUnderTest {
@@ -25,6 +26,8 @@ pub trait UsersUnderTest {
     fn bind_reset(&self, id: ResetId, mail: &QueuedReset) -> impl Future<Output = bool>;
     /// Disables an account, as an operator does.
     fn disable(&self, user: UserId) -> impl Future<Output = ()>;
+    /// Gives an account a hash that another system has made. `unknown` becomes the hash with the parameters of the address.
+    fn set_foreign(&self, user: UserId, foreign: &ForeignHash, unknown: &PasswordHash) -> impl Future<Output = ()>;
 }
 
 /// A store of codes under test. Every code lives 60 s.

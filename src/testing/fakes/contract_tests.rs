@@ -9,6 +9,7 @@ use crate::domain::code::{CodeLifetimes, ResetId};
 use crate::domain::not_me::NotMeHash;
 use crate::domain::pacing::Pacing;
 use crate::domain::user::UserId;
+use crate::passwords::{ForeignHash, PasswordHash};
 
 struct FakeUsers {
     clock: ManualClock,
@@ -44,6 +45,10 @@ impl UsersUnderTest for FakeUsers {
 
     async fn disable(&self, user: UserId) {
         self.users.disable(user);
+    }
+
+    async fn set_foreign(&self, user: UserId, foreign: &ForeignHash, unknown: &PasswordHash) {
+        self.users.set_foreign(user, foreign.clone(), unknown.clone());
     }
 }
 

@@ -17,7 +17,7 @@ use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::pacing::{History, Pacing, YEAR};
 use crate::domain::ticket::{self, TicketHash};
 use crate::domain::user::{Role, Status, User, UserId};
-use crate::passwords::{HashCost, HashParams, PasswordHash};
+use crate::passwords::{AddressCost, ForeignHash, HashParams, PasswordHash};
 use crate::telemetry::trace::TraceContext;
 
 /// Fake of `store/postgres/users`.
@@ -57,6 +57,7 @@ pub(super) struct Row {
     pub(super) address: Address,
     pub(super) user: User,
     hash: PasswordHash,
+    foreign: Option<ForeignHash>,
 }
 
 impl Row {
@@ -114,13 +115,22 @@ impl InMemoryUsers {
         true
     }
 
-    /// Counts the accounts by hash cost.
-    pub fn accounts_by_cost(&self) -> Vec<(HashCost, u64)> {
+    /// Counts the accounts by the cost of a login.
+    pub fn accounts_by_cost(&self) -> Vec<(AddressCost, u64)> {
         let mut counts = HashMap::new();
         for row in lock(&self.tables).users.iter().filter(|row| !row.is_pending()) {
-            *counts.entry(row.hash.params.cost).or_default() += 1;
+            let foreign = row.foreign.as_ref().map(ForeignHash::cost);
+            *counts.entry(AddressCost { argon2id: row.hash.params.cost, foreign }).or_default() += 1;
         }
         counts.into_iter().collect()
+    }
+
+    /// Gives an account a hash that another system has made, as an import does. `unknown` is a hash that no password has, with
+    /// the parameters of the address.
+    pub fn set_foreign(&self, id: UserId, foreign: ForeignHash, unknown: PasswordHash) {
+        if let Some(row) = lock(&self.tables).row_mut(id) {
+            (row.foreign, row.hash) = (Some(foreign), unknown);
+        }
     }
 
     /// Disables an account, as an operator does.
@@ -150,6 +160,15 @@ impl Tables {
 
     fn active_account(&self, address: &Address) -> Option<&Row> {
         self.of_address(address).find(|row| row.user.status == Status::Active)
+    }
+
+    /// Binds the reset code of an account to another hash of the same password.
+    fn move_reset(&mut self, account: UserId, old: &PasswordHash, new: &PasswordHash) {
+        for (user, phc) in self.resets.values_mut().filter_map(|reset| reset.account.as_mut()) {
+            if *user == account && *phc == old.to_phc() {
+                *phc = new.to_phc();
+            }
+        }
     }
 
     /// Deletes the queued reset mail of an address.
@@ -199,7 +218,7 @@ impl Users for InMemoryUsers {
         Ok(AddressState { params: Some(*params), wait })
     }
 
-    async fn hash_costs(&self) -> Result<Vec<(HashCost, u64)>, StoreError> {
+    async fn hash_costs(&self) -> Result<Vec<(AddressCost, u64)>, StoreError> {
         Ok(self.accounts_by_cost())
     }
 
@@ -231,7 +250,7 @@ impl Users for InMemoryUsers {
             activated_at: None,
             locale: new.locale,
         };
-        tables.users.push(Row { address, user: user.clone(), hash: new.hash.clone() });
+        tables.users.push(Row { address, user: user.clone(), hash: new.hash.clone(), foreign: None });
         tables.queue(new.id, new.nonce, length);
         Ok(user)
     }
@@ -264,7 +283,8 @@ impl Users for InMemoryUsers {
         let rows = self.find_by_address(address).await?;
         let tables = lock(&self.tables);
         let disowned = tables.disowned.get(address).filter(|(_, until)| *until > self.clock.now());
-        Ok(AddressHashes { rows, disowned: disowned.map(|(hash, _)| hash.clone()) })
+        let foreign = tables.of_address(address).find_map(|row| row.foreign.clone());
+        Ok(AddressHashes { rows, disowned: disowned.map(|(hash, _)| hash.clone()), foreign })
     }
 
     async fn rehash(&self, id: UserId, old: &PasswordHash, new: &PasswordHash) -> Result<bool, StoreError> {
@@ -276,15 +296,9 @@ impl Users for InMemoryUsers {
         if tables.of_address(&address).count() != 1 || row.is_pending() || row.hash.to_phc() != old.to_phc() {
             return Ok(false);
         }
-        for reset in tables.resets.values_mut() {
-            reset
-                .account
-                .iter_mut()
-                .filter(|bound| **bound == (id, old.to_phc()))
-                .for_each(|bound| bound.1 = new.to_phc());
-        }
+        tables.move_reset(id, old, new);
         if let Some(row) = tables.row_mut(id) {
-            row.hash = new.clone();
+            (row.hash, row.foreign) = (new.clone(), None);
         }
         tables.addresses.entry(address).and_modify(|(params, _)| *params = new.params);
         Ok(true)
@@ -302,7 +316,7 @@ impl Users for InMemoryUsers {
         let Some(row) = row.filter(|row| row.user.status == Status::Active && row.hash.to_phc() == old.to_phc()) else {
             return Ok(false);
         };
-        row.hash = new.clone();
+        (row.hash, row.foreign) = (new.clone(), None);
         let address = row.address.clone();
         tables.delete_queued_reset(&address);
         Ok(true)
@@ -352,10 +366,23 @@ impl Users for InMemoryUsers {
         let Some(row) = row else {
             return Ok(false);
         };
-        row.hash = new.clone();
+        (row.hash, row.foreign) = (new.clone(), None);
         let address = row.address.clone();
         tables.delete_queued_reset(&address);
         tables.resets.entry(id).and_modify(|reset| reset.account = None);
+        Ok(true)
+    }
+
+    async fn replace_foreign(&self, id: UserId, foreign: &ForeignHash, new: &PasswordHash) -> Result<bool, StoreError> {
+        let mut tables = lock(&self.tables);
+        let row = tables.row_mut(id).filter(|row| row.user.status == Status::Active);
+        let row = row.filter(|row| row.foreign.as_ref().is_some_and(|now| now.as_str() == foreign.as_str()));
+        let Some(row) = row else {
+            return Ok(false);
+        };
+        let old = std::mem::replace(&mut row.hash, new.clone());
+        row.foreign = None;
+        tables.move_reset(id, &old, new);
         Ok(true)
     }
 

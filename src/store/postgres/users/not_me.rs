@@ -11,7 +11,7 @@ use crate::domain::email::Address;
 use crate::domain::not_me::{self, NotMeHash};
 use crate::domain::ticket::{self, TicketHash};
 use crate::domain::user::UserId;
-use crate::passwords::PasswordHash;
+use crate::passwords::{ForeignHash, PasswordHash};
 
 /// A hash of an address, with its user. A deleted registration has no user.
 struct HashRow {
@@ -23,6 +23,7 @@ struct HashRow {
     activated_at: Option<OffsetDateTime>,
     locale: Option<String>,
     password_hash: String,
+    foreign_hash: Option<String>,
 }
 
 impl HashRow {
@@ -48,10 +49,10 @@ impl PgUsers {
             HashRow,
             r#"
             SELECT id AS "id?", email AS "email?", status AS "status?", role AS "role?", created_at AS "created_at?",
-                activated_at, locale, password_hash AS "password_hash!"
+                activated_at, locale, password_hash AS "password_hash!", foreign_hash
             FROM users WHERE address = $1 AND (status = 'pending' OR status <> 'pending')
             UNION ALL
-            SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, password_hash
+            SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, password_hash, NULL
             FROM disowned WHERE address_mac = $2 AND expires_at > now()
             "#,
             address.as_str(),
@@ -63,6 +64,9 @@ impl PgUsers {
         let mut hashes = AddressHashes::default();
         for row in rows {
             let hash = PasswordHash::from_phc(&row.password_hash).map_err(broken)?;
+            if let Some(foreign) = &row.foreign_hash {
+                hashes.foreign = Some(ForeignHash::parse(foreign).map_err(broken)?);
+            }
             match row.user() {
                 Some(user) => hashes.rows.push(StoredUser { user: user.try_into()?, hash }),
                 None => hashes.disowned = Some(hash),

@@ -1,8 +1,8 @@
-//! Password hashes: a changed password, and the same password hashed at another cost.
+//! Password hashes: a changed password, and the same password hashed by another scheme or at another cost.
 
 use super::{PgUsers, traceparent};
 use crate::domain::user::UserId;
-use crate::passwords::PasswordHash;
+use crate::passwords::{ForeignHash, PasswordHash};
 use crate::telemetry::trace::TraceContext;
 
 impl PgUsers {
@@ -59,6 +59,22 @@ impl PgUsers {
             transaction.rollback().await?;
         }
         Ok(rehashed)
+    }
+
+    /// The trigger `users_forget_foreign_hash` ends the foreign hash.
+    pub(super) async fn try_replace_foreign(
+        &self,
+        id: UserId,
+        foreign: &ForeignHash,
+        new: &PasswordHash,
+    ) -> Result<bool, sqlx::Error> {
+        let replaced = sqlx::query!(
+            "UPDATE users SET password_hash = $3 WHERE id = $1 AND foreign_hash = $2 AND status || '' = 'active'",
+            id.0,
+            foreign.as_str(),
+            new.to_phc(),
+        );
+        Ok(replaced.execute(&mut *self.acquire().await?).await?.rows_affected() == 1)
     }
 
     pub(super) async fn try_change_password(
