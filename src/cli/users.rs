@@ -1,6 +1,7 @@
 //! `sixty users`: user administration from a terminal. The commands need the database only, neither Redis nor a running
 //! service. The database's own access control is the only authorization.
 
+mod import;
 mod password;
 mod show;
 
@@ -117,6 +118,13 @@ enum Action {
         #[command(flatten)]
         passwords: PasswordArgs,
     },
+    /// Import accounts of another system, with their password hashes
+    ///
+    /// Each line is a JSON object {"email", "password_hash", "status", "created_at", "locale"}; the last three are optional.
+    /// Accepts argon2, bcrypt and PBKDF2 hashes, which the next login of each person replaces by argon2id. Never changes an
+    /// account that exists, so the command can be repeated. Sends no mails and records no events. Exit status 1 if a line was
+    /// refused
+    Import(import::ImportArgs),
     /// Create many active accounts as test data
     ///
     /// The addresses are user1@seed.example, user2@seed.example and so on. All accounts share one random password, which
@@ -186,6 +194,7 @@ pub async fn run(args: UsersArgs) -> Result<(), CliError> {
                 Err(DeleteError::Store(error)) => Err(failed(error)),
             }
         }
+        Action::Import(import) => import::run(&users, import, args.json).await,
         Action::Seed { count, passwords } => seed(&users, count, &passwords, args.json).await,
     }
 }

@@ -21,6 +21,7 @@ mod events;
 #[cfg(target_os = "linux")]
 mod failover;
 mod gateway;
+mod import;
 mod languages;
 mod limits;
 #[cfg(target_os = "linux")]

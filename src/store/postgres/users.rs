@@ -10,6 +10,7 @@ mod code_grants;
 mod create;
 mod delete;
 mod hash_costs;
+pub mod import;
 mod list;
 mod locale;
 mod not_me;
