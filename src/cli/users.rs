@@ -3,6 +3,7 @@
 
 mod import;
 mod password;
+mod pending;
 mod show;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -17,8 +18,7 @@ use uuid::Uuid;
 use super::database;
 use super::error::CliError;
 use super::process::{print, print_error};
-use crate::accounts::errors::{DeleteError, OperatorError, UpdateError};
-use crate::accounts::operator;
+use crate::accounts::errors::{DeleteError, UpdateError};
 use crate::accounts::ports::{AccountChange, Cursor, DeletedBy, StoredUser, UserFilter, Users as _};
 use crate::config::values::number;
 use crate::config::{CodeArgs, DatabaseArgs, InvalidSetting, PasswordArgs};
@@ -29,7 +29,6 @@ use crate::domain::pacing::Pacing;
 use crate::domain::password::Password;
 use crate::domain::policy::Policy;
 use crate::domain::user::{Role, Status, User, UserId};
-use crate::http::problem::whole_seconds;
 use crate::passwords::{HashParams, Hasher, PasswordHash, Salt};
 use crate::rng::Rng;
 use crate::store::postgres::State;
@@ -167,16 +166,8 @@ pub async fn run(args: UsersArgs) -> Result<(), CliError> {
             list(&users, &UserFilter { status, address, domain: None }, limit, args.json).await
         }
         Action::Show(user) => show(&[user.find(&users).await?]),
-        Action::Activate(user) => {
-            let user = user.find_pending(&users).await?;
-            show(&[operator::activate(&users, user.id, None).await.map_err(refused)?])
-        }
-        Action::Resend { user, .. } => {
-            let user = user.find_pending(&users).await?;
-            let nonce = Rng::from_system().nonce();
-            operator::resend(&users, user.id, nonce, None).await.map_err(refused)?;
-            show(&[user])
-        }
+        Action::Activate(user) => show(&[pending::activate(&users, &user).await?]),
+        Action::Resend { user, .. } => show(&[pending::resend(&users, &user).await?]),
         Action::Disable(user) => show(&[user.update(&users, disabled(true)).await?]),
         Action::Enable(user) => show(&[user.update(&users, disabled(false)).await?]),
         Action::SetRole { user, role } => {
@@ -221,16 +212,6 @@ impl UserSelector {
             users.find(UserId(id)).await.map_err(failed)?
         };
         found.ok_or_else(not_found)
-    }
-
-    /// Returns the user of the id, or the pending registration of the address rather than its account.
-    async fn find_pending(&self, users: &PgUsers) -> Result<User, CliError> {
-        if !self.user.contains('@') {
-            return self.find(users).await;
-        }
-        let rows = users.find_by_address(&parse_address(&self.user)?).await.map_err(failed)?;
-        let row = rows.into_iter().min_by_key(|row| row.user.status != Status::Pending);
-        row.map(|row| row.user).ok_or_else(not_found)
     }
 
     /// Returns the stored user of the address, the account rather than a pending registration.
@@ -374,21 +355,6 @@ fn not_found() -> CliError {
 
 fn not_active() -> CliError {
     CliError::Failed("the user is pending; activate it first: sixty users activate".to_owned())
-}
-
-/// Says why nothing was done for a pending registration.
-fn refused(error: OperatorError) -> CliError {
-    CliError::Failed(match error {
-        OperatorError::NotFound => return not_found(),
-        OperatorError::AlreadyActive => "the account was activated before; it needs no code".to_owned(),
-        OperatorError::Taken => {
-            "the address has an account, so this registration cannot become one; delete one of the two first".to_owned()
-        }
-        OperatorError::TooSoon { left } => {
-            format!("the next code for this address can be asked for in {} s", whole_seconds(left))
-        }
-        OperatorError::Store(error) => return failed(error),
-    })
 }
 
 fn last_admin() -> CliError {

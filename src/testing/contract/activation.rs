@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::fixture::Fixture;
 use super::under_test::UsersUnderTest;
 use crate::accounts::errors::ResendError;
-use crate::domain::user::Status;
+use crate::accounts::ports::Users as _;
+use crate::domain::user::{Status, User};
 
 pub async fn activation_succeeds_once_and_changes_only_this_row<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
     let user = fixture.register("once@example.com").await;
@@ -19,6 +20,23 @@ pub async fn activation_succeeds_once_and_changes_only_this_row<T: UsersUnderTes
     fixture.store.advance(Duration::from_secs(60)).await;
     let resend = fixture.resend(&user).await;
     assert!(matches!(resend, Err(ResendError::AlreadyActive)), "{resend:?}");
+}
+
+pub async fn operator_activates_a_pending_row_once<T: UsersUnderTest>(fixture: &Fixture<'_, T>) {
+    let activate = async |user: &User| {
+        let activated = fixture.store.users().activate_as_operator(user.id, None).await;
+        activated.expect("the store answers")
+    };
+    let user = fixture.register("vouched@example.com").await;
+    let active = activate(&user).await.expect("the user was pending");
+    assert_eq!((active.id, active.status), (user.id, Status::Active));
+    assert_eq!(fixture.find(&user).await, Some(active));
+    assert_eq!(activate(&user).await, None);
+    assert_eq!(fixture.activate(&user).await, None);
+    assert!(fixture.mails_of(&user).await.is_empty(), "an account needs no code mail");
+    fixture.store.advance(Duration::from_secs(60)).await;
+    let beside = fixture.register("vouched@example.com").await;
+    assert_eq!(activate(&beside).await, None, "the address already has an account");
 }
 
 /// The list test relies on the account and the pending registration that this leaves.

@@ -41,6 +41,7 @@ pub async fn users(store: &impl UsersUnderTest) {
     passwords::foreign_hash_is_replaced_once_and_ends_with_any_new_hash(&fixture).await;
     registration::resend_replaces_the_queued_mail(&fixture).await;
     activation::activation_succeeds_once_and_changes_only_this_row(&fixture).await;
+    activation::operator_activates_a_pending_row_once(&fixture).await;
     activation::address_has_at_most_one_account(&fixture).await;
     operators::deletion_removes_the_row_and_its_mail_and_nothing_else(&fixture).await;
     operators::only_an_operator_deletes_a_disabled_account(&fixture).await;
