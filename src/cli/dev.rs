@@ -14,7 +14,7 @@ use dev_stack::{ENV_FILE, Stack, StackEvent, StackOptions};
 use futures_util::StreamExt as _;
 use listen_address::{ListenAddress, Listener};
 use mail_mock::cli::{FaultArgs, HostArgs};
-use mail_mock::{MailMock, MailjetCredentials, MockOptions};
+use mail_mock::{ApiKeys, MailMock, MailjetCredentials, MockOptions};
 use redis::RedisResult;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,7 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let mock = MockOptions {
         faults: args.faults.faults()?,
         mailjet: mailjet.map(|(key, secret)| MailjetCredentials { key: key.expose_secret().to_owned(), secret }),
+        keys: ApiKeys::default(),
         api_url: Some(format!("http://{}", api.addr)),
         hosts: args.hosts.hosts(),
     };

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Faults, MailMock, MailjetCredentials, MockOptions, serve};
+use crate::{ApiKeys, Faults, MailMock, MailjetCredentials, MockOptions, serve};
 
 /// Settings of the mock as a program.
 #[derive(Args)]
@@ -24,6 +24,8 @@ pub struct MailMockArgs {
     pub faults: FaultArgs,
     #[command(flatten)]
     pub mailjet: MailjetArgs,
+    #[command(flatten)]
+    pub keys: KeyArgs,
 }
 
 /// Names under which clients may reach the mock.
@@ -74,6 +76,24 @@ pub struct MailjetArgs {
     /// Mailjet secret key
     #[arg(long, env, value_name = "SECRET", requires = "mailjet_api_key", value_parser = secret)]
     mailjet_api_secret: Option<SecretString>,
+}
+
+/// Keys that the other providers' APIs require. Without a key its API accepts every key that is not empty.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Mail")]
+pub struct KeyArgs {
+    /// Postmark server API token
+    #[arg(long, env, value_name = "TOKEN", value_parser = secret)]
+    postmark_server_token: Option<SecretString>,
+    /// Brevo API key
+    #[arg(long, env, value_name = "KEY", value_parser = secret)]
+    brevo_api_key: Option<SecretString>,
+    /// SendGrid API key
+    #[arg(long, env, value_name = "KEY", value_parser = secret)]
+    sendgrid_api_key: Option<SecretString>,
+    /// Resend API key
+    #[arg(long, env, value_name = "KEY", value_parser = secret)]
+    resend_api_key: Option<SecretString>,
 }
 
 /// The mock could not be started. The message is one line.
@@ -141,6 +161,12 @@ pub async fn run(
     let options = MockOptions {
         faults: args.faults.faults()?,
         mailjet: args.mailjet.credentials(),
+        keys: ApiKeys {
+            postmark: args.keys.postmark_server_token,
+            brevo: args.keys.brevo_api_key,
+            sendgrid: args.keys.sendgrid_api_key,
+            resend: args.keys.resend_api_key,
+        },
         api_url: None,
         hosts: args.hosts.hosts(),
     };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The faults of the two send routes, applied in this order: latency, failure, drop. The other routes have no faults.
+/// The faults of the send routes, applied in this order: latency, failure, drop. The other routes have no faults.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {

@@ -11,7 +11,7 @@ use mail_mock::cli::{self, MailMockArgs, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A mock mail provider with the send APIs of Mailpit and Mailjet, an inbox page, and fault injection
+/// A mock mail provider with the send APIs of six providers, an inbox page, and fault injection
 #[derive(Parser)]
 #[command(name = "mail-mock", version, args_conflicts_with_subcommands = true)]
 struct Cli {

@@ -23,6 +23,8 @@ pub struct MockOptions {
     pub faults: Faults,
     /// The credentials that `POST /v3.1/send` requires. `None` accepts every key and secret that are not empty.
     pub mailjet: Option<MailjetCredentials>,
+    /// The keys that the other providers' APIs require.
+    pub keys: ApiKeys,
     /// URL of the API whose mails the mock receives. An empty inbox page shows a command that registers a user there.
     pub api_url: Option<String>,
     /// Host names under which clients may reach the mock, besides `localhost` and all IP addresses.
@@ -38,6 +40,19 @@ pub struct MailjetCredentials {
     pub secret: SecretString,
 }
 
+/// API keys of accounts, by provider. `None` accepts every key that is not empty.
+#[derive(Clone, Default)]
+pub struct ApiKeys {
+    /// The server token, for `POST /email`.
+    pub postmark: Option<SecretString>,
+    /// For `POST /v3/smtp/email`.
+    pub brevo: Option<SecretString>,
+    /// For `POST /v3/mail/send`.
+    pub sendgrid: Option<SecretString>,
+    /// For `POST /emails`.
+    pub resend: Option<SecretString>,
+}
+
 /// The mock provider. Clones share one inbox.
 #[derive(Clone)]
 pub struct MailMock {
@@ -46,6 +61,7 @@ pub struct MailMock {
 
 struct Shared {
     mailjet: Option<MailjetCredentials>,
+    keys: ApiKeys,
     api_url: Option<String>,
     hosts: Vec<String>,
     /// Random id of this instance. Inbox pages notice by it that the mock has restarted.
@@ -70,12 +86,12 @@ impl MailMock {
     /// This function does not check the faults; see [`Faults::check`]. Invalid rates are treated as 0 or 1.
     #[must_use]
     pub fn new(options: MockOptions, seed: u64) -> MailMock {
-        let MockOptions { faults, mailjet, api_url, hosts } = options;
+        let MockOptions { faults, mailjet, keys, api_url, hosts } = options;
         let mut rng = StdRng::seed_from_u64(seed);
         let instance = random_id(&mut rng);
         let state = State { inbox: Inbox::default(), faults, fault_counts: FaultCounts::default(), rng };
-        let shared =
-            Shared { mailjet, api_url, hosts, instance, changes: watch::Sender::new(0), state: Mutex::new(state) };
+        let (changes, state) = (watch::Sender::new(0), Mutex::new(state));
+        let shared = Shared { mailjet, keys, api_url, hosts, instance, changes, state };
         MailMock { shared: Arc::new(shared) }
     }
 
@@ -104,6 +120,10 @@ impl MailMock {
 
     pub(super) fn mailjet(&self) -> Option<&MailjetCredentials> {
         self.shared.mailjet.as_ref()
+    }
+
+    pub(super) fn keys(&self) -> &ApiKeys {
+        &self.shared.keys
     }
 
     pub(super) fn hosts(&self) -> &[String] {

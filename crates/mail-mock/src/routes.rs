@@ -5,7 +5,7 @@ use poem::http::{HeaderValue, StatusCode, header};
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route, RouteMethod, get, handler, post};
 
 use super::mock::MailMock;
-use super::{access, fault_injection, long_poll, mailjet, mailpit, page, wire};
+use super::{access, brevo, fault_injection, long_poll, mailjet, mailpit, page, postmark, resend, sendgrid, wire};
 
 impl MailMock {
     /// Returns all routes. Every error response is JSON, `{"Error": …}`, including those for a wrong path or method.
@@ -27,7 +27,15 @@ impl MailMock {
             .at("/api/v1/search", methods("GET, HEAD", get(mailpit::search)))
             .at("/api/v1/message/:id", methods("GET, HEAD", get(mailpit::show)))
             .at("/v3/REST/sender", methods("GET, HEAD", get(mailjet::senders)))
-            .at("/v3.1/send", methods("POST", post(mailjet::send)));
+            .at("/v3.1/send", methods("POST", post(mailjet::send)))
+            .at("/server", methods("GET, HEAD", get(postmark::server)))
+            .at("/email", methods("POST", post(postmark::send)))
+            .at("/v3/account", methods("GET, HEAD", get(brevo::account)))
+            .at("/v3/smtp/email", methods("POST", post(brevo::send)))
+            .at("/v3/scopes", methods("GET, HEAD", get(sendgrid::scopes)))
+            .at("/v3/mail/send", methods("POST", post(sendgrid::send)))
+            .at("/domains", methods("GET, HEAD", get(resend::domains)))
+            .at("/emails", methods("POST", post(resend::send)));
         let mock = self.clone();
         route
             .around(move |endpoint, request| {

@@ -66,7 +66,7 @@ pub(super) fn bad_request(message: &str) -> Response {
     error(StatusCode::BAD_REQUEST, message)
 }
 
-/// Deserializes `null` like an absent field, as both providers do. Clients that serialize an empty option depend on this.
+/// Deserializes `null` like an absent field, as providers do. Clients that serialize an empty option depend on this.
 pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -75,7 +75,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A mailbox in a request of either API.
+/// A mailbox in a request of Mailpit's or Mailjet's API.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct RequestMailbox {
@@ -86,8 +86,24 @@ pub(super) struct RequestMailbox {
 }
 
 impl RequestMailbox {
+    /// Mailboxes at `refused.example` stand for those that a provider refuses.
     pub fn has_valid_email(&self) -> bool {
-        mailbox_syntax::CanonicalAddress::parse(&self.email).is_ok()
+        mailbox_syntax::CanonicalAddress::parse(&self.email).is_ok() && !self.email.ends_with("@refused.example")
+    }
+}
+
+/// A mailbox in a request of Brevo's or SendGrid's API.
+#[derive(Deserialize)]
+pub(super) struct LowerCaseMailbox {
+    #[serde(default, deserialize_with = "null_is_default")]
+    email: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    name: String,
+}
+
+impl From<LowerCaseMailbox> for RequestMailbox {
+    fn from(LowerCaseMailbox { email, name }: LowerCaseMailbox) -> Self {
+        Self { email, name }
     }
 }
 
