@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 
-use super::provider::{Provider, failure_reason};
+use super::provider::{Provider, failure_reason, read_body};
 
 /// What the provider says about the account.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,9 +11,9 @@ pub enum AccountCheck {
     Refused {
         status: u16,
         /// The settings to check.
-        settings: &'static str,
+        settings: String,
     },
-    /// Neither the account nor the path for mails exists below `MAIL_URL`.
+    /// Neither the account nor the path for mails exists below the URL.
     WrongPath {
         status: u16,
     },
@@ -29,13 +29,13 @@ pub enum AccountCheck {
 impl Provider {
     /// Reads a resource of the account. `thoroughly`: if there is none, also asks the path for mails.
     pub async fn check_account(&self, thoroughly: bool) -> AccountCheck {
-        let status = match self.status_of(self.dialect.account_path()).await {
+        let status = match self.account_status().await {
             Ok(status) => status,
             Err(reason) => return AccountCheck::Unreachable { reason },
         };
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                AccountCheck::Refused { status: status.as_u16(), settings: self.dialect.account_settings() }
+                AccountCheck::Refused { status: status.as_u16(), settings: self.account_settings() }
             }
             StatusCode::NOT_FOUND | StatusCode::GONE if thoroughly => match self.status_of(self.dialect.path()).await {
                 Ok(StatusCode::NOT_FOUND | StatusCode::GONE) => AccountCheck::WrongPath { status: status.as_u16() },
@@ -47,6 +47,14 @@ impl Provider {
             status if status.is_redirection() => AccountCheck::WrongPath { status: status.as_u16() },
             status => AccountCheck::Unknown { status: status.as_u16() },
         }
+    }
+
+    async fn account_status(&self) -> Result<StatusCode, &'static str> {
+        let response = self.get(self.dialect.account_path()).send().await.map_err(|error| failure_reason(&error))?;
+        let status = response.status();
+        // The status says enough if the rest is lost.
+        let body = read_body(response).await.unwrap_or_default();
+        Ok(self.dialect.account_status(status, &body))
     }
 
     /// A GET request to the path for mails sends none: that needs a POST.

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::provider::{Dialect, FromHeader, Refusal};
+use super::dialect::{Answer, Dialect, Refusal, Verdict};
+use super::provider::FromHeader;
 use super::rendering::RenderedMail;
 
 /// The credentials of an account at Mailjet.
@@ -50,42 +51,26 @@ impl Dialect for Mailjet {
         }))
     }
 
-    fn mail_status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode> {
-        let response_failure = (!status.is_success()).then_some(status);
-        let Some(result) =
-            serde_json::from_slice::<SendResponse>(body).ok().and_then(|response| response.messages.into_iter().next())
-        else {
-            return response_failure;
-        };
-        match result.status.as_str() {
-            "success" if status.is_success() => Some(status),
-            "error" => {
-                let statuses = || result.errors.iter().filter_map(MessageError::status);
-                let failures = || statuses().filter(|status| status.is_client_error() || status.is_server_error());
-                let about = |refusal| failures().find(|status| Refusal::of(*status) == refusal);
-                // An error about the mail makes every retry useless, so it takes precedence.
-                about(Refusal::Mail)
-                    .or_else(|| about(Refusal::Account))
-                    .or_else(|| failures().next())
-                    .or(response_failure)
+    fn verdict(&self, answer: &Answer<'_>) -> Verdict {
+        match mail_status(answer.status, answer.body) {
+            Some(status) if status.is_success() => Verdict::Accepted { message_id: message_id(answer.body) },
+            Some(status) => {
+                let about = match Refusal::of(status) {
+                    Refusal::Mail if !is_about_mail(answer.body) => Refusal::Account,
+                    about => about,
+                };
+                Verdict::Refused { about, status }
             }
-            _ => response_failure,
+            None => Verdict::Unconfirmed,
         }
     }
 
-    /// A refusal of the whole request has no result for the message.
-    fn is_about_mail(&self, body: &[u8]) -> bool {
-        serde_json::from_slice::<SendResponse>(body).is_ok_and(|response| !response.messages.is_empty())
+    fn name(&self) -> &'static str {
+        "mailjet"
     }
 
-    fn message_id(&self, body: &[u8]) -> Option<String> {
-        let body: Value = serde_json::from_slice(body).ok()?;
-        let id = body.pointer("/Messages/0/To/0/MessageID")?;
-        Some(id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned))
-    }
-
-    fn account_settings(&self) -> &'static str {
-        "MAILJET_API_KEY, MAILJET_API_SECRET, MAIL_FROM and MAIL_URL"
+    fn credentials(&self) -> Option<&'static str> {
+        Some("MAILJET_API_KEY, MAILJET_API_SECRET")
     }
 
     fn account_path(&self) -> &'static str {
@@ -95,6 +80,39 @@ impl Dialect for Mailjet {
     fn authorize(&self, request: RequestBuilder) -> RequestBuilder {
         request.basic_auth(&self.key, Some(self.secret.expose_secret()))
     }
+}
+
+/// Returns the outcome for this mail as an HTTP status: the status in the response body if it has one, otherwise the status of
+/// the response. `None`: the response is a success whose body does not confirm it.
+fn mail_status(status: StatusCode, body: &[u8]) -> Option<StatusCode> {
+    let response_failure = (!status.is_success()).then_some(status);
+    let Some(result) =
+        serde_json::from_slice::<SendResponse>(body).ok().and_then(|response| response.messages.into_iter().next())
+    else {
+        return response_failure;
+    };
+    match result.status.as_str() {
+        "success" if status.is_success() => Some(status),
+        "error" => {
+            let statuses = || result.errors.iter().filter_map(MessageError::status);
+            let failures = || statuses().filter(|status| status.is_client_error() || status.is_server_error());
+            let about = |refusal| failures().find(|status| Refusal::of(*status) == refusal);
+            // An error about the mail makes every retry useless, so it takes precedence.
+            about(Refusal::Mail).or_else(|| about(Refusal::Account)).or_else(|| failures().next()).or(response_failure)
+        }
+        _ => response_failure,
+    }
+}
+
+/// Whether a refused request was refused because of its mail. A refusal of the whole request has no result for the message.
+fn is_about_mail(body: &[u8]) -> bool {
+    serde_json::from_slice::<SendResponse>(body).is_ok_and(|response| !response.messages.is_empty())
+}
+
+fn message_id(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let id = body.pointer("/Messages/0/To/0/MessageID")?;
+    Some(id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned))
 }
 
 #[derive(Deserialize)]
@@ -142,8 +160,7 @@ mod tests {
     use super::*;
 
     fn status(status: u16, body: &str) -> Option<u16> {
-        let mailjet = Mailjet { key: "key".into(), secret: "secret".into() };
-        mailjet.mail_status(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|status| status.as_u16())
+        mail_status(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|status| status.as_u16())
     }
 
     // Responses from Mailjet's documentation and from bug reports of its users.
@@ -170,10 +187,9 @@ mod tests {
 
     #[test]
     fn only_a_refusal_with_a_result_for_the_message_is_about_the_mail() {
-        let mailjet = Mailjet { key: "key".into(), secret: "secret".into() };
-        assert!(mailjet.is_about_mail(NO_CONTENT.as_bytes()));
+        assert!(is_about_mail(NO_CONTENT.as_bytes()));
         for body in [MALFORMED, WRONG_KEY, BROKEN, "", "{}", r#"{"Messages":[]}"#] {
-            assert!(!mailjet.is_about_mail(body.as_bytes()), "{body}");
+            assert!(!is_about_mail(body.as_bytes()), "{body}");
         }
     }
 
@@ -209,9 +225,8 @@ mod tests {
 
     #[test]
     fn the_message_id_is_in_the_result_of_the_message() {
-        let mailjet = Mailjet { key: "key".into(), secret: "secret".into() };
-        assert_eq!(mailjet.message_id(SUCCESS.as_bytes()).as_deref(), Some("70650219165027410"));
-        assert_eq!(mailjet.message_id(b"{}"), None);
+        assert_eq!(message_id(SUCCESS.as_bytes()).as_deref(), Some("70650219165027410"));
+        assert_eq!(message_id(b"{}"), None);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The dialect of Mailpit's send API: `POST /api/v1/send`, whose response is `{"ID": …}`.
 
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::RequestBuilder;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::provider::{Dialect, FromHeader};
+use super::dialect::{Answer, Dialect, Verdict};
+use super::provider::FromHeader;
 use super::rendering::RenderedMail;
 
 pub struct Mailpit;
@@ -38,16 +39,22 @@ impl Dialect for Mailpit {
         }))
     }
 
-    fn mail_status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode> {
-        (!status.is_success() || self.message_id(body).is_some()).then_some(status)
+    fn verdict(&self, answer: &Answer<'_>) -> Verdict {
+        if !answer.status.is_success() {
+            return answer.refused();
+        }
+        match parse_id(answer.body) {
+            Some(id) => Verdict::Accepted { message_id: Some(id) },
+            None => Verdict::Unconfirmed,
+        }
     }
 
-    fn message_id(&self, body: &[u8]) -> Option<String> {
-        parse_id(body)
+    fn name(&self) -> &'static str {
+        "mailpit"
     }
 
-    fn account_settings(&self) -> &'static str {
-        "MAIL_URL, with the key in it, and MAIL_FROM"
+    fn credentials(&self) -> Option<&'static str> {
+        None
     }
 
     fn account_path(&self) -> &'static str {
@@ -66,7 +73,11 @@ fn parse_id(body: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::StatusCode;
+    use reqwest::header::HeaderMap;
+
     use super::*;
+    use crate::mail::dialect::Refusal;
 
     #[test]
     fn the_request_has_the_mail_and_its_headers() {
@@ -101,11 +112,14 @@ mod tests {
 
     #[test]
     fn a_success_needs_an_id() {
-        let status = |status, body: &[u8]| Mailpit.mail_status(status, body);
-        assert_eq!(status(StatusCode::OK, br#"{"ID":"iAfZVVe2UQfNSG5BAjgYwa"}"#), Some(StatusCode::OK));
+        let verdict = |status, body: &[u8]| Mailpit.verdict(&Answer { status, headers: &HeaderMap::new(), body });
+        let id = "iAfZVVe2UQfNSG5BAjgYwa";
+        let accepted = Verdict::Accepted { message_id: Some(id.to_owned()) };
+        assert_eq!(verdict(StatusCode::OK, format!(r#"{{"ID":"{id}"}}"#).as_bytes()), accepted);
         for garbage in [&b""[..], b"OK", b"{}", br#"{"ID":""}"#, br#"{"Error":"no"}"#, b"<html>", b"[1]"] {
-            assert_eq!(status(StatusCode::OK, garbage), None);
-            assert_eq!(status(StatusCode::BAD_REQUEST, garbage), Some(StatusCode::BAD_REQUEST));
+            assert_eq!(verdict(StatusCode::OK, garbage), Verdict::Unconfirmed);
+            let status = StatusCode::BAD_REQUEST;
+            assert_eq!(verdict(status, garbage), Verdict::Refused { about: Refusal::Mail, status });
         }
     }
 }

@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
+use serde_json::{Value, json};
 use thiserror::Error;
 use tracing::{Instrument as _, Span};
 use url::Url;
 use uuid::Uuid;
 
+use super::dialect::{Answer, Dialect, Refusal, Verdict, retry_after};
 use super::rendering::RenderedMail;
 use crate::telemetry::spans;
 use crate::telemetry::trace::TraceContext;
@@ -22,6 +23,25 @@ use crate::telemetry::trace::TraceContext;
 pub struct FromHeader {
     pub email: String,
     pub name: String,
+}
+
+impl FromHeader {
+    /// Returns the sender as an object. Some providers refuse an empty name.
+    pub fn json(&self) -> Value {
+        if self.name.is_empty() {
+            json!({ "email": self.email })
+        } else {
+            json!({ "email": self.email, "name": self.name })
+        }
+    }
+
+    /// Returns the sender as one text: `"name" <address>` (RFC 5322).
+    pub fn mailbox(&self) -> String {
+        if self.name.is_empty() {
+            return self.email.clone();
+        }
+        format!("\"{}\" <{}>", self.name.replace('\\', "\\\\").replace('"', "\\\""), self.email)
+    }
 }
 
 /// Hides the address.
@@ -50,43 +70,36 @@ pub enum SendError {
     Permanent { reason: String },
 }
 
-/// The API of a provider: the form of its requests, and the meaning of its responses.
-pub trait Dialect: Send + Sync {
-    /// The path below the base URL, without a leading slash.
-    fn path(&self) -> &'static str;
+/// Which of the configured providers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `MAIL_URL`
+    First,
+    /// `MAIL_FALLBACK_URL`
+    Fallback,
+}
 
-    /// Adds the mail to the request. A retry has the same idempotency key.
-    fn write(
-        &self,
-        request: RequestBuilder,
-        from: &FromHeader,
-        mail: &RenderedMail,
-        idempotency_key: Uuid,
-    ) -> RequestBuilder;
-
-    /// Returns the outcome for this mail as an HTTP status: the status in the response body if it has one, otherwise the
-    /// status of the response.
-    ///
-    /// `None`: the response is a success whose body does not confirm it. Any web server may send a 200.
-    fn mail_status(&self, status: StatusCode, body: &[u8]) -> Option<StatusCode>;
-
-    /// Whether a refused request was refused because of its mail, by the response body.
-    fn is_about_mail(&self, _body: &[u8]) -> bool {
-        true
+impl Role {
+    /// The value of the metric label `provider`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Fallback => "fallback",
+        }
     }
 
-    /// Returns the provider's id of the mail, from the body of a success.
-    fn message_id(&self, body: &[u8]) -> Option<String>;
+    pub fn url_setting(self) -> &'static str {
+        match self {
+            Self::First => "MAIL_URL",
+            Self::Fallback => "MAIL_FALLBACK_URL",
+        }
+    }
 
-    /// The settings that an operator checks when the provider refuses the account.
-    fn account_settings(&self) -> &'static str;
-
-    /// The path of a resource that only an accepted account can read. Reading it changes nothing.
-    fn account_path(&self) -> &'static str;
-
-    /// Adds the credentials of the account.
-    fn authorize(&self, request: RequestBuilder) -> RequestBuilder {
-        request
+    pub fn dialect_setting(self) -> &'static str {
+        match self {
+            Self::First => "MAIL_DIALECT",
+            Self::Fallback => "MAIL_FALLBACK_DIALECT",
+        }
     }
 }
 
@@ -97,13 +110,14 @@ pub struct Provider {
     url: Url,
     from: FromHeader,
     pub(super) dialect: Arc<dyn Dialect>,
+    role: Role,
 }
 
 /// The octets of a response body that are read at most. No dialect has longer responses.
 const MAX_BODY_OCTETS: usize = 64 * 1024;
 
 impl Provider {
-    /// `timeout` bounds one attempt, from connecting to the last octet of the response.
+    /// A provider in the role of the first. `timeout` bounds one attempt, from connecting to the last octet of the response.
     ///
     /// # Errors
     /// When the URL cannot be a base, or the TLS root certificates of this machine cannot be read.
@@ -111,6 +125,8 @@ impl Provider {
         let url = below(base, dialect.path())?;
         // No redirects: mails must not go to a host that is not configured.
         let mut http = Client::builder().timeout(timeout).redirect(redirect::Policy::none());
+        // Resend refuses requests without this header.
+        http = http.user_agent(concat!("sixty/", env!("CARGO_PKG_VERSION")));
         let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
         if host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
             // A proxy from `HTTPS_PROXY` cannot reach the loopback address of this machine.
@@ -120,7 +136,30 @@ impl Provider {
             "the certificates of trusted authorities cannot be read; correct SSL_CERT_FILE and SSL_CERT_DIR, or install \
              ca-certificates"
         })?;
-        Ok(Self { http, base: base.clone(), url, from, dialect })
+        Ok(Self { http, base: base.clone(), url, from, dialect, role: Role::First })
+    }
+
+    /// Returns the same provider in the role of the fallback.
+    pub fn as_fallback(self) -> Self {
+        Self { role: Role::Fallback, ..self }
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The name of the dialect.
+    pub fn name(&self) -> &'static str {
+        self.dialect.name()
+    }
+
+    /// Returns the settings that an operator checks when the provider refuses the account.
+    pub fn account_settings(&self) -> String {
+        let url = self.role.url_setting();
+        match self.dialect.credentials() {
+            Some(credentials) => format!("{credentials}, MAIL_FROM and {url}"),
+            None => format!("{url}, with the key in it, and MAIL_FROM"),
+        }
     }
 
     /// Returns a GET request for a path below the base URL, with the credentials of the account.
@@ -163,7 +202,7 @@ impl Provider {
             SendError::Temporary { reason, retry_after: None, maybe_accepted, account_refused: false }
         };
         let response = request.send().await.map_err(|error| temporary(failure_reason(&error), !error.is_connect()))?;
-        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        let (status, headers) = (response.status(), response.headers().clone());
         spans::record_status(span, status.as_u16(), false);
         let body = match read_body(response).await {
             Ok(body) => body,
@@ -171,16 +210,17 @@ impl Provider {
             // The status says that the provider refused the mail. Only the details are lost.
             Err(_) => vec![],
         };
-        match self.dialect.mail_status(status, &body) {
-            Some(status) if status.is_success() => Ok(self.dialect.message_id(&body).filter(|id| is_loggable(id))),
-            Some(status) => {
-                let kind = match Refusal::of(status) {
-                    Refusal::Mail if !self.dialect.is_about_mail(&body) => Refusal::Account,
-                    kind => kind,
+        match self.dialect.verdict(&Answer { status, headers: &headers, body: &body }) {
+            Verdict::Accepted { message_id } => Ok(message_id.filter(|id| is_loggable(id))),
+            Verdict::Refused { about, status: mail_status } => {
+                let limit_reset = || match status {
+                    StatusCode::TOO_MANY_REQUESTS => self.dialect.limit_reset(&headers),
+                    _ => None,
                 };
-                Err(refusal(kind, status, retry_after, self.dialect.account_settings()))
+                let retry_after = retry_after(&headers).or_else(limit_reset);
+                Err(refusal(about, mail_status, retry_after, &self.account_settings()))
             }
-            None => Err(temporary("answered 2xx without accepting the mail", true)),
+            Verdict::Unconfirmed => Err(temporary("answered 2xx without accepting the mail", true)),
         }
     }
 }
@@ -192,7 +232,7 @@ fn below(base: &Url, path: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-async fn read_body(mut response: Response) -> reqwest::Result<Vec<u8>> {
+pub(super) async fn read_body(mut response: Response) -> reqwest::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
@@ -203,29 +243,18 @@ async fn read_body(mut response: Response) -> reqwest::Result<Vec<u8>> {
     Ok(body)
 }
 
-/// Whether an id is short and harmless enough for a log line: the provider chooses it.
+/// Whether an id is short and harmless enough for a log line: the provider chooses it, and it must not be a person's address.
+/// Brevo's ids are message ids of its own relay, such as `202611301200.12345678901@smtp-relay.mailin.fr`.
 fn is_loggable(id: &str) -> bool {
-    (1..=100).contains(&id.len()) && id.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet))
-}
-
-/// What a refusal is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The mail or its recipient. A retry is useless.
-    Mail,
-    /// The account or the URL, such as a wrong key. The provider refuses every mail until an operator corrects a setting.
-    Account,
-    /// Time or rate (RFC 9110, RFC 8470, RFC 6585), or a fault of the provider.
-    Temporary,
-}
-
-impl Refusal {
-    pub fn of(status: StatusCode) -> Self {
-        match status.as_u16() {
-            400 | 409 | 413 | 422 => Self::Mail,
-            408 | 425 | 429 => Self::Temporary,
-            300..=499 => Self::Account,
-            _ => Self::Temporary,
+    let is_plain = |id: &str| {
+        (1..=100).contains(&id.len())
+            && id.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet))
+    };
+    match id.split_once('@') {
+        None => is_plain(id),
+        Some((id, host)) => {
+            let is_number = |octet: u8| octet.is_ascii_digit() || octet == b'.';
+            is_plain(id) && id.bytes().all(is_number) && is_plain(host) && host.starts_with("smtp-relay.")
         }
     }
 }
@@ -242,18 +271,6 @@ fn refusal(kind: Refusal, status: StatusCode, retry_after: Option<Duration>, acc
         ),
         Refusal::Temporary => temporary(reason, false),
     }
-}
-
-/// Parses `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). A date is compared with the `Date` of the same
-/// response, since the provider's clock may differ from this machine's.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
-    let retry_after = text(RETRY_AFTER)?;
-    if let Ok(seconds) = retry_after.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let [retry_at, now] = [retry_after, text(DATE)?].map(httpdate::parse_http_date);
-    retry_at.ok()?.duration_since(now.ok()?).ok()
 }
 
 pub(super) fn failure_reason(error: &reqwest::Error) -> &'static str {
@@ -320,27 +337,21 @@ mod tests {
     #[test]
     fn only_harmless_message_ids_are_logged() {
         assert!(is_loggable("iAfZVVe2UQfNSG5BAjgYwa") && is_loggable("70650219165027410"));
+        assert!(is_loggable("202611301200.12345678901@smtp-relay.mailin.fr"));
         for id in ["", "a b", "ada@example.com", "a\nb", "caf\u{e9}", &"x".repeat(101)] {
+            assert!(!is_loggable(id), "{id}");
+        }
+        for id in ["ada@smtp-relay.mailin.fr", "13800138000@example.com", "1@smtp-relay.a@b", "1@", "@smtp-relay.a"] {
             assert!(!is_loggable(id), "{id}");
         }
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let parsed = |retry_after: &'static str, date: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, retry_after.parse().unwrap());
-            headers.extend(date.map(|date| (DATE, date.parse().unwrap())));
-            super::retry_after(&headers).map(|wait| wait.as_secs())
-        };
-        let (now, then) = (Some("Fri, 01 Jan 2027 10:00:00 GMT"), "Fri, 01 Jan 2027 10:01:30 GMT");
-        assert_eq!(parsed("7", now), Some(7));
-        assert_eq!(parsed(then, now), Some(90));
-        for (retry_after, date) in
-            [(then, None), (then, Some("soon")), ("soon", now), ("-1", now), (now.unwrap(), Some(then))]
-        {
-            assert_eq!(parsed(retry_after, date), None, "{retry_after} {date:?}");
-        }
+    fn the_sender_is_quoted() {
+        let mailbox = |name: &str| FromHeader { email: "no-reply@sixty.example".into(), name: name.into() }.mailbox();
+        assert_eq!(mailbox("Sixty"), "\"Sixty\" <no-reply@sixty.example>");
+        assert_eq!(mailbox("A \"b\" \\ <c@d.example>"), "\"A \\\"b\\\" \\\\ <c@d.example>\" <no-reply@sixty.example>");
+        assert_eq!(mailbox(""), "no-reply@sixty.example");
     }
 
     #[test]

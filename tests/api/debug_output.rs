@@ -16,6 +16,7 @@ use sixty::store::redis::RedisConfig;
 /// Types with a derived `Debug` and a field of text or octets, which holds none of these.
 const HARMLESS: &[&str] = &[
     // Errors and log settings: names of settings and reasons, never values.
+    "AccountCheck",
     "AppError",
     "CallError",
     "CliError",
