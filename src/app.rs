@@ -103,7 +103,7 @@ impl App {
         let self_check = Box::pin(self_check::at_start(
             connections.redis.clone(),
             self_check::redis_limits(&config),
-            connections.provider.clone(),
+            connections.route.clone(),
             stop.clone(),
         ));
         let mut is_ready = is_migrated.clone();

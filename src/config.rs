@@ -3,10 +3,10 @@
 
 mod conflicts;
 mod error;
+mod mail_account;
 mod settings;
 pub mod values;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use listen_address::ListenAddress;
@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 pub use self::error::InvalidSetting;
+pub use self::mail_account::MailAccount;
 pub use self::settings::*;
 
 use crate::accounts::{ExistingAccount, Registration};
@@ -27,9 +28,6 @@ use crate::http::cors::CorsOrigins;
 use crate::http::server::ServerLimits;
 use crate::http::trusted_proxies::TrustedProxies;
 use crate::language::Brand;
-use crate::mail::dialect::Dialect;
-use crate::mail::mailjet::Mailjet;
-use crate::mail::mailpit::Mailpit;
 use crate::mail::mails::Mails;
 use crate::mail::provider::FromHeader;
 use crate::passwords::HashCost;
@@ -79,8 +77,9 @@ pub struct Config {
     pub hash_max_wait: Duration,
     /// How long verified passwords are remembered, and of how many users. `None`: never.
     pub auth_cache: Option<(Duration, usize)>,
-    pub mail_url: Url,
-    pub mail_dialect: Arc<dyn Dialect>,
+    pub mail: MailAccount,
+    /// The provider that gets the mails while the first one fails.
+    pub mail_fallback: Option<MailAccount>,
     pub mail_from: FromHeader,
     pub mail_timeout: Duration,
     pub mail_lease: Duration,
@@ -106,19 +105,7 @@ impl Config {
         let code_length = codes.length()?;
         let reset_code_length = codes.reset_length()?;
         let mail_timeout = mail.mail_timeout.unwrap_or_else(|| MAIL_TIMEOUT.min(codes.code_ttl));
-        let mail_dialect: Arc<dyn Dialect> = match mail.mail_dialect {
-            MailDialect::Mailpit => Arc::new(Mailpit),
-            MailDialect::Mailjet => {
-                let MailjetArgs { mailjet_api_key: key, mailjet_api_secret: secret } = mail.mailjet;
-                let given = |name, value: Option<SecretString>| {
-                    let value = value.filter(|value| !value.expose_secret().is_empty());
-                    value.ok_or_else(|| InvalidSetting::new(name, "must be set if MAIL_DIALECT is mailjet"))
-                };
-                let key = given("MAILJET_API_KEY", key)?.expose_secret().to_owned();
-                let secret = given("MAILJET_API_SECRET", secret)?;
-                Arc::new(Mailjet { key, secret })
-            }
-        };
+        let (account, mail_fallback) = mail_account::accounts(provider, mail.mail_dialect, mail.credentials)?;
         Email::parse(&mail.mail_from).map_err(|error| InvalidSetting::new("MAIL_FROM", error))?;
         let hash_cost = passwords.hash_cost()?;
         Ok(Self {
@@ -181,8 +168,8 @@ impl Config {
             hash_max_wait: hash.hash_max_wait,
             auth_cache: (!hash.auth_cache_ttl.is_zero())
                 .then_some((hash.auth_cache_ttl, hash.auth_cache_size as usize)),
-            mail_url: provider.mail_url,
-            mail_dialect,
+            mail: account,
+            mail_fallback,
             mail_from: FromHeader { email: mail.mail_from, name: mail.mail_from_name.unwrap_or(brand.service_name) },
             mail_timeout,
             mail_lease: mail.mail_lease,
@@ -241,6 +228,25 @@ mod tests {
     }
 
     #[test]
+    fn each_provider_has_a_dialect() {
+        let names = |flags: &[&str]| {
+            let config = config_with(flags);
+            (config.mail.dialect.name(), config.mail_fallback.map(|account| account.dialect.name()))
+        };
+        assert_eq!(names(&[]), ("mailpit", None));
+        assert_eq!(names(&["--mail-dialect=postmark", "--postmark-server-token=x"]), ("postmark", None));
+        assert_eq!(names(&["--mail-dialect=brevo", "--brevo-api-key=x"]), ("brevo", None));
+        assert_eq!(names(&["--mail-dialect=sendgrid", "--sendgrid-api-key=x"]), ("sendgrid", None));
+        let fallback = ["--mail-fallback-url=http://b", "--mail-fallback-dialect=resend", "--resend-api-key=x"];
+        assert_eq!(names(&fallback), ("mailpit", Some("resend")));
+        // Two servers of one's own.
+        assert_eq!(
+            names(&["--mail-fallback-url=http://b", "--mail-fallback-dialect=mailpit"]),
+            ("mailpit", Some("mailpit"))
+        );
+    }
+
+    #[test]
     fn an_error_names_the_conflicting_setting() {
         let name = |flags: &[&str]| config(flags).err().unwrap().name;
         assert_eq!(name(&["--code-secret=short"]), "CODE_SECRET");
@@ -263,6 +269,21 @@ mod tests {
             (&["--auth-cache-ttl=61m"], "AUTH_CACHE_TTL"),
             (&["--mail-dialect=mailjet", "--mailjet-api-key=", "--mailjet-api-secret=x"], "MAILJET_API_KEY"),
             (&["--mail-dialect=mailjet", "--mailjet-api-key=x", "--mailjet-api-secret="], "MAILJET_API_SECRET"),
+            (&["--mail-dialect=postmark"], "POSTMARK_SERVER_TOKEN"),
+            (&["--mail-dialect=brevo", "--brevo-api-key="], "BREVO_API_KEY"),
+            (&["--mail-dialect=sendgrid", "--resend-api-key=x"], "SENDGRID_API_KEY"),
+            (&["--mail-dialect=resend"], "RESEND_API_KEY"),
+            (&["--mail-fallback-url=http://b", "--mail-fallback-dialect=resend"], "RESEND_API_KEY"),
+            (&["--mail-fallback-url=http://mail/", "--mail-fallback-dialect=mailpit"], "MAIL_FALLBACK_URL"),
+            (
+                &[
+                    "--mail-dialect=resend",
+                    "--resend-api-key=x",
+                    "--mail-fallback-url=http://b",
+                    "--mail-fallback-dialect=resend",
+                ],
+                "MAIL_FALLBACK_DIALECT",
+            ),
         ] {
             assert_eq!(name(&[&["--code-secret", SECRET][..], flags].concat()), expected, "{flags:?}");
         }

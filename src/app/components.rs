@@ -20,8 +20,7 @@ use crate::http::not_me_form::NotMeForm;
 use crate::http::openapi::Operator;
 use crate::http::pages::Pages;
 use crate::http::routes::ApiConfig;
-use crate::mail::circuit_breaker::CircuitBreaker;
-use crate::mail::provider::Provider;
+use crate::mail::route::Route;
 use crate::mail::worker::Worker;
 use crate::passwords::{CostDraw, Hasher, VerifiedPasswords};
 use crate::rng::Rng;
@@ -43,7 +42,7 @@ pub(super) struct Components {
     pub health: Health,
     pub rng: Rng,
     redis: Redis,
-    provider: Provider,
+    route: Route,
     codes: Arc<RedisCodes>,
     pub costs: CostDraw,
     hasher: Hasher,
@@ -62,7 +61,7 @@ impl Components {
         migrated: watch::Receiver<bool>,
         stop: CancellationToken,
     ) -> Self {
-        let Connections { postgres, redis, provider } = connections;
+        let Connections { postgres, redis, route } = connections;
         let rng = Rng::from_system();
         let hash_threads = hash_threads(config.hash_threads, config.hash_cost);
         Self {
@@ -81,7 +80,7 @@ impl Components {
             rng,
             postgres,
             redis,
-            provider,
+            route,
             public_url,
         }
     }
@@ -131,7 +130,7 @@ impl Components {
         Worker {
             outbox: self.outbox.clone(),
             codes: Arc::clone(&self.codes),
-            provider: self.provider.clone(),
+            route: self.route.clone(),
             secret: config.code_secret.clone(),
             lifetimes: config.code_lifetimes,
             mailbox_quota: config.mailbox_quota,
@@ -139,7 +138,6 @@ impl Components {
             mails: Arc::clone(&config.mails),
             give_up_after: config.mail_give_up,
             concurrency: config.mail_concurrency,
-            circuit_breaker: CircuitBreaker::default(),
             rng: self.rng.clone(),
             queued: Arc::clone(&self.mail_queued),
             is_busy: Arc::new(move || hasher.backlog() >= BUSY_BACKLOG),

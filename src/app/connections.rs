@@ -1,10 +1,9 @@
-//! The clients of PostgreSQL, Redis and the mail provider.
-
-use std::sync::Arc;
+//! The clients of PostgreSQL, Redis and the mail providers.
 
 use super::error::AppError;
-use crate::config::Config;
-use crate::mail::provider::Provider;
+use crate::config::{Config, MailAccount};
+use crate::mail::provider::{Provider, Role};
+use crate::mail::route::Route;
 use crate::store::postgres::Postgres;
 use crate::store::redis::Redis;
 
@@ -12,7 +11,7 @@ use crate::store::redis::Redis;
 pub(super) struct Connections {
     pub postgres: Postgres,
     pub redis: Redis,
-    pub provider: Provider,
+    pub route: Route,
 }
 
 impl Connections {
@@ -20,13 +19,12 @@ impl Connections {
         let setting = |name, reason: String| AppError::Setting { name, reason };
         let postgres = Postgres::new(&config.postgres).map_err(|error| setting("DATABASE_URL", error.to_string()))?;
         let redis = Redis::new(&config.redis).map_err(|error| setting("REDIS_URL", error.to_string()))?;
-        let provider = Provider::new(
-            &config.mail_url,
-            Arc::clone(&config.mail_dialect),
-            config.mail_from.clone(),
-            config.mail_timeout,
-        )
-        .map_err(|reason| setting("MAIL_URL", reason))?;
-        Ok(Self { postgres, redis, provider })
+        let provider = |account: &MailAccount, role: Role| {
+            Provider::new(&account.url, account.dialect.clone(), config.mail_from.clone(), config.mail_timeout)
+                .map_err(|reason| setting(role.url_setting(), reason))
+        };
+        let first = provider(&config.mail, Role::First)?;
+        let fallback = config.mail_fallback.as_ref().map(|account| provider(account, Role::Fallback)).transpose()?;
+        Ok(Self { postgres, redis, route: Route::new(first, fallback) })
     }
 }

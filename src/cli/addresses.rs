@@ -10,7 +10,9 @@ use clap::ValueEnum;
 use secrecy::ExposeSecret as _;
 
 use super::error::CliError;
-use crate::config::{Config, DatabaseArgs, ListenArgs, MailjetArgs, ProviderArgs, ServeArgs, ServiceArgs, StoreArgs};
+use crate::config::{
+    Config, CredentialArgs, DatabaseArgs, ListenArgs, ProviderArgs, ServeArgs, ServiceArgs, StoreArgs,
+};
 use crate::rng::Rng;
 
 /// Addresses of the servers that `sixty dev` runs.
@@ -39,12 +41,13 @@ impl DevAddresses {
             migrate: true,
         };
         let mail_url = self.mail_url().parse().expect("a socket address is a valid URL authority");
+        let provider = ProviderArgs { mail_url, mail_fallback_url: None, mail_fallback_dialect: None };
         // PUBLIC_URL of the environment may belong to another service; links in mails must lead to this one.
         let public_url = Some(self.api_url().parse().expect("a socket address is a valid URL authority"));
         let [api_addr, ops_addr] = [self.api, self.ops]
             .map(|addr| addr.to_string().parse().expect("a socket address is an address to listen on"));
         let listen = ListenArgs { api_addr, ops_addr, public_url };
-        Ok(Config::new(ServeArgs { listen, stores, provider: ProviderArgs { mail_url }, service })?)
+        Ok(Config::new(ServeArgs { listen, stores, provider, service })?)
     }
 
     /// Returns shell assignments: the addresses, and all settings that a second `sixty serve` on the same stores needs.
@@ -85,10 +88,18 @@ impl DevAddresses {
             ("ARGON2_PASSES", service.passwords.argon2_passes.to_string()),
             ("ARGON2_LANES", service.passwords.argon2_lanes.to_string()),
         ];
-        let MailjetArgs { mailjet_api_key, mailjet_api_secret } = &service.mail.mailjet;
-        if let (Some(key), Some(secret)) = (mailjet_api_key, mailjet_api_secret) {
-            assignments.push(("MAILJET_API_KEY", key.expose_secret().to_owned()));
-            assignments.push(("MAILJET_API_SECRET", secret.expose_secret().to_owned()));
+        let CredentialArgs { mailjet, postmark_server_token, brevo_api_key, sendgrid_api_key, resend_api_key } =
+            &service.mail.credentials;
+        let credentials = [
+            ("MAILJET_API_KEY", &mailjet.mailjet_api_key),
+            ("MAILJET_API_SECRET", &mailjet.mailjet_api_secret),
+            ("POSTMARK_SERVER_TOKEN", postmark_server_token),
+            ("BREVO_API_KEY", brevo_api_key),
+            ("SENDGRID_API_KEY", sendgrid_api_key),
+            ("RESEND_API_KEY", resend_api_key),
+        ];
+        for (name, credential) in credentials {
+            assignments.extend(credential.as_ref().map(|value| (name, value.expose_secret().to_owned())));
         }
         assignments.iter().fold(String::new(), |mut lines, (name, value)| {
             writeln!(lines, "{name}={}", shell_quote(value)).expect("writing to a string does not fail");

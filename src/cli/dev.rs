@@ -24,7 +24,7 @@ use super::addresses::DevAddresses;
 use super::error::CliError;
 use super::process::{on_signal, print, print_error};
 use crate::app::App;
-use crate::config::{Config, ServiceArgs};
+use crate::config::{Config, CredentialArgs, ServiceArgs};
 use crate::rng::Rng;
 use crate::telemetry;
 use crate::telemetry::metrics::Metrics;
@@ -69,12 +69,18 @@ pub async fn run(args: DevArgs) -> Result<(), CliError> {
     let api = Port::bind("API_ADDR", args.api_addr, 8000).await?;
     let mail = Port::bind("MAIL_MOCK_ADDR", args.mail_mock_addr, 8025).await?;
     let ops = Port::bind("OPS_ADDR", args.ops_addr, 9000).await?;
-    let mailjet = args.service.mail.mailjet.clone();
+    let CredentialArgs { mailjet, postmark_server_token, brevo_api_key, sendgrid_api_key, resend_api_key } =
+        args.service.mail.credentials.clone();
     let mailjet = mailjet.mailjet_api_key.zip(mailjet.mailjet_api_secret);
     let mock = MockOptions {
         faults: args.faults.faults()?,
         mailjet: mailjet.map(|(key, secret)| MailjetCredentials { key: key.expose_secret().to_owned(), secret }),
-        keys: ApiKeys::default(),
+        keys: ApiKeys {
+            postmark: postmark_server_token,
+            brevo: brevo_api_key,
+            sendgrid: sendgrid_api_key,
+            resend: resend_api_key,
+        },
         api_url: Some(format!("http://{}", api.addr)),
         hosts: args.hosts.hosts(),
     };

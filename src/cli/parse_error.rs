@@ -73,13 +73,17 @@ mod tests {
     /// A value that only a free text accepts.
     const NONSENSE: &str = "c4n4ry \u{e9}:";
     /// The settings and arguments that the parser of the command line accepts as they are.
-    const FREE_TEXTS: [&str; 12] = [
+    const FREE_TEXTS: [&str; 16] = [
         "SERVICE_NAME",
         "MAIL_TEMPLATES",
         "DATABASE_URL",
         "REDIS_URL",
         "MAILJET_API_KEY",
         "MAILJET_API_SECRET",
+        "POSTMARK_SERVER_TOKEN",
+        "BREVO_API_KEY",
+        "SENDGRID_API_KEY",
+        "RESEND_API_KEY",
         "CODE_SECRET",
         "MAIL_FROM",
         "MAIL_FROM_NAME",

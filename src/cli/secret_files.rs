@@ -16,7 +16,8 @@ const MAX_OCTETS: u64 = 64 * 1024;
 /// Whether the value of a setting is a secret. URLs may contain a password.
 pub(super) fn is_secret(arg: &Arg) -> bool {
     arg.get_env().is_some()
-        && (arg.get_value_parser().type_id() == TypeId::of::<SecretString>() || arg.get_id() == "mail_url")
+        && (arg.get_value_parser().type_id() == TypeId::of::<SecretString>()
+            || ["mail_url", "mail_fallback_url"].contains(&arg.get_id().as_str()))
 }
 
 /// Whether a setting names the file of another one.

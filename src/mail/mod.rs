@@ -7,7 +7,8 @@
 //! - `dialect.rs`: what differs between providers. `mailpit.rs`, `mailjet.rs`, `postmark.rs`, `brevo.rs`, `sendgrid.rs` and
 //!   `resend.rs` are the dialects of the supported providers.
 //! - `retry.rs`: when to send a mail again, and when to give it up.
-//! - `circuit_breaker.rs`: fewer mails at once while the provider fails.
+//! - `circuit_breaker.rs`: fewer mails at once while a provider fails.
+//! - `route.rs`: the choice between the first provider and the fallback.
 //! - `worker.rs`: the loop that claims mails from the outbox and sends them.
 
 pub mod account_check;
@@ -24,6 +25,7 @@ pub mod provider;
 pub mod rendering;
 pub mod resend;
 pub mod retry;
+pub mod route;
 #[cfg(test)]
 mod samples;
 pub mod sendgrid;

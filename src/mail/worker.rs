@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, error, info, info_span, warn};
 use url::Url;
 
-use super::circuit_breaker::CircuitBreaker;
 use super::mails::Mails;
-use super::provider::{Provider, SendError};
+use super::provider::SendError;
 use super::rendering::{self, RenderedMail};
+use super::route::{MessageId, Route};
 use crate::accounts::ports::{Codes, PutOutcome, StoreError};
 use crate::domain::code::{CodeKey, CodeLifetimes, CodeSecret};
 use crate::domain::email::Email;
@@ -49,7 +49,7 @@ const MAX_UNFINISHED_ATTEMPTS: u32 = 5;
 pub struct Worker<C> {
     pub outbox: Outbox,
     pub codes: Arc<C>,
-    pub provider: Provider,
+    pub route: Route,
     pub secret: CodeSecret,
     pub lifetimes: CodeLifetimes,
     pub mailbox_quota: MailboxQuota,
@@ -60,7 +60,6 @@ pub struct Worker<C> {
     pub give_up_after: Duration,
     /// The number of mails that are sent at once.
     pub concurrency: usize,
-    pub circuit_breaker: CircuitBreaker,
     pub rng: Rng,
     /// Notified when this process has queued a mail.
     pub queued: Arc<Notify>,
@@ -74,8 +73,7 @@ type Notice = fn(&Mails, Option<Locale>, &Email) -> RenderedMail;
 /// The outcome of an attempt to send a claimed mail.
 enum Outcome {
     Sent {
-        /// The provider's id of the mail.
-        message_id: Option<String>,
+        message_id: MessageId,
     },
     /// Another process has claimed the mail, or its row is gone.
     ClaimLost,
@@ -120,7 +118,7 @@ impl<C: Codes> Worker<C> {
         let mut in_flight = JoinSet::new();
         let mut reachable = true;
         loop {
-            if let Some(pause) = worker.circuit_breaker.take_pause() {
+            if let Some(pause) = worker.route.pause() {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep(pause) => {}
@@ -129,7 +127,7 @@ impl<C: Codes> Worker<C> {
             // Created before the outbox is read: a notification during the read is kept for the wait below.
             let queued = worker.queued.notified();
             let claimed_at = tokio::time::Instant::now();
-            let free = worker.circuit_breaker.limit(worker.concurrency).saturating_sub(in_flight.len());
+            let free = worker.route.limit(worker.concurrency).saturating_sub(in_flight.len());
             match worker.claim(free).await {
                 Ok(claims) => {
                     if !reachable {
@@ -153,7 +151,7 @@ impl<C: Codes> Worker<C> {
                 }
                 Err(_) => {}
             }
-            let full = in_flight.len() >= worker.circuit_breaker.limit(worker.concurrency);
+            let full = in_flight.len() >= worker.route.limit(worker.concurrency);
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = in_flight.join_next(), if full => {}
@@ -336,23 +334,14 @@ impl<C: Codes> Worker<C> {
         }
     }
 
-    /// Makes one attempt, and records its result in the metrics and the circuit breaker.
-    async fn send(&self, claim: &Claim, mail: &RenderedMail, trace: TraceContext) -> Result<Option<String>, SendError> {
+    /// Makes one attempt, and records its result in the metrics.
+    async fn send(&self, claim: &Claim, mail: &RenderedMail, trace: TraceContext) -> Result<MessageId, SendError> {
         let start = Instant::now();
-        let sent = self.provider.send(mail, claim.idempotency_key, trace).await;
+        let sent = self.route.send(mail, claim.idempotency_key, trace).await;
         let accepted = if sent.is_ok() { "true" } else { "false" };
         histogram!("sixty_mail_attempt_duration_seconds", "accepted" => accepted).record(start.elapsed());
         if sent.is_ok() {
             histogram!("sixty_mail_acceptance_seconds").record(claim.age + claim.claimed.elapsed());
-        }
-        match &sent {
-            Ok(_) => self.circuit_breaker.record_success(),
-            Err(SendError::Temporary { account_refused: true, reason, retry_after, .. }) => {
-                self.circuit_breaker.record_account_refusal(reason, *retry_after)
-            }
-            Err(SendError::Temporary { retry_after, .. }) => self.circuit_breaker.record_failure(*retry_after),
-            // A definitive refusal says nothing about the provider's health.
-            Err(SendError::Permanent { .. }) => {}
         }
         sent
     }

@@ -19,7 +19,7 @@ const MAIL_BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 3
 /// Interval at which the recorder moves single samples into the histograms, to free their memory between scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-const COUNTERS: [(&str, &str); 19] = [
+const COUNTERS: [(&str, &str); 20] = [
     ("sixty_registrations_total", "Registrations that the API answered with 201."),
     ("sixty_codes_issued_total", "Codes and decoys whose mail the provider accepted."),
     (
@@ -76,17 +76,22 @@ const COUNTERS: [(&str, &str); 19] = [
         "Mails claimed from the outbox, by outcome. A failing store can cause a retry before the provider is called. The \
          outcome mailbox_limit counts code mails dropped because their mailbox had used up its quota.",
     ),
+    ("sixty_mails_accepted_total", "Mails that a provider accepted, by provider: first or fallback."),
 ];
 
-const GAUGES: [(&str, &str); 19] = [
+const GAUGES: [(&str, &str); 20] = [
     ("sixty_build_info", "Always 1; the label holds the version of this program."),
     (
         "sixty_mail_probing",
-        "1 while the circuit breaker of the mail provider is not closed: one mail at a time probes the provider.",
+        "1 while the circuit breakers of all mail providers are open: one mail at a time probes a provider.",
+    ),
+    (
+        "sixty_mail_fallback",
+        "1 while mails go by the fallback (MAIL_FALLBACK_URL), because the circuit breaker of the first provider is open.",
     ),
     (
         "sixty_mail_account_refused",
-        "1 while the mail provider refuses the account, such as a wrong key, and therefore every mail.",
+        "1 while a mail provider, first or fallback, refuses the account, such as a wrong key, and therefore every mail.",
     ),
     (
         "sixty_redis_may_evict",
@@ -205,7 +210,11 @@ pub fn start() -> Result<Metrics, BuildError> {
     gauge!("sixty_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("sixty_wrong_code_flood").set(0.0);
     gauge!("sixty_mail_probing").set(0.0);
-    gauge!("sixty_mail_account_refused").set(0.0);
+    gauge!("sixty_mail_fallback").set(0.0);
+    for provider in ["first", "fallback"] {
+        gauge!("sixty_mail_account_refused", "provider" => provider).set(0.0);
+        counter!("sixty_mails_accepted_total", "provider" => provider).increment(0);
+    }
 
     let upkeep = handle.clone();
     tokio::spawn(async move {

@@ -11,6 +11,15 @@ use super::process::{Folder, PROGRAM, Running, failure_line, output, sixty};
 
 /// Every secret in these tests contains this text; no output may contain it.
 const CANARY: &str = "c4n4ry";
+/// The settings with credentials of mail providers.
+const CREDENTIALS: [&str; 6] = [
+    "MAILJET_API_KEY",
+    "MAILJET_API_SECRET",
+    "POSTMARK_SERVER_TOKEN",
+    "BREVO_API_KEY",
+    "SENDGRID_API_KEY",
+    "RESEND_API_KEY",
+];
 
 /// Returns `sixty serve` with valid settings that name no running store.
 fn serve() -> Command {
@@ -70,8 +79,8 @@ async fn nonsense_in_any_setting_is_refused_in_our_words() {
     let names = names_of_settings();
     assert!(names.len() > 45, "{names:?}");
     for name in names {
-        if ["SERVICE_NAME", "MAIL_FROM_NAME", "REDIS_PREFIX", "MAILJET_API_KEY", "MAILJET_API_SECRET"].contains(&&*name)
-        {
+        let free_texts = ["SERVICE_NAME", "MAIL_FROM_NAME", "REDIS_PREFIX"];
+        if free_texts.iter().chain(&CREDENTIALS).any(|free| *free == name) {
             continue;
         }
         let mut serve = serve();
@@ -138,8 +147,27 @@ async fn missing_settings_are_reported_in_one_line() {
         (&mut sixty(&["migrate", "status"]), "DATABASE_URL"),
         (sixty(&["mail-mock"]).env("MAILJET_API_KEY", CANARY), "MAILJET_API_SECRET"),
         (serve().env("MAILJET_API_KEY", CANARY), "MAILJET_API_SECRET"),
+        (serve().env("MAIL_FALLBACK_URL", "http://127.0.0.1:2"), "MAIL_FALLBACK_DIALECT"),
+        (serve().env("MAIL_FALLBACK_DIALECT", "mailpit"), "MAIL_FALLBACK_URL"),
     ] {
         assert_eq!(failure_line(command).await, (2, format!("sixty: {settings}: must be set\n")));
+    }
+}
+
+#[tokio::test]
+async fn a_provider_without_its_credentials_stops_the_start() {
+    for (dialect, setting) in [
+        ("mailjet", "MAILJET_API_KEY"),
+        ("postmark", "POSTMARK_SERVER_TOKEN"),
+        ("brevo", "BREVO_API_KEY"),
+        ("sendgrid", "SENDGRID_API_KEY"),
+        ("resend", "RESEND_API_KEY"),
+    ] {
+        let line = |chosen: &str| format!("sixty: {setting}: must be set if {chosen} is {dialect}\n");
+        assert_eq!(failure_line(serve().env("MAIL_DIALECT", dialect)).await, (2, line("MAIL_DIALECT")));
+        let mut fallback = serve();
+        fallback.env("MAIL_FALLBACK_URL", "http://127.0.0.1:2").env("MAIL_FALLBACK_DIALECT", dialect);
+        assert_eq!(failure_line(&mut fallback).await, (2, line("MAIL_FALLBACK_DIALECT")));
     }
 }
 
@@ -151,9 +179,9 @@ async fn an_empty_variable_means_that_the_setting_is_not_set() {
         let optional =
             ["API_ADDR", "OPS_ADDR", "PUBLIC_URL", "CONTACT", "CODE_TTL", "CODE_DIGITS", "MIGRATE", "LOG_LEVEL"];
         let more =
-            ["LOG_FORMAT", "MAILJET_API_KEY", "MAILJET_API_SECRET", "MAIL_FROM", "MAIL_DIALECT", "CLIENT_LIMITS"];
+            ["LOG_FORMAT", "MAIL_FROM", "MAIL_DIALECT", "MAIL_FALLBACK_URL", "MAIL_FALLBACK_DIALECT", "CLIENT_LIMITS"];
         let mut serve = serve();
-        serve.envs(optional.into_iter().chain(more).map(|name| (name, empty)));
+        serve.envs(optional.into_iter().chain(more).chain(CREDENTIALS).map(|name| (name, empty)));
         let (mut running, _) = Running::serve(&mut serve).await;
         assert!(running.end(Signal::SIGTERM).await.success(), "{empty:?}");
     }
@@ -163,7 +191,7 @@ async fn an_empty_variable_means_that_the_setting_is_not_set() {
 async fn settings_are_trimmed_and_control_characters_inside_are_refused() {
     let settings =
         ["DATABASE_URL", "REDIS_URL", "MAIL_URL", "MAIL_FROM", "MAIL_FROM_NAME", "REDIS_PREFIX", "PUBLIC_URL"];
-    for setting in settings.into_iter().chain(["MAILJET_API_KEY", "MAILJET_API_SECRET"]) {
+    for setting in settings.into_iter().chain(CREDENTIALS) {
         let mut serve = serve();
         serve.env("MAILJET_API_KEY", "key").env("MAILJET_API_SECRET", "secret");
         let (status, line) = failure_line(serve.env(setting, "http://c4n4ry\nx@example.com")).await;
@@ -201,8 +229,13 @@ async fn secrets_are_read_from_files() {
         ("CODE_SECRET", CANARY.repeat(8)),
         ("MAILJET_API_KEY", CANARY.to_owned()),
         ("MAILJET_API_SECRET", CANARY.to_owned()),
+        ("MAIL_FALLBACK_URL", format!("http://{CANARY}@127.0.0.1:2")),
+        ("POSTMARK_SERVER_TOKEN", CANARY.to_owned()),
+        ("BREVO_API_KEY", CANARY.to_owned()),
+        ("SENDGRID_API_KEY", CANARY.to_owned()),
+        ("RESEND_API_KEY", CANARY.to_owned()),
     ];
-    let mut serve = sixty(&["serve", "--mail-dialect=mailjet"]);
+    let mut serve = sixty(&["serve", "--mail-dialect=mailjet", "--mail-fallback-dialect=postmark"]);
     for (name, value) in &secrets {
         let path = write(&folder, name, &format!("\u{feff}{value}\r\n\n"));
         // Compose sets a variable that has no value to an empty text.

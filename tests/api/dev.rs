@@ -135,6 +135,7 @@ async fn a_second_service_joins_with_the_env_file_alone() {
         .env("MAIL_DIALECT", "mailjet")
         .env("MAILJET_API_KEY", "key")
         .env("MAILJET_API_SECRET", "it's a $ecret")
+        .env("RESEND_API_KEY", "another $ecret")
         .env("CODE_DIGITS", "6")
         .env("PASSWORD_MIN_LENGTH", "9");
     let mut dev = Dev::run(&mut first, folder.join("env")).await;
@@ -145,6 +146,8 @@ async fn a_second_service_joins_with_the_env_file_alone() {
     assert_eq!(dev.env["REDIS_PREFIX"], "it's a $prefix");
     assert_eq!(dev.env["PUBLIC_URL"], dev.env["API_URL"]);
     assert_eq!((&*dev.env["CODE_DIGITS"], &*dev.env["PASSWORD_MIN_LENGTH"]), ("6", "9"));
+
+    assert_eq!(dev.env["RESEND_API_KEY"], "another $ecret");
 
     let (mut second, api) = Running::serve(sixty(&["serve"]).envs(&dev.env)).await;
     let (here, there) = (dev.own_service().await, dev.service(&api).await);

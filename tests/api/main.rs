@@ -20,6 +20,7 @@ mod dev;
 mod events;
 #[cfg(target_os = "linux")]
 mod failover;
+mod fallback;
 mod gateway;
 mod import;
 mod languages;
@@ -45,6 +46,7 @@ mod privacy;
 mod private_servers;
 mod process;
 mod protocol;
+mod providers;
 mod purge;
 mod query_plans;
 mod races;

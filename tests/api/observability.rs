@@ -36,15 +36,24 @@ impl ServeProcess {
     pub async fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let stop = CancellationToken::new();
         let mail_url = start_mail_mock(MockOptions::default(), stop.clone()).await;
+        Self::start_on(&mail_url, stop, flags, variables).await
+    }
+
+    /// Starts a process that sends its mails to another provider than a mock of its own.
+    pub async fn start_with_mail_url(mail_url: &str, flags: &[&str]) -> Self {
+        Self::start_on(mail_url, CancellationToken::new(), flags, &[]).await
+    }
+
+    async fn start_on(mail_url: &str, stop: CancellationToken, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let (database_url, prefix) = (create_database().await, format!("t{}", unique_name()));
         let mut serve = sixty(&["serve", "--code-secret", CODE_SECRET]);
         // A variable, so that a flag can override it.
         serve.env("CLIENT_LIMITS", "false");
         serve.args(["--database-url", &database_url, "--redis-url", stack().redis_url()]);
-        serve.args(["--redis-prefix", &prefix, "--mail-url", &mail_url]).args(flags);
+        serve.args(["--redis-prefix", &prefix, "--mail-url", mail_url]).args(flags);
         serve.envs(variables.iter().copied());
         let (running, api) = Running::serve(&mut serve).await;
-        let service = Service::connect(api, &mail_url, &database_url, &prefix, CancellationToken::new()).await;
+        let service = Service::connect(api, mail_url, &database_url, &prefix, CancellationToken::new()).await;
         Self { running, service, _mock: stop.drop_guard() }
     }
 

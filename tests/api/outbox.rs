@@ -10,10 +10,10 @@ use sixty::domain::code::{Code, CodeKey, CodeLifetimes, CodeSecret, MailAttempt}
 use sixty::domain::locale::Locale;
 use sixty::domain::mailbox::MailboxQuota;
 use sixty::language::Brand;
-use sixty::mail::circuit_breaker::CircuitBreaker;
 use sixty::mail::mailpit::Mailpit;
 use sixty::mail::mails::Mails;
 use sixty::mail::provider::{FromHeader, Provider};
+use sixty::mail::route::Route;
 use sixty::mail::worker::Worker;
 use sixty::rng::Rng;
 use sixty::store::postgres::outbox::{Backlog, Outbox};
@@ -165,7 +165,7 @@ async fn a_mail_whose_attempts_panic_is_given_up() {
         // The lease must not end the attempts.
         outbox: Outbox::new(postgres.clone(), Duration::from_secs(60 * 60)),
         codes: Arc::new(PanickingCodes),
-        provider: Provider::new(&nowhere, Arc::new(Mailpit), from, Duration::from_secs(1)).unwrap(),
+        route: Route::new(Provider::new(&nowhere, Arc::new(Mailpit), from, Duration::from_secs(1)).unwrap(), None),
         secret: CodeSecret::new(vec![60; 32]).unwrap(),
         lifetimes: CodeLifetimes::default(),
         mailbox_quota: MailboxQuota::default(),
@@ -173,7 +173,6 @@ async fn a_mail_whose_attempts_panic_is_given_up() {
         mails: Arc::new(Mails::new(&Brand::default(), Locale::English, None).unwrap()),
         give_up_after: Duration::from_secs(1),
         concurrency: 1,
-        circuit_breaker: CircuitBreaker::default(),
         rng: Rng::from_system(),
         queued: Arc::default(),
         is_busy: Arc::new(|| false),

@@ -2,28 +2,30 @@
 
 use super::Finding;
 use crate::mail::account_check::AccountCheck;
-use crate::mail::provider::Provider;
+use crate::mail::provider::{Provider, Role};
 
 /// `thoroughly`: asks more than once.
 pub async fn finding(provider: &Provider, thoroughly: bool) -> Finding {
-    let check = "mail provider";
+    let (url, dialect) = (provider.role().url_setting(), provider.role().dialect_setting());
+    let check = match provider.role() {
+        Role::First => "mail provider",
+        Role::Fallback => "mail fallback",
+    };
     match provider.check_account(thoroughly).await {
         AccountCheck::Accepted => Finding::ok(check, "answers, and accepts the account"),
         AccountCheck::Unknown { status } => Finding::warning(
             check,
-            format!("MAIL_URL: answered {status} to a question about the account; whether it accepts mails is unknown"),
+            format!("{url}: answered {status} to a question about the account; whether it accepts mails is unknown"),
         ),
         AccountCheck::Refused { status, settings } => {
             Finding::failed(check, format!("answered {status}: refuses the account; check {settings}"))
         }
         AccountCheck::WrongPath { status } => Finding::failed(
             check,
-            format!(
-                "MAIL_URL: answered {status}: has no such API at this URL; correct the path, and compare MAIL_DIALECT"
-            ),
+            format!("{url}: answered {status}: has no such API at this URL; correct the path, and compare {dialect}"),
         ),
         AccountCheck::Unreachable { reason } => {
-            Finding::failed(check, format!("MAIL_URL: the provider {reason}; correct the URL, or check the network"))
+            Finding::failed(check, format!("{url}: the provider {reason}; correct the URL, or check the network"))
         }
     }
 }

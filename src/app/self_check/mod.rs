@@ -6,6 +6,7 @@ pub mod postgres;
 mod redis;
 mod settings;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -13,7 +14,7 @@ use tracing::warn;
 use super::connections::Connections;
 use super::error::AppError;
 use crate::config::Config;
-use crate::mail::provider::Provider;
+use crate::mail::route::Route;
 use crate::rng::Rng;
 use crate::store::fault::Fault;
 use crate::store::redis::Redis;
@@ -69,13 +70,13 @@ impl Finding {
 /// # Errors
 /// A setting is invalid.
 pub async fn run(config: &Config) -> Result<Vec<Finding>, AppError> {
-    let Connections { postgres, redis, provider } = Connections::new(config)?;
+    let Connections { postgres, redis, route } = Connections::new(config)?;
     let limits = redis_limits(config);
     let rng = Rng::from_system();
     let (database, redis, mail) = tokio::join!(
         Box::pin(postgres.inspect()),
         Box::pin(redis.inspect(limits, &rng)),
-        Box::pin(mail::finding(&provider, true))
+        Box::pin(mail_findings(&route, true))
     );
     let mut findings = match &database {
         Ok(inspection) => {
@@ -89,7 +90,7 @@ pub async fn run(config: &Config) -> Result<Vec<Finding>, AppError> {
         Ok(inspection) => redis::findings(inspection),
         Err(fault) => vec![Finding::of_fault("redis", fault)],
     });
-    findings.push(mail);
+    findings.extend(mail);
     findings.extend(settings::findings(config));
     Ok(findings)
 }
@@ -102,7 +103,7 @@ pub async fn run(config: &Config) -> Result<Vec<Finding>, AppError> {
 pub(super) async fn at_start(
     redis: Redis,
     limits: LimitsConfig,
-    provider: Provider,
+    route: Route,
     stop: CancellationToken,
 ) -> Result<(), AppError> {
     let redis = async {
@@ -116,11 +117,16 @@ pub(super) async fn at_start(
         Ok(())
     };
     let checks = async {
-        let (redis, mail) = tokio::join!(redis, Box::pin(mail::finding(&provider, false)));
-        mail.log();
+        let (redis, mail) = tokio::join!(redis, Box::pin(mail_findings(&route, false)));
+        mail.iter().for_each(Finding::log);
         redis
     };
     stop.run_until_cancelled(checks).await.unwrap_or(Ok(()))
+}
+
+/// The findings about the providers, all asked at once.
+async fn mail_findings(route: &Route, thoroughly: bool) -> Vec<Finding> {
+    join_all(route.providers().map(|provider| mail::finding(provider, thoroughly))).await
 }
 
 /// The limits whose scripts are tried. `CLIENT_LIMITS=false` needs none, but may be switched on later.

@@ -8,6 +8,7 @@ use tracing::{debug, error, info, warn};
 use super::{Outcome, Worker};
 use crate::accounts::ports::{Codes, StoreError};
 use crate::mail::retry;
+use crate::mail::route::MessageId;
 use crate::store::postgres::outbox::{Claim, LeftCode};
 
 impl<C: Codes> Worker<C> {
@@ -48,9 +49,11 @@ impl<C: Codes> Worker<C> {
         };
         let label = match &outcome {
             Outcome::Sent { message_id } => {
-                let message_id = message_id.as_deref().unwrap_or("unknown");
+                let MessageId { provider, by_fallback, id } = message_id;
+                let message_id = id.as_deref().unwrap_or("unknown");
                 info!(
-                    user.id = user.map(tracing::field::display), attempts, message_id, idempotency_key = %claim.idempotency_key,
+                    user.id = user.map(tracing::field::display), attempts, provider, fallback = by_fallback, message_id,
+                    idempotency_key = %claim.idempotency_key,
                     "a mail was accepted by the provider"
                 );
                 "sent"

@@ -135,7 +135,7 @@ async fn no_mail_is_lost_while_the_provider_refuses_the_account() {
         wait_for_log(&running, "the mail provider refuses the account").await;
         let log = running.stderr();
         assert!(log.contains(&format!("answered {status}")) && log.contains("check MAIL_URL"), "{log}");
-        for gauge in ["sixty_mail_account_refused 1\n", "sixty_mail_probing 1\n"] {
+        for gauge in ["sixty_mail_account_refused{provider=\"first\"} 1\n", "sixty_mail_probing 1\n"] {
             assert!(running.metrics().await.contains(gauge), "{gauge}");
         }
         end_fault_and_activate(&env, &service).await;
@@ -144,7 +144,7 @@ async fn no_mail_is_lost_while_the_provider_refuses_the_account() {
             assert_eq!(service.mails(user).await.len(), 1, "{status}: {user}");
         }
         assert_eq!(metric_value(&running, "sixty_mail_attempts_total{outcome=\"given_up\"}").await, 0);
-        assert!(running.metrics().await.contains("sixty_mail_account_refused 0\n"));
+        assert!(running.metrics().await.contains("sixty_mail_account_refused{provider=\"first\"} 0\n"));
         let log = running.stderr();
         let accepted = log.lines().find(|line| line.contains("a mail was accepted by the provider")).unwrap();
         let accepted: Value = serde_json::from_str(accepted).unwrap();

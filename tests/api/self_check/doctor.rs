@@ -1,6 +1,6 @@
 //! `sixty doctor`.
 
-use mail_mock::{MailjetCredentials, MockOptions};
+use mail_mock::{ApiKeys, MailjetCredentials, MockOptions};
 use serde_json::Value;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -88,6 +88,47 @@ async fn broken_stores_and_providers_fail() {
     ] {
         let (status, report) = check(&mut doctor).await;
         assert_eq!((status, failed(&report)), (1, vec![expected]), "{report}");
+    }
+    stop.cancel();
+}
+
+/// Each dialect asks about the account in its own way. The fallback is checked too.
+#[tokio::test]
+async fn the_account_at_every_provider_is_checked() {
+    let stop = CancellationToken::new();
+    let secret = || Some("secret".into());
+    let keys = ApiKeys { postmark: secret(), brevo: secret(), sendgrid: secret(), resend: secret() };
+    let mail_url = start_mail_mock(MockOptions { keys, ..MockOptions::default() }, stop.clone()).await;
+    let (database, redis) = stores().await;
+    for (dialect, setting) in [
+        ("postmark", "POSTMARK_SERVER_TOKEN"),
+        ("brevo", "BREVO_API_KEY"),
+        ("sendgrid", "SENDGRID_API_KEY"),
+        ("resend", "RESEND_API_KEY"),
+    ] {
+        let first = |key: &str| {
+            let mut doctor = doctor(&database, redis, &mail_url);
+            doctor.envs([("MAIL_DIALECT", dialect), (setting, key)]);
+            doctor
+        };
+        let (status, report) = check(&mut first("secret")).await;
+        assert_eq!((status, finding(&report, "mail provider")["status"].as_str()), (0, Some("ok")), "{report}");
+        let (status, report) = check(&mut first("c4n4ry")).await;
+        let found = finding(&report, "mail provider")["found"].as_str().unwrap();
+        assert_eq!((status, failed(&report)), (1, vec!["mail provider"]), "{report}");
+        assert!(found.ends_with(&format!("check {setting}, MAIL_FROM and MAIL_URL")), "{found}");
+
+        let fallback = |key: &str| {
+            let mut doctor = doctor(&database, redis, &mail_url);
+            doctor.envs([("MAIL_FALLBACK_URL", &*mail_url), ("MAIL_FALLBACK_DIALECT", dialect), (setting, key)]);
+            doctor
+        };
+        let (status, report) = check(&mut fallback("secret")).await;
+        assert_eq!((status, finding(&report, "mail fallback")["status"].as_str()), (0, Some("ok")), "{report}");
+        let (status, report) = check(&mut fallback("c4n4ry")).await;
+        let found = finding(&report, "mail fallback")["found"].as_str().unwrap();
+        assert_eq!((status, failed(&report)), (1, vec!["mail fallback"]), "{report}");
+        assert!(found.ends_with(&format!("check {setting}, MAIL_FROM and MAIL_FALLBACK_URL")), "{found}");
     }
     stop.cancel();
 }
