@@ -7,10 +7,10 @@ mod mail_account;
 mod settings;
 pub mod values;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use listen_address::ListenAddress;
-use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 pub use self::error::InvalidSetting;
@@ -18,7 +18,7 @@ pub use self::mail_account::MailAccount;
 pub use self::settings::*;
 
 use crate::accounts::{ExistingAccount, Registration};
-use crate::domain::code::{CodeLength, CodeLifetimes, CodeSecret};
+use crate::domain::code::{CodeLifetimes, CodeSecret};
 use crate::domain::email::Email;
 use crate::domain::locale::Locale;
 use crate::domain::mailbox::MailboxQuota;

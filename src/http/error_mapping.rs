@@ -12,8 +12,8 @@ use super::path::Path;
 use super::problem::{DISOWNED, Problem};
 use super::problem_type::ProblemType;
 use crate::accounts::errors::{
-    ActivateError, AuthenticateError, ChangePasswordError, DeleteError, OperatorError, RegisterError, RequestResetError,
-    ResendError, ResetPasswordError, SetLocaleError, StoreError, UpdateError,
+    ActivateError, AuthenticateError, ChangePasswordError, DeleteError, OperatorError, RegisterError,
+    RequestResetError, ResendError, ResetPasswordError, SetLocaleError, StoreError, UpdateError,
 };
 use crate::passwords::Overloaded;
 

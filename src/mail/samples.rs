@@ -10,7 +10,7 @@ use super::provider::FromHeader;
 use super::rendering::RenderedMail;
 
 pub fn mail() -> RenderedMail {
-    RenderedMail { to: "ada@example.com".into(), subject: "S", text: "T".into(), html: "<p>T".into() }
+    RenderedMail { to: "ada@example.com".into(), subject: "S".into(), text: "T".into(), html: "<p>T".into() }
 }
 
 /// Returns the headers and the body of the request that sends [`mail`].

@@ -214,9 +214,12 @@ fn schema_example(name: &str, policy: &Policy) -> Value {
         "User" => user("active"),
         "UserList" => response_example("listUsers"),
         "CodeQueued" => response_example("resendCode"),
-        "RegisterUser" | "ChangePassword" | "ActivateUser" | "RequestPasswordReset" | "ResetPassword" | "UpdateCurrentUser" => {
-            request_example(name, policy)
-        }
+        "RegisterUser"
+        | "ChangePassword"
+        | "ActivateUser"
+        | "RequestPasswordReset"
+        | "ResetPassword"
+        | "UpdateCurrentUser" => request_example(name, policy),
         "UpdateUser" => json!({}),
         "Status" => json!("pending"),
         "AccountStatus" => json!("disabled"),

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::domain::email::{Email, EmailError};
+use crate::domain::locale::Locale;
 use crate::domain::user::Status;
 use crate::passwords::{ForeignHash, ForeignHashError, PasswordHash};
 use crate::rng::Rng;
@@ -65,6 +66,8 @@ pub(super) fn parse(line: &[u8], now: OffsetDateTime, rng: &Rng) -> Result<Impor
     if locale.as_deref().is_some_and(|tag| !is_language_tag(tag)) {
         return Err(Refusal::Locale);
     }
+    // A language that the service does not speak is left out.
+    let locale = locale.and_then(|tag| Locale::lookup(&tag));
     Ok(ImportedUser { id: rng.user_id_since(age), email, status, created_at, hash, locale })
 }
 
@@ -115,13 +118,13 @@ mod tests {
     #[test]
     fn members_are_parsed_and_have_defaults() {
         let line = json!({
-            "email": " Ada@Example.com", "password_hash": BCRYPT, "status": "disabled", "locale": "pt-BR",
+            "email": " Ada@Example.com", "password_hash": BCRYPT, "status": "disabled", "locale": "de-CH",
             "created_at": "2020-02-29T12:00:00.5+01:00",
         });
         let user = parse_line(&line.to_string()).unwrap();
         assert_eq!((user.email.as_typed(), user.status), ("Ada@Example.com", Status::Disabled));
         assert_eq!(user.created_at.unix_timestamp_nanos(), 1_582_974_000_500_000_000);
-        assert_eq!(user.locale.as_deref(), Some("pt-BR"));
+        assert_eq!(user.locale, Some(Locale::German));
         assert!(matches!(user.hash, ImportedHash::Foreign(hash) if hash.as_str() == BCRYPT));
         let (seconds, _) = user.id.0.get_timestamp().unwrap().to_unix();
         assert_eq!((user.id.0.get_version_num(), seconds), (7, 1_582_974_000));

@@ -7,6 +7,7 @@ use sqlx::types::time::OffsetDateTime;
 use super::PgUsers;
 use crate::accounts::ports::StoreError;
 use crate::domain::email::Email;
+use crate::domain::locale::Locale;
 use crate::domain::user::{Status, UserId};
 use crate::passwords::{ForeignHash, HashCost, PasswordHash, Salt};
 
@@ -18,9 +19,8 @@ pub struct ImportedUser {
     pub status: Status,
     pub created_at: OffsetDateTime,
     pub hash: ImportedHash,
-    /// The language of the person (BCP 47). The schema has no place for it yet.
-    // MERGE: when the table users has a column for it, write it in `PgUsers::import`, as the other columns of `imported`.
-    pub locale: Option<String>,
+    /// The language of the person's mails. `None`: the default language.
+    pub locale: Option<Locale>,
 }
 
 /// The hash of an imported account.
@@ -57,7 +57,7 @@ impl PgUsers {
             WITH input AS MATERIALIZED (
                 SELECT line.*
                 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::bytea[],
-                    $9::text[]) AS line (id, address, email, status, created_at, hash, own, salt, hash_cost)
+                    $9::text[], $12::text[]) AS line (id, address, email, status, created_at, hash, own, salt, hash_cost, locale)
                 WHERE NOT EXISTS (SELECT FROM users WHERE users.address = line.address AND users.status <> 'pending')
             ), kept AS (
                 INSERT INTO addresses AS a (address, salt, hash_cost, granted_at, wait, short_granted_at)
@@ -66,12 +66,13 @@ impl PgUsers {
                 ON CONFLICT (address) DO UPDATE SET salt = a.salt
                 RETURNING a.address, a.salt, a.hash_cost
             ), imported AS (
-                INSERT INTO users (id, address, email, password_hash, foreign_hash, status, created_at, activated_at)
+                INSERT INTO users (id, address, email, password_hash, foreign_hash, status, created_at, activated_at,
+                    locale)
                 SELECT id, input.address, email,
                     '$argon2id$v=19$' || kept.hash_cost || '$' || rtrim(encode(kept.salt, 'base64'), '=') || '$'
                         || split_part(own, '$', 6),
                     CASE WHEN hash <> own OR kept.salt <> input.salt OR kept.hash_cost <> input.hash_cost THEN hash END,
-                    status, created_at, created_at
+                    status, created_at, created_at, locale
                 FROM input JOIN kept USING (address)
                 ON CONFLICT (address) WHERE status <> 'pending' DO NOTHING
                 RETURNING address
@@ -89,6 +90,7 @@ impl PgUsers {
             &rows.costs,
             self.pacing.quiet.as_secs_f64(),
             self.pacing.first_wait.as_secs_f64(),
+            &rows.locales as &[Option<&str>],
         );
         let imported = self.postgres.bounded(async { import.fetch_all(&mut *self.acquire().await?).await }).await?;
         Ok(imported.into_iter().collect())
@@ -124,6 +126,7 @@ struct Columns {
     own_hashes: Vec<String>,
     salts: Vec<Vec<u8>>,
     costs: Vec<String>,
+    locales: Vec<Option<&'static str>>,
 }
 
 impl Columns {
@@ -141,5 +144,6 @@ impl Columns {
         self.own_hashes.push(own.to_phc());
         self.salts.push(own.params.salt.0.to_vec());
         self.costs.push(own.params.cost.to_string());
+        self.locales.push(user.locale.map(Locale::tag));
     }
 }

@@ -61,7 +61,7 @@ impl PgUsers {
         Ok(rehashed)
     }
 
-    /// The trigger `users_forget_foreign_hash` ends the foreign hash.
+    /// The trigger `users_forget_foreign_hash` ends the foreign hash. A reset code that was made for the password stays valid.
     pub(super) async fn try_replace_foreign(
         &self,
         id: UserId,
@@ -69,7 +69,15 @@ impl PgUsers {
         new: &PasswordHash,
     ) -> Result<bool, sqlx::Error> {
         let replaced = sqlx::query!(
-            "UPDATE users SET password_hash = $3 WHERE id = $1 AND foreign_hash = $2 AND status || '' = 'active'",
+            "
+            WITH before AS (
+                SELECT id, password_hash FROM users WHERE id = $1 AND foreign_hash = $2
+            ), moved AS (
+                UPDATE password_resets SET password_digest = sha256(convert_to($3, 'UTF8')) FROM before
+                WHERE user_id = before.id AND password_digest = sha256(convert_to(before.password_hash, 'UTF8'))
+            )
+            UPDATE users SET password_hash = $3 WHERE id = $1 AND foreign_hash = $2 AND status || '' = 'active'
+            ",
             id.0,
             foreign.as_str(),
             new.to_phc(),
