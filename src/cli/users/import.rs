@@ -69,7 +69,7 @@ pub(super) async fn run(users: &PgUsers, args: ImportArgs, as_json: bool) -> Res
     let (rng, input) = (Rng::from_system(), open(&args.file)?);
     let (sender, mut batches) = mpsc::channel(WAITING_BATCHES);
     let for_reader = rng.clone();
-    std::thread::spawn(move || read(input, now, &for_reader, &sender));
+    let reader = std::thread::spawn(move || read(input, now, &for_reader, &sender));
     let mut report = Report { as_json, show_skipped: args.show_skipped, progress: io::stderr().is_terminal() };
     let (mut summary, mut stored_until) = (Summary::default(), 0);
     while let Some(batch) = batches.recv().await {
@@ -81,6 +81,8 @@ pub(super) async fn run(users: &PgUsers, args: ImportArgs, as_json: bool) -> Res
         stored_until = batch.last_line;
         report.batch(&batch, &imported, &mut summary)?;
     }
+    // A reader that panicked has sent no error, and its lines are missing.
+    reader.join().map_err(|_| unfinished(stored_until, "the file was not read to its end"))?;
     report.end(&summary, args.dry_run)?;
     match summary.refused {
         0 => Ok(()),
