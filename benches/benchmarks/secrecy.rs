@@ -10,7 +10,8 @@
 //! real difference that is too small to use.
 //!
 //! The service remembers the passwords of the registrations, so right passwords cost no hash here, and nothing hides other
-//! differences. The comparisons are repeated after the cost of the password hashes was raised and lowered.
+//! differences. The comparisons are repeated after the cost of the password hashes was raised and lowered, and with accounts
+//! of which some have the hashes of another system.
 
 use std::time::{Duration, Instant};
 
@@ -126,6 +127,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
     });
     drop(service);
     run_with_changed_costs(bench, report);
+    run_with_imported_hashes(bench, report);
 }
 
 /// The configured costs (m, t) of the rounds after the first: m raised, t raised too, both lowered below the first.
@@ -202,6 +204,47 @@ fn run_with_changed_costs(bench: &Bench, report: &mut Report) {
             }
         });
     }
+}
+
+/// bcrypt of another password, at the cost that most programs choose.
+const IMPORTED_HASH: &str = "$2y$10$WAiwtzyjkGlk7nkq0vNPZ.fzcjn/flm1t6IgAEBenNPSkEcSJnF3G";
+
+/// Gives a third of the accounts an imported hash before the addresses in the other states are registered.
+fn run_with_imported_hashes(bench: &Bench, report: &mut Report) {
+    let database = bench.runtime.block_on(bench.create_database("secrecy_imported"));
+    let (mail_url, _) = bench.start_mail_provider();
+    let flags = ["--code-ttl=30m", "--code-wait=30m", "--auth-cache-ttl=30m"];
+    let serve = || bench.cores.on_any_core(|| bench.serve("secrecy_imported", &database, &mail_url, &flags));
+    let service = serve();
+    let db = bench.runtime.block_on(async {
+        service.wait_until_ready().await;
+        let db = PgPool::connect(&database).await.unwrap();
+        register(&service, 0, Active, OWNERS_PASSWORD).await;
+        register(&service, 0, Shadowed, OWNERS_PASSWORD).await;
+        wait_for_empty_outbox(&db).await;
+        sqlx::query("UPDATE users SET status = 'active', activated_at = now()").execute(&db).await.unwrap();
+        let import = "UPDATE users SET foreign_hash = $1, password_hash = left(password_hash, -4) || 'AAAA'
+            WHERE substring(address FROM '([0-9]+)@')::integer % 3 = 0";
+        sqlx::query(import).bind(IMPORTED_HASH).execute(&db).await.unwrap();
+        db
+    });
+    drop(service);
+    // The restarted service reads the costs of the accounts again.
+    let service = serve();
+    report.start_section("with imported hashes of a third of the accounts");
+    bench.runtime.block_on(async {
+        service.wait_until_ready().await;
+        age_grants(&db).await;
+        register(&service, 1, Pending, PASSWORD).await;
+        register(&service, 1, Shadowed, PASSWORD).await;
+        wait_for_empty_outbox(&db).await;
+        let mut order = StdRng::seed_from_u64(62);
+        for comparisons in LATER_STEPS {
+            measure(&service, 1, comparisons, &mut order, report).await;
+            wait_for_empty_outbox(&db).await;
+            age_grants(&db).await;
+        }
+    });
 }
 
 /// Returns an address of this state. Accounts are the same in all rounds, other addresses are new in each.

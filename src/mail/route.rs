@@ -2,8 +2,8 @@
 //!
 //! - An attempt gives its mail to one provider. A retry may give it to the other one, with the same code and the same
 //!   idempotency key.
-//! - While the fallback takes the mails, one mail after each pause tries the first again, if the first answers a question about
-//!   the account. So no mail waits for a first provider that is down.
+//! - While the fallback takes the mails, one new mail after each pause tries the first again, if the first answers a question
+//!   about the account. So no mail waits for a first provider that is down, and none is tried there twice meanwhile.
 //! - While both breakers are open, one mail at a time probes the provider whose pause ends first.
 
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl Route {
         self.channels().map(|channel| channel.breaker.pause(now)).min().flatten()
     }
 
-    /// Makes one attempt to send a mail, by one provider.
+    /// Makes one attempt to send a mail, by one provider. `is_retry`: an earlier attempt has failed.
     ///
     /// # Errors
     /// Unless the response confirms that the provider accepted the mail.
@@ -79,8 +79,9 @@ impl Route {
         mail: &RenderedMail,
         idempotency_key: Uuid,
         trace: TraceContext,
+        is_retry: bool,
     ) -> Result<MessageId, SendError> {
-        let channel = self.choose().await;
+        let channel = self.choose(is_retry).await;
         let sent = channel.provider.send(mail, idempotency_key, trace).await;
         self.record(channel, &sent);
         let role = channel.provider.role();
@@ -99,14 +100,15 @@ impl Route {
         }
     }
 
-    async fn choose(&self) -> &Channel {
+    async fn choose(&self, is_retry: bool) -> &Channel {
         let Channels { first, fallback } = &*self.0;
         let Some(fallback) = fallback else { return first };
         if first.breaker.is_closed() {
             return first;
         }
         let spared = fallback.breaker.is_closed();
-        if !first.breaker.take_probe(Instant::now(), spared) {
+        // A retry that probed could fail again and again, if no other mail is sent.
+        if spared && is_retry || !first.breaker.take_probe(Instant::now(), spared) {
             return fallback;
         }
         if !spared || first.answers().await { first } else { fallback }

@@ -337,7 +337,7 @@ impl<C: Codes> Worker<C> {
     /// Makes one attempt, and records its result in the metrics.
     async fn send(&self, claim: &Claim, mail: &RenderedMail, trace: TraceContext) -> Result<MessageId, SendError> {
         let start = Instant::now();
-        let sent = self.route.send(mail, claim.idempotency_key, trace).await;
+        let sent = self.route.send(mail, claim.idempotency_key, trace, claim.attempts > 1).await;
         let accepted = if sent.is_ok() { "true" } else { "false" };
         histogram!("sixty_mail_attempt_duration_seconds", "accepted" => accepted).record(start.elapsed());
         if sent.is_ok() {

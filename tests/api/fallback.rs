@@ -100,10 +100,19 @@ async fn mails_go_by_the_fallback_while_the_first_fails_and_return_to_it() {
         let mail = providers.wait_for_mail(&providers.fallback, user).await;
         assert_eq!(providers.process.service.activate(user, PASSWORD, &code(&mail)).await.status, 200);
     }
-    // The circuit is open: the next mail goes by the fallback at once.
-    providers.process.service.register_pending("next@example.com").await;
-    providers.wait_for_mail(&providers.fallback, "next@example.com").await;
+    // The circuit is open: the next mails go by the fallback, at the latest with the second attempt.
+    for n in 0..5 {
+        let next = format!("next{n}@example.com");
+        providers.process.service.register_pending(&next).await;
+        providers.wait_for_mail(&providers.fallback, &next).await;
+    }
     providers.process.service.wait_for_empty_outbox().await;
+    let log = providers.process.running.stderr();
+    let accepted = log.lines().filter(|line| line.contains("a mail was accepted by the provider"));
+    for line in accepted.rev().take(5) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(line["attempts"].as_u64().unwrap() <= 2, "{line}");
+    }
     for user in &users {
         assert_eq!(providers.mails(&providers.fallback, user).await.len(), 1, "{user}");
         assert!(providers.mails(providers.first(), user).await.is_empty(), "{user}");
