@@ -14,6 +14,10 @@ forbidden = Das dürfen nur Administratoren
     .advice =
         Die Anmeldedaten sind richtig, aber die Rolle ist nicht admin. Wenden Sie sich an einen Administrator oder den
         Betreiber: Der Befehl sixty users legt den ersten Administrator an.
+registration-closed = Die Registrierung ist geschlossen
+    .advice =
+        Der Betreiber des Dienstes nimmt keine neuen Registrierungen an. Bitten Sie ihn um ein Konto. Eine wartende
+        Registrierung lässt sich weiterhin aktivieren, und Konten funktionieren wie bisher.
 user-not-found = Diesen Benutzer gibt es nicht
     .advice = Suchen Sie die ID des Benutzers mit GET /v1/users. Jede Registrierung erhält eine neue ID.
 not-found = Hier ist nichts

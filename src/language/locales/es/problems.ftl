@@ -14,6 +14,10 @@ forbidden = Solo pueden hacerlo los administradores
     .advice =
         Las credenciales son correctas, pero el rol del usuario no es admin. Diríjase a un administrador o al operador: la
         orden sixty users crea el primer administrador.
+registration-closed = El registro está cerrado
+    .advice =
+        El operador del servicio no acepta registros nuevos. Pídale una cuenta. Un registro pendiente todavía se puede activar,
+        y las cuentas funcionan como antes.
 user-not-found = No existe ese usuario
     .advice = Busque el identificador del usuario con GET /v1/users. Cada registro recibe un identificador nuevo.
 not-found = Aquí no hay nada

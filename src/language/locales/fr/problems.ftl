@@ -13,6 +13,10 @@ forbidden = Réservé aux administrateurs
     .advice =
         Les identifiants sont corrects, mais le rôle de l’utilisateur n’est pas admin. Adressez-vous à un administrateur ou
         à l’opérateur : la commande sixty users crée le premier administrateur.
+registration-closed = Les inscriptions sont fermées
+    .advice =
+        L’exploitant du service n’accepte plus de nouvelles inscriptions. Demandez-lui un compte. Une inscription en attente peut
+        encore être activée, et les comptes fonctionnent comme avant.
 user-not-found = Cet utilisateur n’existe pas
     .advice =
         Cherchez l’identifiant de l’utilisateur avec GET /v1/users. Chaque inscription reçoit un nouvel identifiant.
