@@ -421,7 +421,8 @@ mod tests {
         let mut hashes = std::pin::pin!(hashes);
         assert!(futures_util::poll!(&mut hashes).is_pending());
         assert!(hasher.check_wait(flood).is_err());
-        assert!(hasher.backlog() > Duration::from_millis(100));
+        // The thread may have taken a job from the queue.
+        assert!(hasher.backlog() >= Duration::from_millis(50));
         assert!(hasher.check_wait(other).is_ok());
     }
 }
