@@ -26,7 +26,7 @@ CREATE INDEX password_resets_of_user ON password_resets (user_id) WHERE user_id 
 -- A reset mail is queued for an address, since only the mail worker may find out whether the address has an account.
 ALTER TABLE outbox
     ALTER COLUMN user_id DROP NOT NULL,
-    ADD COLUMN address text CHECK (octet_length(address) BETWEEN 3 AND 254),
+    ADD COLUMN address text COLLATE "C" CHECK (octet_length(address) BETWEEN 3 AND 254),
     ADD CONSTRAINT outbox_recipient CHECK ((user_id IS NULL) = (kind = 'reset_code') AND (address IS NULL) = (kind <> 'reset_code')),
     DROP CONSTRAINT outbox_kind_check,
     ADD CONSTRAINT outbox_kind_check

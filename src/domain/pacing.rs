@@ -202,6 +202,11 @@ mod tests {
             let chance = chance_within_a_year(&Pacing::default(), &bursts);
             prop_assert!(chance <= 0.01, "{chance}");
         }
+    }
+
+    proptest! {
+        // Slower, because all grants of a year have a short code, and are remembered.
+        #![proptest_config(ProptestConfig::with_cases(6))]
 
         #[test]
         fn chance_to_guess_a_reset_code_within_a_year_is_at_most_one_in_ten_thousand(

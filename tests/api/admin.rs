@@ -457,7 +457,7 @@ async fn an_admin_activates_a_pending_user_who_keeps_the_password() {
     assert_eq!((active.status.as_u16(), &active.body["status"]), (200, &"active".into()));
     assert_eq!(service.me(ADA, PASSWORD).await.body, active.body);
     let mail = service.wait_for_mail(ADA, 2).await;
-    assert!(mail.contains("The people who run the service that you registered for"), "{mail}");
+    assert!(mail.contains("The people who run Sixty have activated your account"), "{mail}");
     let live: bool = service.redis(&["EXISTS", &service.redis_key("code", &id)]).await;
     assert!(!live, "the code is discarded");
     assert_eq!(service.activate(ADA, PASSWORD, &code).await.outcome(), (409, "already-active"));

@@ -50,6 +50,8 @@ const HARMLESS: &[&str] = &[
     // Hashes of tokens, the salt of an address, names of keys with MACs.
     "ConsumedUnits",
     "NotMeHash",
+    "ResetId",
+    "RestoreHash",
     "Salt",
     "TicketHash",
     // What an operator reads about the stores and the settings. It repeats no value of a setting.

@@ -69,7 +69,7 @@ async fn a_mailed_code_sets_a_new_password_once() {
     assert_eq!(service.reset_password(ADA, &code, PASSWORD).await.outcome(), (410, "code-expired"));
     assert_eq!(service.me(ADA, NEW).await.status, 200);
     let notice = service.wait_for_mail(ADA, 4).await;
-    assert!(notice.starts_with("Your password was reset\n") && !notice.contains(NEW), "{notice}");
+    assert!(notice.starts_with("Your Sixty password was reset\n") && !notice.contains(NEW), "{notice}");
     let wait = service.request_reset(ADA).await;
     assert_eq!(wait.outcome(), (429, "too-many-codes"));
     assert!(wait.body["retry_after"].as_u64().unwrap() <= 600);
