@@ -173,6 +173,44 @@ pub enum SetLocaleError {
     Store(#[from] StoreError),
 }
 
+#[derive(Debug, Error)]
+pub enum RequestAddressError {
+    #[error("the user is not active")]
+    NotActive,
+    #[error("the account has this address")]
+    SameAddress,
+    /// The wait between two code mails to the new address is not over. Nothing was written.
+    #[error("the next code mail to the address is allowed in {left:?}")]
+    TooSoon { left: Duration },
+    /// The password was changed, or the account disabled or deleted, after its credentials were checked.
+    #[error("the password is no longer the one that was checked")]
+    Changed,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The address was not changed.
+#[derive(Debug, Error)]
+pub enum ConfirmAddressError {
+    #[error("the user is not active")]
+    NotActive,
+    #[error("the user has no live code for another address")]
+    NoCode(NoCodeReason),
+    /// The guess was wrong. `remaining` guesses are left; at 0 this guess destroyed the code.
+    #[error("the code is wrong")]
+    Incorrect { remaining: u8 },
+    /// The code is right, but the address has got an account in the meantime.
+    #[error("the address has an account")]
+    Taken,
+    /// The change was confirmed, replaced or taken back, or the password was changed, in the meantime.
+    #[error("the change no longer exists")]
+    Changed,
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Nothing was deleted.
 #[derive(Debug, Error)]
 pub enum DeleteError {

@@ -2,6 +2,7 @@
 
 pub mod activate;
 pub mod authenticate;
+pub mod change_address;
 pub mod change_password;
 pub mod delete;
 pub mod errors;
@@ -145,8 +146,12 @@ impl<U: Users, C: Codes> Accounts<U, C> {
     /// Discards the code of a user who needs no code any more. A failure is harmless: the code expires, and until then it
     /// can activate no row.
     async fn discard_code(&self, user: UserId) {
-        if let Err(error) = self.codes.discard(CodeKey::Registration(user)).await {
-            tracing::warn!(%error, user.id = %user, "cannot discard a code that is no longer needed; the code will expire");
+        self.discard(CodeKey::Registration(user)).await;
+    }
+
+    async fn discard(&self, key: CodeKey) {
+        if let Err(error) = self.codes.discard(key).await {
+            tracing::warn!(%error, "cannot discard a code that is no longer needed; the code will expire");
         }
     }
 }

@@ -7,7 +7,11 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 pub use super::errors::StoreError;
-use super::errors::{DeleteError, NoCodeReason, RegisterError, RequestResetError, ResendError, UpdateError};
+use super::errors::{
+    ConfirmAddressError, DeleteError, NoCodeReason, RegisterError, RequestAddressError, RequestResetError, ResendError,
+    UpdateError,
+};
+use crate::domain::address_change::RestoreHash;
 use crate::domain::address_search::{AddressDomain, AddressPrefix};
 use crate::domain::code::{Code, CodeKey, MailAttempt, Nonce, ResetId};
 use crate::domain::email::{Address, Email};
@@ -128,6 +132,38 @@ impl AccountChange {
     }
 }
 
+/// A change of address to be written: the change, the grant of the new address, and two queued mails, in one transaction.
+#[derive(Debug)]
+pub struct NewAddressChange<'a> {
+    pub user: UserId,
+    /// The hash that was verified.
+    pub old: &'a PasswordHash,
+    pub email: &'a Email,
+    /// The hash parameters of the new address; new ones if the address is unknown.
+    pub params: HashParams,
+    /// The nonce from which the code and the link are derived.
+    pub nonce: Nonce,
+    pub link: RestoreHash,
+    pub trace: Option<TraceContext>,
+}
+
+/// A change that waits for its code.
+#[derive(Debug, Clone)]
+pub struct AddressChange {
+    pub address: Address,
+    pub params: HashParams,
+}
+
+/// Result of [`Users::restore_address`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoredAddress {
+    Restored(UserId),
+    /// The link was used, has expired or is unknown. Nothing was changed.
+    NoLink,
+    /// Another account has the address now. Nothing was changed.
+    Taken,
+}
+
 /// Who asks for a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeletedBy {
@@ -237,6 +273,37 @@ pub trait Users: Send + Sync + 'static {
         new: &PasswordHash,
         trace: Option<TraceContext>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Grants the new address a code mail and queues it, with a notice to the old address. It replaces an earlier change of the
+    /// user. Accounts of the new address are not read. Returns the wait until the next code mail to the new address is allowed.
+    fn request_address_change(
+        &self,
+        change: &NewAddressChange<'_>,
+    ) -> impl Future<Output = Result<Duration, RequestAddressError>> + Send;
+
+    /// Returns the latest change that the user has asked for and not confirmed.
+    fn find_address_change(
+        &self,
+        user: UserId,
+    ) -> impl Future<Output = Result<Option<AddressChange>, StoreError>> + Send;
+
+    /// Gives an active account the address of its latest change, with a hash of the parameters of that address.
+    fn confirm_address_change(
+        &self,
+        user: UserId,
+        old: &PasswordHash,
+        address: &Address,
+        new: &PasswordHash,
+    ) -> impl Future<Output = Result<User, ConfirmAddressError>> + Send;
+
+    /// Gives the account of a link its old address back, whether or not the change was confirmed. Its hash becomes one of
+    /// `random`, which no password has. Deletes all links and changes of the user, and queues a mail that informs the owner.
+    fn restore_address(
+        &self,
+        link: &RestoreHash,
+        random: [u8; 32],
+        trace: Option<TraceContext>,
+    ) -> impl Future<Output = Result<RestoredAddress, StoreError>> + Send;
 
     fn find(&self, id: UserId) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 

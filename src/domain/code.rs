@@ -12,6 +12,7 @@ use thiserror::Error;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
+use super::address_change::RestoreToken;
 use super::email::{Address, is_invisible};
 use super::mailbox::Mailbox;
 use super::not_me::NotMeToken;
@@ -78,12 +79,14 @@ pub enum CodeKey {
     Registration(UserId),
     /// The code that sets a new password for the account of an address.
     PasswordReset(ResetId),
+    /// The code that gives an account another address.
+    AddressChange(UserId),
 }
 
 /// How long codes live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodeLifetimes {
-    /// Of the code of a registration, from the acceptance of its mail (`CODE_TTL`).
+    /// Of the codes of a registration and of a change of address, from the acceptance of their mail (`CODE_TTL`).
     pub registration: Duration,
     /// Of the code of a password reset, from the moment when the mail worker takes up its mail (`RESET_CODE_TTL`).
     pub password_reset: Duration,
@@ -98,7 +101,7 @@ impl Default for CodeLifetimes {
 impl CodeLifetimes {
     pub fn of(&self, key: CodeKey) -> Duration {
         match key {
-            CodeKey::Registration(_) => self.registration,
+            CodeKey::Registration(_) | CodeKey::AddressChange(_) => self.registration,
             CodeKey::PasswordReset(_) => self.password_reset,
         }
     }
@@ -238,6 +241,7 @@ impl CodeSecret {
         match key {
             CodeKey::Registration(user) => self.hmac(&[b"sixty code verifier:", user.0.as_bytes(), code]),
             CodeKey::PasswordReset(reset) => self.hmac(&[b"sixty reset code verifier:", &reset.0, code]),
+            CodeKey::AddressChange(user) => self.hmac(&[b"sixty address code verifier:", user.0.as_bytes(), code]),
         }
     }
 
@@ -246,6 +250,7 @@ impl CodeSecret {
         match key {
             CodeKey::Registration(user) => self.hmac(&[b"sixty decoy:", user.0.as_bytes()]),
             CodeKey::PasswordReset(reset) => self.hmac(&[b"sixty reset decoy:", &reset.0]),
+            CodeKey::AddressChange(user) => self.hmac(&[b"sixty address decoy:", user.0.as_bytes()]),
         }
     }
 
@@ -261,15 +266,21 @@ impl CodeSecret {
         NotMeToken::new(*mac.first_chunk().expect("a MAC is longer than a token"))
     }
 
-    /// Returns the MAC of the time in the form of a "this was not me" page.
-    pub fn not_me_form(&self, token: &NotMeToken, millis: u64) -> [u8; 32] {
-        self.hmac(&Self::not_me_form_parts(token.letters().as_bytes(), &millis.to_be_bytes()))
+    /// Derives the token of the link in the notice about a change of address. Every retry of the mail carries the same token.
+    pub fn restore_token(&self, nonce: &Nonce) -> RestoreToken {
+        let mac = self.hmac(&[b"sixty restore address:", &nonce.0]);
+        RestoreToken::new(*mac.first_chunk().expect("a MAC is longer than a token"))
+    }
+
+    /// Returns the MAC of the time in the form of the page of a link. `token`: the letters of the link.
+    pub fn not_me_form(&self, token: &str, millis: u64) -> [u8; 32] {
+        self.hmac(&Self::not_me_form_parts(token.as_bytes(), &millis.to_be_bytes()))
     }
 
     /// Compares a MAC with that of [`CodeSecret::not_me_form`], in constant time.
-    pub fn is_not_me_form(&self, token: &NotMeToken, millis: u64, mac: &[u8]) -> bool {
-        let parts = (token.letters(), millis.to_be_bytes());
-        self.mac(&Self::not_me_form_parts(parts.0.as_bytes(), &parts.1)).verify_slice(mac).is_ok()
+    pub fn is_not_me_form(&self, token: &str, millis: u64, mac: &[u8]) -> bool {
+        let millis = millis.to_be_bytes();
+        self.mac(&Self::not_me_form_parts(token.as_bytes(), &millis)).verify_slice(mac).is_ok()
     }
 
     fn not_me_form_parts<'a>(token: &'a [u8], millis: &'a [u8]) -> [&'a [u8]; 3] {

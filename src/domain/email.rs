@@ -43,6 +43,11 @@ impl Email {
 }
 
 impl Address {
+    /// Returns an address that is stored in canonical form.
+    pub fn from_canonical(address: String) -> Self {
+        Self(address)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

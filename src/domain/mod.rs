@@ -2,6 +2,7 @@
 //!
 //! The HTTP and command-line layers parse raw strings into these types. No parse error repeats its input.
 
+pub mod address_change;
 pub mod address_search;
 pub mod code;
 pub mod contact;

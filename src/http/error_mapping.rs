@@ -12,8 +12,9 @@ use super::path::Path;
 use super::problem::{DISOWNED, Problem};
 use super::problem_type::ProblemType;
 use crate::accounts::errors::{
-    ActivateError, AuthenticateError, ChangePasswordError, DeleteError, OperatorError, RegisterError,
-    RequestResetError, ResendError, ResetPasswordError, SetLocaleError, StoreError, UpdateError,
+    ActivateError, AuthenticateError, ChangePasswordError, ConfirmAddressError, DeleteError, OperatorError,
+    RegisterError, RequestAddressError, RequestResetError, ResendError, ResetPasswordError, SetLocaleError, StoreError,
+    UpdateError,
 };
 use crate::passwords::Overloaded;
 
@@ -135,6 +136,34 @@ impl From<ChangePasswordError> for Problem {
             }
             ChangePasswordError::Overloaded(error) => error.into(),
             ChangePasswordError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RequestAddressError> for Problem {
+    fn from(error: RequestAddressError) -> Self {
+        match error {
+            RequestAddressError::NotActive => Self::not_active(),
+            RequestAddressError::SameAddress => Self::same_address(),
+            RequestAddressError::TooSoon { left } => Self::too_many_codes(left),
+            RequestAddressError::Changed => Self::unauthenticated_because(
+                "Another request changed the password, or disabled or deleted the account.",
+            ),
+            RequestAddressError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfirmAddressError> for Problem {
+    fn from(error: ConfirmAddressError) -> Self {
+        match error {
+            ConfirmAddressError::NotActive => Self::not_active(),
+            ConfirmAddressError::NoCode(reason) => Self::no_code(reason),
+            ConfirmAddressError::Incorrect { remaining } => Self::incorrect_code(remaining),
+            ConfirmAddressError::Taken => Self::email_taken(),
+            ConfirmAddressError::Changed => Self::address_change_gone(),
+            ConfirmAddressError::Overloaded(error) => error.into(),
+            ConfirmAddressError::Store(error) => error.into(),
         }
     }
 }

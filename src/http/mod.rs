@@ -3,6 +3,8 @@
 //! `app.rs` composes it. No use case and no store depends on it.
 
 mod accept_language;
+mod address_change_page;
+mod address_changes;
 pub mod admin;
 pub mod auth;
 pub mod body_limit;

@@ -68,6 +68,7 @@ impl NotMePage {
             ("paragraphs", Value::from_iter(self.paragraphs.iter().copied())),
             ("field", Value::from(not_me_form::FIELD)),
             ("form", Value::from(self.form.clone())),
+            ("button", Value::from("not-me-button")),
             ("ticket", Value::from(self.ticket.clone())),
         ]);
         pages.response(locale, status, "not_me.html", &variables)
@@ -83,7 +84,7 @@ fn token(request: &Request) -> Option<NotMeToken> {
     clippy::disallowed_methods,
     reason = "the page must work without the stores; no rule of accounts depends on it"
 )]
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
@@ -92,7 +93,7 @@ fn now() -> Duration {
 pub fn get(request: &Request, form: &NotMeForm, pages: &Pages) -> Response {
     let locale = pages.locale(request.headers());
     match token(request) {
-        Some(token) => confirm_page(form.field(&token, now()), false).response(pages, locale, StatusCode::OK),
+        Some(token) => confirm_page(form.field(&token.letters(), now()), false).response(pages, locale, StatusCode::OK),
         None => LINK_INCOMPLETE.response(pages, locale, StatusCode::NOT_FOUND),
     }
 }
@@ -112,13 +113,13 @@ pub async fn post<U: Users, C: Codes>(
     };
     let body = request.take_body().into_bytes().await.unwrap_or_default();
     let now = now();
-    match form.check(&token, &body, now) {
+    match form.check(&token.letters(), &body, now) {
         Press::Accepted => {}
         Press::TooEarly { shown } => {
-            return confirm_page(form.field(&token, shown), true).response(pages, locale, StatusCode::OK);
+            return confirm_page(form.field(&token.letters(), shown), true).response(pages, locale, StatusCode::OK);
         }
         Press::WithoutPage => {
-            return confirm_page(form.field(&token, now), true).response(pages, locale, StatusCode::OK);
+            return confirm_page(form.field(&token.letters(), now), true).response(pages, locale, StatusCode::OK);
         }
     }
     match accounts.report_not_me(&token).await {
@@ -130,7 +131,7 @@ pub async fn post<U: Users, C: Codes>(
         Err(error) => {
             let problem = Problem::from(error).into_response();
             // The page was shown long enough ago, so the next press may come at once.
-            let field = form.field(&token, now.saturating_sub(not_me_form::EARLIEST));
+            let field = form.field(&token.letters(), now.saturating_sub(not_me_form::EARLIEST));
             let mut response = try_again_page(field).response(pages, locale, problem.status());
             if let Some(seconds) = problem.headers().get(header::RETRY_AFTER) {
                 response.headers_mut().insert(header::RETRY_AFTER, seconds.clone());

@@ -18,6 +18,7 @@ use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::address_changes::AddressChangesApi;
 use super::admin::AdminApi;
 use super::client_limits::ClientLimits;
 use super::gateway::{self, GatewayApi};
@@ -42,7 +43,8 @@ const DESCRIPTION: &str = "Registers users with an e-mail address, a password, a
 const TAGS: [&str; 6] = ["Registration", "Account", "Password reset", "Gateways", "Administration", "Service"];
 
 /// The operations below `/v1`. `U` and `C` are the stores.
-type ApiOperations<U, C> = (UsersApi<U, C>, PasswordResetsApi<U, C>, GatewayApi<U, C>, AdminApi<U, C>);
+type ApiOperations<U, C> =
+    (UsersApi<U, C>, AddressChangesApi<U, C>, PasswordResetsApi<U, C>, GatewayApi<U, C>, AdminApi<U, C>);
 
 /// The endpoints of the operations below `/v1`.
 pub fn service<U: Users, C: Codes>(
@@ -51,10 +53,11 @@ pub fn service<U: Users, C: Codes>(
     limits: ClientLimits,
 ) -> OpenApiService<impl OpenApi, ()> {
     let users = UsersApi::new(accounts.clone(), policy.clone(), limits.clone());
+    let addresses = AddressChangesApi::new(accounts.clone(), policy.clone(), limits.clone());
     let resets = PasswordResetsApi::new(accounts.clone(), policy.clone(), limits.clone());
     let gateway = GatewayApi::new(accounts.clone(), limits.clone());
     let admin = AdminApi::new(accounts, policy, limits);
-    let operations: ApiOperations<U, C> = (users, resets, gateway, admin);
+    let operations: ApiOperations<U, C> = (users, addresses, resets, gateway, admin);
     // The document of this service is never served.
     OpenApiService::new(operations, Brand::DEFAULT_NAME, VERSION)
 }

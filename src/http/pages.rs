@@ -91,7 +91,7 @@ mod tests {
     use crate::domain::code::CodeSecret;
     use crate::http::not_me_form::NotMeForm;
     use crate::http::problem_type::ProblemType;
-    use crate::http::{not_me_page, problem_page};
+    use crate::http::{address_change_page, not_me_page, problem_page};
 
     async fn every_page(pages: &Pages, locale: Locale) -> Vec<Response> {
         let request = |path: &str| {
@@ -104,6 +104,9 @@ mod tests {
         responses.push(not_me_page::get(&request(&format!("/not-me/{}", "a".repeat(32))), &form, pages));
         responses.push(not_me_page::get(&request("/not-me/a"), &form, pages));
         responses.extend(not_me_page::samples(pages, locale));
+        let address_change = request(&format!("/address-change/{}", "a".repeat(32)));
+        responses.push(address_change_page::get(&address_change, &form, pages));
+        responses.extend(address_change_page::samples(pages, locale));
         responses
     }
 

@@ -219,6 +219,20 @@ impl Problem {
         )
     }
 
+    /// The new address is the one that the account has.
+    pub fn same_address() -> Self {
+        let (pointer, detail) = ("/email".to_owned(), "is the address of the account already".to_owned());
+        Self::invalid(vec![FieldError { location: FieldLocation::Pointer(pointer), detail }])
+    }
+
+    /// The code was right, but its change of address is no longer the latest one.
+    pub fn address_change_gone() -> Self {
+        Self::new(
+            ProblemType::CodeExpired,
+            "The change of address was confirmed, replaced or taken back in the meantime; ask for another.",
+        )
+    }
+
     /// The address has no live reset code. The detail is the same for every reason: it must not reveal an account.
     pub fn no_reset_code() -> Self {
         Self::new(

@@ -17,7 +17,7 @@ use super::path::Path;
 use super::problem::Problem;
 use super::problem_type::ProblemType;
 use super::static_document::StaticDocument;
-use super::{not_me_page, problem_page};
+use super::{address_change_page, not_me_page, problem_page};
 use crate::accounts::Accounts;
 use crate::accounts::ports::{Codes, Users};
 
@@ -118,6 +118,18 @@ pub fn table<U: Users, C: Codes>() -> Vec<SystemRoute<U, C>> {
                 }),
                 undeclared(Method::POST, |request, state| {
                     not_me_page::post(request, &state.not_me, &state.accounts, &state.pages).boxed()
+                }),
+            ],
+        },
+        SystemRoute {
+            template: "/address-change/{token}",
+            kind: PathKind::Token,
+            operations: vec![
+                undeclared(Method::GET, |request, state| {
+                    ready(address_change_page::get(request, &state.not_me, &state.pages)).boxed()
+                }),
+                undeclared(Method::POST, |request, state| {
+                    address_change_page::post(request, &state.not_me, &state.accounts, &state.pages).boxed()
                 }),
             ],
         },

@@ -22,7 +22,7 @@ use crate::domain::policy::Policy;
 use crate::telemetry::trace::TraceContext;
 
 #[derive(Tags)]
-enum Tag {
+pub(super) enum Tag {
     /// Register an address with a password, then activate the account with the mailed code.
     Registration,
     /// For registered users: read one's own user, change the password, delete the account.

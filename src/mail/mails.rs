@@ -11,13 +11,11 @@ use url::Url;
 use super::mail_name::MailName;
 use super::operator_templates::{self, TemplatesError};
 use super::rendering::{RenderedMail, spelled};
+use crate::domain::address_change::LINK_LIFETIME;
 use crate::domain::code::Code;
 use crate::domain::email::Email;
 use crate::domain::locale::Locale;
 use crate::language::{Brand, Catalogue, Source, TemplateError, Templates};
-
-/// How long the link in the mail about a change of address works. The mail says so.
-pub const ADDRESS_CHANGE_LIFETIME: Duration = Duration::from_secs(72 * 60 * 60);
 
 /// The files of `MAIL_TEMPLATES` that all mails share.
 pub(super) const LAYOUTS: [(&str, &str); 2] =
@@ -114,9 +112,9 @@ impl Mails {
     }
 
     /// The notice to the old address that the address is being changed. The link takes the change back for
-    /// [`ADDRESS_CHANGE_LIFETIME`].
+    /// [`LINK_LIFETIME`].
     pub fn address_change(&self, locale: Option<Locale>, to: &Email, link: &Url) -> RenderedMail {
-        let contents = Contents { link: Some(link), lifetime: Some(ADDRESS_CHANGE_LIFETIME), ..Contents::default() };
+        let contents = Contents { link: Some(link), lifetime: Some(LINK_LIFETIME), ..Contents::default() };
         self.render(MailName::AddressChange, locale, to, &contents)
     }
 
@@ -148,7 +146,7 @@ impl Mails {
         let contents = Contents {
             code: variables.contains(&"code").then_some((&code, Duration::from_secs(60))),
             link: variables.contains(&"link").then_some(&link),
-            lifetime: variables.contains(&"lifetime").then_some(ADDRESS_CHANGE_LIFETIME),
+            lifetime: variables.contains(&"lifetime").then_some(LINK_LIFETIME),
         };
         language.render(templates, mail, &to, &contents)
     }

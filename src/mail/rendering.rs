@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use crate::domain::address_change::RestoreToken;
 use crate::domain::not_me::NotMeToken;
 
 /// A mail that is ready to send, in the form that all dialects of providers share.
@@ -17,9 +18,18 @@ pub struct RenderedMail {
 
 /// Returns the "not me" link: a page below the public URL of the API.
 pub fn not_me_link(public_url: &Url, token: &NotMeToken) -> Url {
+    link(public_url, "not-me", &token.letters())
+}
+
+/// Returns the link that takes a change of address back: a page below the public URL of the API.
+pub fn address_link(public_url: &Url, token: &RestoreToken) -> Url {
+    link(public_url, "address-change", &token.letters())
+}
+
+fn link(public_url: &Url, page: &str, letters: &str) -> Url {
     let mut link = public_url.clone();
     let mut path = link.path_segments_mut().expect("an http URL is the base of paths");
-    path.pop_if_empty().push("not-me").push(&token.letters());
+    path.pop_if_empty().push(page).push(letters);
     drop(path);
     link
 }

@@ -4,6 +4,7 @@
 //! *After* the provider accepted the mail, so that a slow response does not shorten the code's lifetime. The code of a password
 //! reset is put once: see `worker/reset_code.rs`.
 
+mod address_code;
 mod live_code;
 mod reset_code;
 mod settle;
@@ -66,9 +67,6 @@ pub struct Worker<C> {
     /// Whether many passwords wait to be hashed.
     pub is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
 }
-
-/// The method of [`Mails`] for a mail without contents.
-type Notice = fn(&Mails, Option<Locale>, &Email) -> RenderedMail;
 
 /// The outcome of an attempt to send a claimed mail.
 enum Outcome {
@@ -220,8 +218,11 @@ impl<C: Codes> Worker<C> {
             (MailKind::ActivatedByOperator, _) => self.send_notice(claim, Mails::activated_by_operator, trace).await,
             (MailKind::PasswordChanged, _) => self.send_notice(claim, Mails::password_changed, trace).await,
             (MailKind::PasswordReset, _) => self.send_notice(claim, Mails::password_reset, trace).await,
+            (MailKind::AddressCode, Some(user)) => self.send_address_code(claim, user, trace).await,
+            (MailKind::AddressChange, _) => self.send_address_notice(claim, trace).await,
+            (MailKind::AddressRestored, _) => self.send_notice(claim, Mails::address_restored, trace).await,
             // A mail dies with its user.
-            (MailKind::Code, None) => Outcome::NotWanted,
+            (MailKind::Code | MailKind::AddressCode, None) => Outcome::NotWanted,
         }
     }
 
@@ -282,7 +283,7 @@ impl<C: Codes> Worker<C> {
             Ok(false) => return Outcome::NotWanted,
             // The link in the mail would not work.
             Err(error) => {
-                let left = self.withdraw_unsent(claim, user, claim.unsent).await;
+                let left = self.withdraw_unsent(claim, CodeKey::Registration(user), claim.unsent).await;
                 return retry(error, claim.unsent, left);
             }
         }
@@ -293,7 +294,7 @@ impl<C: Codes> Worker<C> {
         let maybe_accepted = matches!(&sent, Ok(_) | Err(SendError::Temporary { maybe_accepted: true, .. }));
         let unsent = claim.unsent && !maybe_accepted;
         if let Err(error @ SendError::Temporary { .. }) = sent {
-            let left = self.withdraw_unsent(claim, user, unsent).await;
+            let left = self.withdraw_unsent(claim, CodeKey::Registration(user), unsent).await;
             return failed(error, unsent, left);
         }
         // A permanent refusal concerns one spelling of the address. An account gets its mail at another spelling. So the
@@ -321,7 +322,12 @@ impl<C: Codes> Worker<C> {
     }
 
     /// Sends a mail that has no code.
-    async fn send_notice(&self, claim: &Claim, render: Notice, trace: TraceContext) -> Outcome {
+    async fn send_notice(
+        &self,
+        claim: &Claim,
+        render: impl Fn(&Mails, Option<Locale>, &Email) -> RenderedMail,
+        trace: TraceContext,
+    ) -> Outcome {
         let Ok(recipient) = Email::parse(&claim.email) else {
             return failed(invalid_recipient(), claim.unsent, LeftCode::None);
         };

@@ -19,7 +19,7 @@ const MAIL_BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 3
 /// Interval at which the recorder moves single samples into the histograms, to free their memory between scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-const COUNTERS: [(&str, &str); 20] = [
+const COUNTERS: [(&str, &str); 22] = [
     ("sixty_registrations_total", "Registrations that the API answered with 201."),
     ("sixty_codes_issued_total", "Codes and decoys whose mail the provider accepted."),
     (
@@ -32,6 +32,8 @@ const COUNTERS: [(&str, &str); 20] = [
         "sixty_password_reset_requests_total",
         "Requests for a password reset that the API answered with 202, with or without an account.",
     ),
+    ("sixty_addresses_changed_total", "Accounts that got another address by a mailed code."),
+    ("sixty_addresses_restored_total", "Accounts that got their old address back by the link in a notice."),
     ("sixty_password_resets_total", "Passwords that were reset with a mailed code."),
     (
         "sixty_hasher_refused_total",
@@ -189,9 +191,9 @@ pub fn start() -> Result<Metrics, BuildError> {
     let process = Collector::default();
     process.describe();
 
-    // The first thirteen counters have no label; the labels of the others follow below. The labels of
+    // The first fifteen counters have no label; the labels of the others follow below. The labels of
     // sixty_http_requests_total are not known in advance.
-    for (name, _) in &COUNTERS[..13] {
+    for (name, _) in &COUNTERS[..15] {
         counter!(*name).increment(0);
     }
     for outcome in ["right", "wrong", "no_code"] {

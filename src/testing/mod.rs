@@ -7,7 +7,7 @@ pub mod model;
 mod queued_mail;
 mod wrong_code;
 
-pub use queued_mail::{QueuedMail, QueuedReset};
+pub use queued_mail::{QueuedAddressChange, QueuedMail, QueuedReset};
 pub use wrong_code::wrong_code_for;
 
 use crate::accounts::Caller;

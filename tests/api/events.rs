@@ -45,7 +45,7 @@ impl Service {
     }
 
     /// Waits until the relay has appended all events. Returns the events in the stream, oldest first.
-    async fn relayed_events(&self) -> Vec<Value> {
+    pub async fn relayed_events(&self) -> Vec<Value> {
         eventually("the relay to append all events", async || (self.unrelayed_events().await == 0).then_some(())).await;
         self.stream_events().await
     }
@@ -65,7 +65,7 @@ impl Service {
 }
 
 /// Returns the types of a user's events, in the order of the stream.
-fn types_of(events: &[Value], id: &str) -> Vec<String> {
+pub fn types_of(events: &[Value], id: &str) -> Vec<String> {
     let of_user = events.iter().filter(|event| event["subject"] == id);
     of_user.map(|event| event["type"].as_str().unwrap().to_owned()).collect()
 }

@@ -3,6 +3,7 @@
 
 mod account_enumeration;
 mod activation;
+mod address_change;
 mod admin;
 mod adversary;
 mod auth_cache;

@@ -48,7 +48,7 @@ fn form_field(page: &str) -> String {
 fn field_of_age(link: &str, age: Duration) -> String {
     let form = NotMeForm::new(CodeSecret::new(vec![0; 32]).unwrap());
     let token = NotMeToken::parse(link.rsplit_once('/').unwrap().1).unwrap_or(NotMeToken::new([0; 16]));
-    form.field(&token, SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() - age)
+    form.field(&token.letters(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() - age)
 }
 
 fn form_request(http: &Client, link: &str, field: &str) -> RequestBuilder {

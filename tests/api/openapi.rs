@@ -49,8 +49,10 @@ async fn every_operation_declares_its_security_and_its_problem_types() {
         [
             "activateUser",
             "activateUserAsAdmin",
+            "changeEmail",
             "changePassword",
             "checkCredentials",
+            "confirmEmail",
             "deleteCurrentUser",
             "deleteUser",
             "getCurrentUser",

@@ -28,8 +28,16 @@ const STORES: [ProblemType; 2] = [ProblemType::Internal, ProblemType::Unavailabl
 const NO_BODY: [ProblemType; 2] = [ProblemType::MalformedRequest, ProblemType::PayloadTooLarge];
 
 /// The operations with a quota per client network.
-const RATE_LIMITED: [&str; 6] =
-    ["registerUser", "activateUser", "resendCode", "changePassword", "requestPasswordReset", "resetPassword"];
+const RATE_LIMITED: [&str; 8] = [
+    "registerUser",
+    "activateUser",
+    "resendCode",
+    "changePassword",
+    "requestPasswordReset",
+    "resetPassword",
+    "changeEmail",
+    "confirmEmail",
+];
 /// Headers of their responses: name, description, example.
 const RATE_LIMIT_HEADERS: [(&str, &str, &str); 2] = [
     (
@@ -100,6 +108,13 @@ fn problems(operation_id: &str) -> Vec<Problem> {
         ],
         "resendCode" => &[&NO_BODY, &AUTH, &STORES, &[ProblemType::AlreadyActive, ProblemType::TooManyCodes]],
         "changePassword" => &[&BODY, &AUTH, &STORES, &[ProblemType::NotActive]],
+        "changeEmail" => &[&BODY, &AUTH, &STORES, &[ProblemType::NotActive, ProblemType::TooManyCodes]],
+        "confirmEmail" => &[
+            &BODY,
+            &AUTH,
+            &STORES,
+            &[ProblemType::NotActive, ProblemType::EmailTaken, ProblemType::CodeExpired, ProblemType::IncorrectCode],
+        ],
         "requestPasswordReset" => &[&BODY, &STORES, &[ProblemType::TooManyCodes, ProblemType::TooManyRequests]],
         "resetPassword" => {
             &[&BODY, &STORES, &[ProblemType::CodeExpired, ProblemType::IncorrectCode, ProblemType::TooManyRequests]]

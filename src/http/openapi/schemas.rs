@@ -28,7 +28,7 @@ pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
     }
     schemas["ActivateUser"]["properties"]["code"]["pattern"] = json!(policy.code_pattern());
     schemas["ResetPassword"]["properties"]["code"]["pattern"] = json!(policy.reset_code_pattern());
-    for name in ["RegisterUser", "RequestPasswordReset", "ResetPassword", "User"] {
+    for name in ["RegisterUser", "ChangeEmail", "RequestPasswordReset", "ResetPassword", "User"] {
         let email = &mut schemas[name]["properties"]["email"];
         (email["format"], email["maxLength"]) = (json!(EMAIL_FORMAT), json!(email::MAX_OCTETS));
     }
@@ -64,7 +64,8 @@ pub fn complete(schemas: &mut Map<String, Value>, policy: &Policy) {
 const NULLABLE: [&str; 3] = ["activated_at", "locale", "next_cursor"];
 
 /// The schemas of request bodies.
-const REQUEST_BODIES: [&str; 7] = [
+const REQUEST_BODIES: [&str; 8] = [
+    "ChangeEmail",
     "RegisterUser",
     "ActivateUser",
     "ChangePassword",
@@ -215,6 +216,7 @@ fn schema_example(name: &str, policy: &Policy) -> Value {
         "UserList" => response_example("listUsers"),
         "CodeQueued" => response_example("resendCode"),
         "RegisterUser"
+        | "ChangeEmail"
         | "ChangePassword"
         | "ActivateUser"
         | "RequestPasswordReset"
@@ -247,6 +249,7 @@ pub fn request_example(schema: &str, policy: &Policy) -> Value {
         "RegisterUser" => json!({ "email": "ada@example.com", "password": password("correct horse battery", policy) }),
         "ChangePassword" => json!({ "password": password("staple battery horse", policy) }),
         "ActivateUser" => json!({ "code": format!("{:0<digits$}", "0042", digits = policy.code_length.digits()) }),
+        "ChangeEmail" => json!({ "email": "ada@new.example" }),
         "RequestPasswordReset" => json!({ "email": "ada@example.com" }),
         "ResetPassword" => json!({
             "email": "ada@example.com",
@@ -276,6 +279,8 @@ pub fn response_example(operation_id: &str) -> Value {
         "updateUser" => user("disabled"),
         "resendCode" | "resendCodeAsAdmin" => json!({ "retry_after": 120 }),
         "requestPasswordReset" => json!({ "retry_after": 600 }),
+        "changeEmail" => json!({ "retry_after": 60 }),
+        "confirmEmail" => user("active"),
         "listUsers" => json!({ "items": [user("pending")], "next_cursor": CURSOR }),
         other => unreachable!("no example for the response of {other}; add one here"),
     }

@@ -6,7 +6,7 @@ use tracing::debug;
 
 use super::Worker;
 use crate::accounts::ports::{Codes, StoreError};
-use crate::domain::user::UserId;
+use crate::domain::code::CodeKey;
 use crate::store::postgres::outbox::{Claim, LeftCode};
 
 /// After this time from the grant of a mail, the wait for the next grant is extended before its code gets a new lifetime, and
@@ -24,23 +24,23 @@ impl<C: Codes> Worker<C> {
     }
 
     /// Withdraws the code if no attempt can have reached the provider. Returns what is left of the code.
-    pub(super) async fn withdraw_unsent(&self, claim: &Claim, user: UserId, unsent: bool) -> LeftCode {
+    pub(super) async fn withdraw_unsent(&self, claim: &Claim, key: CodeKey, unsent: bool) -> LeftCode {
         let live = LeftCode::Live(self.lifetimes.registration);
         if !unsent {
             return live;
         }
-        match self.withdraw(claim, user).await {
+        match self.withdraw(claim, key).await {
             Ok(()) => LeftCode::None,
             Err(error) => {
-                debug!(%error, user.id = %user, "the code of an unsent mail was not withdrawn; it expires by itself");
+                debug!(%error, "the code of an unsent mail was not withdrawn; it expires by itself");
                 live
             }
         }
     }
 
     /// Deletes the code of an unsent mail: nobody has the code, so a guess at it must not count as wrong.
-    async fn withdraw(&self, claim: &Claim, user: UserId) -> Result<(), StoreError> {
+    async fn withdraw(&self, claim: &Claim, key: CodeKey) -> Result<(), StoreError> {
         // After a renewal, the claim is certain for a whole lease. Without it, another process may have sent the code.
-        if self.outbox.renew(claim).await? { self.codes.withdraw(user.into(), claim.attempt()).await } else { Ok(()) }
+        if self.outbox.renew(claim).await? { self.codes.withdraw(key, claim.attempt()).await } else { Ok(()) }
     }
 }

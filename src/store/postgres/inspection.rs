@@ -13,8 +13,18 @@ use crate::store::fault::{Cure, Fault};
 pub const MIN_VERSION: i32 = 14;
 
 /// The tables of this service. A test compares them with `sql/`.
-pub(super) const TABLES: [&str; 8] =
-    ["addresses", "users", "outbox", "not_me_links", "disowned", "events", "mailboxes", "password_resets"];
+pub(super) const TABLES: [&str; 10] = [
+    "addresses",
+    "users",
+    "outbox",
+    "not_me_links",
+    "disowned",
+    "events",
+    "mailboxes",
+    "password_resets",
+    "address_changes",
+    "address_links",
+];
 
 /// One look at a database, over one connection.
 #[derive(Debug, Clone)]

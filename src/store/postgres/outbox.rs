@@ -40,11 +40,25 @@ pub enum MailKind {
     ResetCode,
     /// A password was reset with a code.
     PasswordReset,
+    /// The code of a change of address, for the new address. If that address has an account, its owner gets a notice instead.
+    AddressCode,
+    /// The notice about a change of address, for the old address.
+    AddressChange,
+    AddressRestored,
 }
 
 /// The values of `outbox.kind` that this release knows. A later release may add others.
-const KINDS: [&str; 6] =
-    ["code", "activated", "activated_by_operator", "password_changed", "reset_code", "password_reset"];
+const KINDS: [&str; 9] = [
+    "code",
+    "activated",
+    "activated_by_operator",
+    "password_changed",
+    "reset_code",
+    "password_reset",
+    "address_code",
+    "address_change",
+    "address_restored",
+];
 
 /// A lease on a queued mail. The process may send the mail while it holds the lease.
 pub struct Claim {
@@ -56,7 +70,8 @@ pub struct Claim {
     pub nonce: Nonce,
     pub length: CodeLength,
     pub idempotency_key: Uuid,
-    /// The address of the user as typed. For a reset code: the canonical address that somebody entered.
+    /// The address of the user as typed. For a reset code: the canonical address that somebody entered. For a change of
+    /// address: the new address or the old one, as typed.
     pub email: String,
     /// Whether the mail is still needed: for the code of a registration, the user is pending; for notices, the user is an
     /// account.
@@ -164,14 +179,20 @@ impl Outbox {
                         claimed.is_abandoned AS "is_abandoned!",
                         claimed.armed_id IS NOT DISTINCT FROM claimed.id AS "armed!",
                         extract(epoch FROM now() - claimed.created_at)::float8 AS "age!", claimed.traceparent,
-                        claimed.charged AS "charged!", coalesce(registered.email, claimed.address) AS "email!",
-                        coalesce((claimed.kind = 'code') = (registered.status = 'pending'), true) AS "wanted!",
+                        claimed.charged AS "charged!", 
+                        coalesce(change.email, claimed.address, registered.email) AS "email!",
+                        CASE claimed.kind WHEN 'code' THEN registered.status = 'pending' WHEN 'reset_code' THEN true
+                            WHEN 'address_code' THEN registered.status = 'active' AND change.user_id IS NOT NULL
+                            ELSE registered.status <> 'pending' END AS "wanted!",
                         registered.locale AS "locale?", account.email AS "account_email?",
                         account.locale AS "account_locale?"
                     FROM claimed
                     LEFT JOIN users AS registered ON registered.id = claimed.user_id
+                    LEFT JOIN address_changes AS change
+                        ON change.user_id = claimed.user_id AND claimed.kind = 'address_code'
                     LEFT JOIN users AS account
-                        ON account.address = coalesce(registered.address, claimed.address) AND account.status <> 'pending'
+                        ON account.address = coalesce(change.address, registered.address, claimed.address)
+                            AND account.status <> 'pending'
                     "#,
                     i64::from(most),
                     self.lease.as_secs_f64(),
@@ -192,6 +213,9 @@ impl Outbox {
                         "password_changed" => MailKind::PasswordChanged,
                         "reset_code" => MailKind::ResetCode,
                         "password_reset" => MailKind::PasswordReset,
+                        "address_code" => MailKind::AddressCode,
+                        "address_change" => MailKind::AddressChange,
+                        "address_restored" => MailKind::AddressRestored,
                         _ => return Err(broken("the outbox returned a kind of mail that was not requested")),
                     },
                     grant: Grant(row.id),
@@ -349,6 +373,14 @@ impl Outbox {
             .await?
             .rows_affected()
             == 1)
+    }
+
+    /// Records that the code of a change of address is in Redis: see [`Claim::armed`]. Returns `false` if the lease was lost.
+    pub async fn arm(&self, claim: &Claim) -> Result<bool, StoreError> {
+        let arm =
+            sqlx::query!("UPDATE outbox SET armed_id = id WHERE id = $1 AND lease = $2", claim.grant.0, claim.lease);
+        let armed = self.postgres.bounded(async { arm.execute(&mut *self.postgres.acquire().await?).await }).await?;
+        Ok(armed.rows_affected() == 1)
     }
 
     /// Binds the code of a reset mail to its account and to the password that the account has now. A retry of the mail

@@ -6,6 +6,7 @@
 
 mod activate;
 mod active_admins;
+mod address_changes;
 mod code_grants;
 mod create;
 mod delete;
@@ -30,11 +31,14 @@ use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{CallError, Postgres, broken, store_error};
-use crate::accounts::errors::{DeleteError, RegisterError, RequestResetError, ResendError, UpdateError};
-use crate::accounts::ports::{
-    AccountChange, AddressHashes, AddressSearch, AddressState, Cursor, DeletedBy, FoundUser, NewUser, SearchCursor,
-    StoreError, StoredUser, UserFilter, Users,
+use crate::accounts::errors::{
+    ConfirmAddressError, DeleteError, RegisterError, RequestAddressError, RequestResetError, ResendError, UpdateError,
 };
+use crate::accounts::ports::{
+    AccountChange, AddressChange, AddressHashes, AddressSearch, AddressState, Cursor, DeletedBy, FoundUser,
+    NewAddressChange, NewUser, RestoredAddress, SearchCursor, StoreError, StoredUser, UserFilter, Users,
+};
+use crate::domain::address_change::RestoreHash;
 use crate::domain::code::{CodeSecret, Nonce, ResetId};
 use crate::domain::email::Address;
 use crate::domain::locale::Locale;
@@ -112,7 +116,16 @@ macro_rules! from_sqlx_error {
     };
 }
 
-from_sqlx_error!(RegisterError, RequestResetError, ResendError, UpdateError, DeleteError, CreateError);
+from_sqlx_error!(
+    ConfirmAddressError,
+    RequestAddressError,
+    RegisterError,
+    RequestResetError,
+    ResendError,
+    UpdateError,
+    DeleteError,
+    CreateError
+);
 
 /// Value of the column `outbox.traceparent`.
 fn traceparent(trace: Option<TraceContext>) -> Option<String> {
@@ -269,6 +282,41 @@ impl Users for PgUsers {
         self.postgres
             .repeated_change(|| async { self.try_reset_password(id, user, old, new, trace).await.map_err(store_error) })
             .await
+    }
+
+    async fn request_address_change(&self, change: &NewAddressChange<'_>) -> Result<Duration, RequestAddressError> {
+        self.postgres.repeated_change(|| self.try_request_address_change(change)).await
+    }
+
+    async fn find_address_change(&self, user: UserId) -> Result<Option<AddressChange>, StoreError> {
+        self.postgres.repeated_read(|| self.try_find_address_change(user)).await
+    }
+
+    async fn confirm_address_change(
+        &self,
+        user: UserId,
+        old: &PasswordHash,
+        address: &Address,
+        new: &PasswordHash,
+    ) -> Result<User, ConfirmAddressError> {
+        let confirm = || self.try_confirm_address_change(user, old, address, new);
+        let (user, before) = self.postgres.repeated_change(confirm).await?;
+        self.retire_addresses(&[before]).await;
+        Ok(user)
+    }
+
+    async fn restore_address(
+        &self,
+        link: &RestoreHash,
+        random: [u8; 32],
+        trace: Option<TraceContext>,
+    ) -> Result<RestoredAddress, StoreError> {
+        let (restored, before) =
+            self.postgres.repeated_change(|| self.try_restore_address(link, random, trace)).await?;
+        if let Some(before) = before {
+            self.retire_addresses(&[before]).await;
+        }
+        Ok(restored)
     }
 
     async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {

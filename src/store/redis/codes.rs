@@ -7,7 +7,8 @@
 //!   wrong guesses.
 //!
 //! The code of a password reset has keys of its own, `sixty:reset:{<id>}` and `sixty:reset-tries:{<id>}`, with the same
-//! fields. The id is a MAC of the address, since most addresses have no user. The first key expires after `RESET_CODE_TTL`.
+//! fields, and so has the code of a change of address: `sixty:email:{<user id>}` and `sixty:email-tries:{<user id>}`. The id of
+//! a reset is a MAC of the address, since most addresses have no user. The first key expires after `RESET_CODE_TTL`.
 //!
 //! Redis ends the code by its own expiry. `ends` matters only after a failover from a server whose clock was ahead: without
 //! it, such a code would live until its own clock reached that time. A code whose end is more than two seconds further away
@@ -159,6 +160,9 @@ impl RedisCodes {
         let prefix = &self.redis.prefix;
         match key {
             CodeKey::Registration(user) => [format!("{prefix}:code:{{{user}}}"), format!("{prefix}:tries:{{{user}}}")],
+            CodeKey::AddressChange(user) => {
+                [format!("{prefix}:email:{{{user}}}"), format!("{prefix}:email-tries:{{{user}}}")]
+            }
             CodeKey::PasswordReset(id) => {
                 [format!("{prefix}:reset:{{{id}}}"), format!("{prefix}:reset-tries:{{{id}}}")]
             }

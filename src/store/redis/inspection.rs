@@ -128,7 +128,8 @@ impl Redis {
         let codes = RedisCodes::new(self.clone(), CodeStorage::Plain, lifetimes);
         let attempt = MailAttempt { grant: Grant(1), number: 1 };
         let code = Code::parse("0000").expect("a code has four digits");
-        for key in [CodeKey::Registration(rng.user_id()), CodeKey::PasswordReset(ResetId(rng.bytes()))] {
+        let (user, reset) = (rng.user_id(), ResetId(rng.bytes()));
+        for key in [CodeKey::Registration(user), CodeKey::PasswordReset(reset), CodeKey::AddressChange(user)] {
             codes.put(key, attempt, Some(&code), true).await?;
             codes.redeem(key, &code).await?;
             codes.withdraw(key, attempt).await?;
@@ -146,8 +147,16 @@ impl Redis {
     /// Reads a key of each kind, because a user may be confined to some names, and runs the commands around scripts.
     async fn try_keys(&self) -> Result<(), Fault> {
         let exists = async |name| self.command::<u8>(redis::cmd("EXISTS").arg(self.key(name))).await;
-        for name in ["code:{check}", "tries:{check}", "reset:{check}", "reset-tries:{check}", "limit:{check}", "events"]
-        {
+        for name in [
+            "code:{check}",
+            "tries:{check}",
+            "reset:{check}",
+            "reset-tries:{check}",
+            "email:{check}",
+            "email-tries:{check}",
+            "limit:{check}",
+            "events",
+        ] {
             exists(name).await?;
         }
         // A server may have the scripts already. After a restart it has none.

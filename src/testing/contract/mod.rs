@@ -4,6 +4,7 @@
 //! one implementation has is a missing contract test.
 
 mod activation;
+mod address_changes;
 mod codes;
 mod fixture;
 mod not_me;
@@ -39,6 +40,9 @@ pub async fn users(store: &impl UsersUnderTest) {
     password_resets::reset_changes_the_password_that_the_code_was_made_for(&fixture).await;
     password_resets::reset_code_dies_with_the_password_or_the_account(&fixture).await;
     passwords::foreign_hash_is_replaced_once_and_ends_with_any_new_hash(&fixture).await;
+    address_changes::confirmed_change_moves_the_account_once(&fixture).await;
+    address_changes::address_of_an_account_cannot_be_taken(&fixture).await;
+    address_changes::link_restores_the_old_address_and_ends_the_password(&fixture).await;
     registration::resend_replaces_the_queued_mail(&fixture).await;
     activation::activation_succeeds_once_and_changes_only_this_row(&fixture).await;
     activation::operator_activates_a_pending_row_once(&fixture).await;

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::super::{QueuedMail, QueuedReset};
+use super::super::{QueuedAddressChange, QueuedMail, QueuedReset};
 use super::{ManualClock, lock};
-use crate::accounts::errors::{DeleteError, RegisterError, RequestResetError, ResendError, UpdateError};
+use crate::accounts::errors::{
+    ConfirmAddressError, DeleteError, RegisterError, RequestAddressError, RequestResetError, ResendError, UpdateError,
+};
 use crate::accounts::ports::*;
+use crate::domain::address_change::{LINK_LIFETIME, RestoreHash};
 use crate::domain::code::{CodeLength, Grant, Nonce, ResetId};
 use crate::domain::email::Address;
 use crate::domain::locale::Locale;
@@ -39,6 +42,9 @@ pub(super) struct Tables {
     /// The ticket of each address, and when it expires.
     tickets: HashMap<Address, (TicketHash, OffsetDateTime)>,
     resets: HashMap<ResetId, Reset>,
+    /// The new address of each user who has asked for one, and the nonce and the grant of its mail.
+    address_changes: HashMap<UserId, QueuedAddressChange>,
+    address_links: HashMap<RestoreHash, AddressLink>,
     latest_grant: i64,
 }
 
@@ -50,6 +56,14 @@ struct Reset {
     bound: Option<Grant>,
     /// The account that the code was made for, and the account's hash then.
     account: Option<(UserId, String)>,
+}
+
+/// A row of the table `address_links`.
+struct AddressLink {
+    user: UserId,
+    address: Address,
+    email: String,
+    expires_at: OffsetDateTime,
 }
 
 /// A row of the table `users`.
@@ -85,6 +99,11 @@ impl InMemoryUsers {
             tables.links.insert(link, (user, self.clock.now() + not_me::LIFETIME));
         }
         is_pending
+    }
+
+    /// Returns the change of address that a user has asked for, with its queued mail.
+    pub fn queued_address_change(&self, user: UserId) -> Option<QueuedAddressChange> {
+        lock(&self.tables).address_changes.get(&user).cloned()
     }
 
     /// Returns the queued reset mail of the address with this id.
@@ -384,6 +403,97 @@ impl Users for InMemoryUsers {
         row.foreign = None;
         tables.move_reset(id, &old, new);
         Ok(true)
+    }
+
+    async fn request_address_change(&self, change: &NewAddressChange<'_>) -> Result<Duration, RequestAddressError> {
+        let mut tables = lock(&self.tables);
+        let (now, address) = (self.clock.now(), change.email.address().clone());
+        let before = tables.addresses.get(&address);
+        let (params, history) = before.map_or((change.params, None), |(params, history)| (*params, Some(history)));
+        let (history, length) = match self.pacing.grant(history, now) {
+            Ok(granted) if params == change.params => granted,
+            Ok((history, _)) => return Err(RequestAddressError::TooSoon { left: history.wait }),
+            Err(too_soon) => return Err(RequestAddressError::TooSoon { left: too_soon.left }),
+        };
+        let owner = tables
+            .row(change.user)
+            .filter(|row| row.user.status == Status::Active && row.hash.to_phc() == change.old.to_phc());
+        let Some(link) = owner.map(|row| AddressLink {
+            user: change.user,
+            address: row.address.clone(),
+            email: row.user.email.clone(),
+            expires_at: now + LINK_LIFETIME,
+        }) else {
+            return Err(RequestAddressError::Changed);
+        };
+        let wait = history.wait;
+        tables.addresses.insert(address, (params, history));
+        tables.address_links.insert(change.link, link);
+        tables.latest_grant += 1;
+        let grant = Grant(tables.latest_grant);
+        let queued = QueuedAddressChange { email: change.email.clone(), grant, nonce: change.nonce, length };
+        tables.address_changes.insert(change.user, queued);
+        Ok(wait)
+    }
+
+    async fn find_address_change(&self, user: UserId) -> Result<Option<AddressChange>, StoreError> {
+        let tables = lock(&self.tables);
+        Ok(tables.address_changes.get(&user).and_then(|change| {
+            let address = change.email.address().clone();
+            let (params, _) = tables.addresses.get(&address)?;
+            Some(AddressChange { address, params: *params })
+        }))
+    }
+
+    async fn confirm_address_change(
+        &self,
+        user: UserId,
+        old: &PasswordHash,
+        address: &Address,
+        new: &PasswordHash,
+    ) -> Result<User, ConfirmAddressError> {
+        let mut tables = lock(&self.tables);
+        let change = tables.address_changes.get(&user).filter(|change| change.email.address() == address).cloned();
+        let is_of_address = tables.addresses.get(address).is_some_and(|(params, _)| *params == new.params);
+        let is_owner =
+            tables.row(user).is_some_and(|row| row.user.status == Status::Active && row.hash.to_phc() == old.to_phc());
+        let Some(change) = change.filter(|_| is_of_address && is_owner) else {
+            return Err(ConfirmAddressError::Changed);
+        };
+        if tables.of_address(address).any(|row| !row.is_pending()) {
+            return Err(ConfirmAddressError::Taken);
+        }
+        tables.address_changes.remove(&user);
+        let row = tables.row_mut(user).ok_or(ConfirmAddressError::Changed)?;
+        (row.address, row.hash, row.foreign) = (address.clone(), new.clone(), None);
+        row.user.email = change.email.as_typed().to_owned();
+        Ok(row.user.clone())
+    }
+
+    async fn restore_address(
+        &self,
+        link: &RestoreHash,
+        random: [u8; 32],
+        _: Option<TraceContext>,
+    ) -> Result<RestoredAddress, StoreError> {
+        let mut tables = lock(&self.tables);
+        let now = self.clock.now();
+        let Some(link) = tables.address_links.get(link).filter(|link| link.expires_at > now) else {
+            return Ok(RestoredAddress::NoLink);
+        };
+        let (user, address, email) = (link.user, link.address.clone(), link.email.clone());
+        if tables.of_address(&address).any(|row| !row.is_pending() && row.user.id != user) {
+            return Ok(RestoredAddress::Taken);
+        }
+        let params = tables.addresses[&address].0;
+        let Some(row) = tables.row_mut(user) else {
+            return Ok(RestoredAddress::NoLink);
+        };
+        (row.address, row.user.email, row.foreign) = (address, email, None);
+        row.hash = PasswordHash::of_digest(params.salt, params.cost, random);
+        tables.address_changes.remove(&user);
+        tables.address_links.retain(|_, link| link.user != user);
+        Ok(RestoredAddress::Restored(user))
     }
 
     async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {

@@ -39,3 +39,13 @@ not-me-failed-what =
 
 problem-status = { $name }, beantwortet mit dem Status { $status }.
 problem-operations = Alle Operationen und ihre Probleme
+
+address-change-question = Änderung rückgängig machen?
+address-change-what-page = Jemand wollte die Adresse Ihres Kontos bei { $service } ändern. Wenn Sie das waren, schließen Sie diese Seite: Es ist nichts geschehen.
+address-change-button-does = Wenn Sie das nicht waren, gibt die Schaltfläche dem Konto diese Adresse zurück und macht sein Passwort ungültig, weil jemand anderes es kennen könnte. Danach legen Sie per E-Mail ein neues Passwort fest.
+address-change-restored = Ihr Konto hat wieder diese Adresse
+address-change-restored-what = Das alte Passwort gilt nicht mehr. Fordern Sie einen Code für ein neues an, wie bei einem vergessenen Passwort. Wählen Sie eines, das Sie sonst nirgends verwenden.
+address-change-expired-what = Er gilt einmal, 72 Stunden lang. Es hat sich nichts geändert.
+address-change-taken = Die Adresse gehört zu einem anderen Konto
+address-change-taken-what = Jemand hat inzwischen ein anderes Konto mit dieser Adresse angelegt, deshalb lässt sich die Änderung nicht rückgängig machen. Es hat sich nichts geändert.
+address-change-failed-what = Es hat sich noch nichts geändert. Warten Sie einen Moment und drücken Sie die Schaltfläche noch einmal.

@@ -33,3 +33,13 @@ not-me-failed-what =
 
 problem-status = { $name }, answered with status { $status }.
 problem-operations = All operations and their problems
+
+address-change-question = Take the change back?
+address-change-what-page = Somebody asked to change the address of your { $service } account. If that was you, close this page: nothing has happened.
+address-change-button-does = If it was not you, the button gives the account this address again and ends its password, because somebody else may know it. You then set a new password by mail.
+address-change-restored = Your account has this address again
+address-change-restored-what = The old password no longer works. Ask for a code to set a new one, as for a forgotten password. Choose one that you use nowhere else.
+address-change-expired-what = It works once, for 72 hours. Nothing has changed.
+address-change-taken = The address belongs to another account
+address-change-taken-what = Somebody has made another account with this address in the meantime, so the change cannot be taken back. Nothing has changed.
+address-change-failed-what = Nothing has changed yet. Wait for a moment, and press the button again.

@@ -34,3 +34,13 @@ not-me-failed-what =
 
 problem-status = { $name }, con el estado { $status }.
 problem-operations = Todas las operaciones y sus problemas
+
+address-change-question = ¿Deshacer el cambio?
+address-change-what-page = Alguien ha pedido cambiar la dirección de su cuenta de { $service }. Si fue usted, cierre esta página: no ha pasado nada.
+address-change-button-does = Si no fue usted, el botón devuelve esta dirección a la cuenta y anula su contraseña, porque otra persona podría conocerla. Después establecerá una nueva contraseña por correo.
+address-change-restored = Su cuenta vuelve a tener esta dirección
+address-change-restored-what = La contraseña antigua ya no sirve. Pida un código para establecer una nueva, como si la hubiera olvidado. Elija una que no use en ningún otro sitio.
+address-change-expired-what = Funciona una vez, durante 72 horas. No ha cambiado nada.
+address-change-taken = La dirección pertenece a otra cuenta
+address-change-taken-what = Entretanto alguien ha creado otra cuenta con esta dirección, así que no se puede deshacer el cambio. No ha cambiado nada.
+address-change-failed-what = Todavía no ha cambiado nada. Espere un momento y vuelva a pulsar el botón.

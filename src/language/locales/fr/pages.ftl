@@ -35,3 +35,13 @@ not-me-failed-what =
 
 problem-status = { $name }, avec le statut { $status }.
 problem-operations = Toutes les opérations et leurs problèmes
+
+address-change-question = Annuler le changement ?
+address-change-what-page = Quelqu’un a demandé à changer l’adresse de votre compte { $service }. Si c’était vous, fermez cette page : rien ne s’est passé.
+address-change-button-does = Si ce n’était pas vous, le bouton rend cette adresse au compte et invalide son mot de passe, car quelqu’un d’autre le connaît peut-être. Vous choisissez ensuite un nouveau mot de passe par e-mail.
+address-change-restored = Votre compte a retrouvé cette adresse
+address-change-restored-what = L’ancien mot de passe ne fonctionne plus. Demandez un code pour en choisir un nouveau, comme pour un mot de passe oublié. Choisissez-en un que vous n’utilisez nulle part ailleurs.
+address-change-expired-what = Il fonctionne une fois, pendant 72 heures. Rien n’a changé.
+address-change-taken = L’adresse appartient à un autre compte
+address-change-taken-what = Quelqu’un a créé entre-temps un autre compte avec cette adresse ; le changement ne peut donc pas être annulé. Rien n’a changé.
+address-change-failed-what = Rien n’a encore changé. Attendez un instant, puis appuyez de nouveau sur le bouton.

@@ -83,7 +83,7 @@ impl PgUsers {
     /// Grants a code mail if the wait of the address is over. Returns the next wait and the length of the code.
     ///
     /// Of simultaneous calls for an address, one gets the grant. The others wait here until its transaction ends.
-    async fn grant(
+    pub(super) async fn grant(
         &self,
         transaction: &mut PgConnection,
         address: &str,
@@ -110,7 +110,11 @@ impl PgUsers {
     }
 
     /// Returns the rest of the address's wait, at least one millisecond: this runs after a grant was refused.
-    async fn remaining_wait(&self, connection: &mut PgConnection, address: &str) -> Result<Duration, sqlx::Error> {
+    pub(super) async fn remaining_wait(
+        &self,
+        connection: &mut PgConnection,
+        address: &str,
+    ) -> Result<Duration, sqlx::Error> {
         let mac = self.mac(address);
         let left = sqlx::query_scalar!(
             r#"
@@ -162,7 +166,7 @@ impl PgUsers {
 
     async fn register_after_restoring(&self, address: &str, new: &NewUser<'_>) -> Result<Option<UserRow>, sqlx::Error> {
         let mut transaction = self.postgres.begin().await?;
-        self.restore_address(&mut transaction, address).await?;
+        self.bring_back_address(&mut transaction, address).await?;
         let registered = self.register_once(new, &mut *transaction).await?;
         match registered {
             Some(_) => transaction.commit().await?,

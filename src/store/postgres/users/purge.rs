@@ -40,6 +40,7 @@ impl PgUsers {
         self.search_addresses_without_users().await?;
         self.forget_addresses().await?;
         self.postgres.bounded(self.purge_links()).await?;
+        self.postgres.bounded(self.purge_address_changes()).await?;
         while self.postgres.bounded(self.purge_mailboxes()).await? == BATCH {}
         while self.postgres.bounded(self.purge_resets(BATCH)).await? == BATCH {}
         // Last, because it may take hours.

@@ -2,7 +2,7 @@
 //! grants any more.
 //!
 //! A row without a user has `'~'` and the MAC as its address. The next grant of the address inserts a row with the same MAC,
-//! so `addresses_mac` refuses it. The grant is then tried again after [`PgUsers::restore_address`], in one transaction.
+//! so `addresses_mac` refuses it. The grant is then tried again after [`PgUsers::bring_back_address`], in one transaction.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -88,7 +88,7 @@ impl PgUsers {
     }
 
     /// Gives the row of an address without a user its address back.
-    pub(super) async fn restore_address(
+    pub(super) async fn bring_back_address(
         &self,
         transaction: &mut PgConnection,
         address: &str,
