@@ -15,9 +15,10 @@ async fn a_resent_code_replaces_the_first_code() {
     let first = service.wait_for_code(ADA, 1).await;
     let early = service.resend(ADA, PASSWORD).await;
     assert_eq!(early.outcome(), (429, "too-many-codes"));
-    assert!(early.body["retry_after"].as_u64().unwrap() <= 60);
+    // A mail that was sent late moves the end of the wait.
+    assert!((1..120).contains(&early.body["retry_after"].as_u64().unwrap()), "{early:?}");
 
-    service.age_grants(Duration::from_secs(60)).await;
+    service.age_grants(Duration::from_secs(120)).await;
     let resent = service.resend(ADA, PASSWORD).await;
     assert_eq!((resent.status.as_u16(), &resent.body), (202, &json!({ "retry_after": 120 })));
     let second = service.wait_for_code(ADA, 2).await;

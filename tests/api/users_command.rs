@@ -99,7 +99,7 @@ async fn set_password_changes_the_password_and_mails_the_owner() {
     assert!(table.contains("ada@example.com") && !table.contains("noir"), "{table}");
     assert_eq!(service.me("ada@example.com", "caf\u{e9} noir 9").await.status, 200);
     assert_eq!(service.me("ada@example.com", PASSWORD).await.status, 401);
-    assert!(service.wait_for_mail("ada@example.com", 3).await.starts_with("Your password was changed"));
+    assert!(service.wait_for_mail("ada@example.com", 3).await.starts_with("Your Sixty password was changed"));
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn a_pending_registration_is_activated_by_the_command() {
     assert_eq!((&active[0]["id"], &active[0]["status"]), (&id.as_str().into(), &"active".into()));
     assert_eq!(service.me("ada@example.com", PASSWORD).await.body, active[0]);
     let mail = service.wait_for_mail("ada@example.com", 2).await;
-    assert!(mail.contains("The people who run the service that you registered for"), "{mail}");
+    assert!(mail.contains("The people who run Sixty have activated your account"), "{mail}");
     // The code is still in Redis, and activates nothing.
     assert_eq!(service.activate("ada@example.com", PASSWORD, &code).await.outcome(), (409, "already-active"));
 

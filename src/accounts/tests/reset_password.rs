@@ -13,16 +13,18 @@ const OLD: &str = "correct horse";
 const NEW: &str = "stable batteries";
 
 async fn active_ada(service: &InMemoryService) -> User {
-    let ada = service.register(ADA, OLD).await.unwrap();
-    service.activate(&ada).await.unwrap()
+    let ada = service.register(ADA, OLD).await.expect("a new address");
+    service.activate(&ada).await.expect("the user was pending")
 }
 
 async fn request(service: &InMemoryService, address: &str) -> Result<Duration, RequestResetError> {
-    service.accounts.request_password_reset(Email::parse(address).unwrap().address(), None).await
+    let email = Email::parse(address).expect("a valid address");
+    service.accounts.request_password_reset(email.address(), None).await
 }
 
 async fn reset(service: &InMemoryService, address: &str, code: &Code, new: &str) -> Result<(), ResetPasswordError> {
-    let (email, new) = (Email::parse(address).unwrap(), Password::present(new).unwrap());
+    let email = Email::parse(address).expect("a valid address");
+    let new = Password::present(new).expect("a valid password");
     service.accounts.reset_password(email.address(), code, new, LOCAL_CALLER).await
 }
 
