@@ -40,7 +40,7 @@ use ports::{Codes, StoreError, Users};
 pub enum ExistingAccount {
     /// Nothing: the response is the same as for a new address, and the owner gets a mail.
     Hide,
-    /// The registration fails with [`RegisterError::Taken`](errors::RegisterError::Taken).
+    /// The registration fails with [`RegisterError::Taken`].
     Reveal,
 }
 
@@ -49,7 +49,7 @@ pub enum ExistingAccount {
 pub enum Registration {
     #[default]
     Open,
-    /// Every registration fails with [`RegisterError::Closed`](errors::RegisterError::Closed).
+    /// Every registration fails with [`RegisterError::Closed`].
     Closed,
 }
 

@@ -129,7 +129,8 @@ impl Mails {
     /// The fault of the template.
     pub fn sample(&self, mail: MailName, locale: Locale) -> Result<RenderedMail, TemplateError> {
         let language = self.language(locale);
-        self.sample_of(language, language.own.as_ref().unwrap_or(&language.built_in), mail, "0042")
+        let digits = if mail == MailName::ResetCode { "00420042" } else { "0042" };
+        self.sample_of(language, language.own.as_ref().unwrap_or(&language.built_in), mail, digits)
     }
 
     fn sample_of(
@@ -141,10 +142,11 @@ impl Mails {
     ) -> Result<RenderedMail, TemplateError> {
         let to = Email::parse("ada@example.com").expect("a valid address");
         let code = Code::parse(digits).expect("a valid code");
+        let ttl = Duration::from_secs(if mail == MailName::ResetCode { 600 } else { 60 });
         let variables = mail.variables();
         let link: Url = "https://example.com/not-me/ponmlkjihgfedcbaponmlkjihgfedcba".parse().expect("a valid URL");
         let contents = Contents {
-            code: variables.contains(&"code").then_some((&code, Duration::from_secs(60))),
+            code: variables.contains(&"code").then_some((&code, ttl)),
             link: variables.contains(&"link").then_some(&link),
             lifetime: variables.contains(&"lifetime").then_some(LINK_LIFETIME),
         };

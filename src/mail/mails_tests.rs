@@ -431,9 +431,10 @@ fn the_code_is_the_only_number_of_four_digits() {
     for (mail, locale) in MailName::ALL.into_iter().flat_map(|mail| Locale::ALL.map(|locale| (mail, locale))) {
         let RenderedMail { subject, text, html, .. } = mails.sample(mail, locale).unwrap();
         let has_code = mail.variables().contains(&"code");
+        let code = if mail == MailName::ResetCode { "00420042" } else { "0042" };
         for (part, count) in [(subject, 0), (text, usize::from(has_code)), (html, usize::from(has_code))] {
             let numbers = part.split(|c: char| !c.is_ascii_digit()).filter(|run| run.len() >= 4);
-            assert_eq!(numbers.collect::<Vec<_>>(), ["0042"][..count], "{mail:?} {locale}: {part}");
+            assert_eq!(numbers.collect::<Vec<_>>(), [code][..count], "{mail:?} {locale}: {part}");
         }
     }
 }

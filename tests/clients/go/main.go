@@ -1,4 +1,4 @@
-// Runs the whole registration flow with the client that openapi-generator generates for Go.
+// Runs a registration, a password reset and a change of address with the client that openapi-generator generates for Go.
 package main
 
 import (
@@ -19,7 +19,10 @@ import (
 	"drive/client"
 )
 
-const password = "päss:wörd of Ada"
+const (
+	password    = "päss:wörd of Ada"
+	newPassword = "näw:päss of Ada"
+)
 
 func must[T any](value T, err error) T {
 	if err != nil {
@@ -49,8 +52,9 @@ func read(url string, into any) {
 	check(json.NewDecoder(response.Body).Decode(into) == nil, "the mock provider's response is not JSON")
 }
 
-// Waits for a mail to the address at the mock provider, and returns the code in the newest.
-func code(email string) string {
+// Waits until the newest mail to the address at the mock provider has a code of so many digits, and returns the code.
+func code(email string, digits int) string {
+	pattern := regexp.MustCompile(fmt.Sprintf(`\b\d{%d}\b`, digits))
 	mail := os.Getenv("MAIL_URL") + "/api/v1/"
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		var found struct{ Messages []struct{ ID string } }
@@ -58,7 +62,9 @@ func code(email string) string {
 		if len(found.Messages) > 0 {
 			var message struct{ Text string }
 			read(mail+"message/"+found.Messages[0].ID, &message)
-			return regexp.MustCompile(`\b\d{4}\b`).FindString(message.Text)
+			if found := pattern.FindString(message.Text); found != "" {
+				return found
+			}
 		}
 	}
 	panic("no mail arrived within 30 seconds")
@@ -99,12 +105,12 @@ func main() {
 
 	user, _, err := register(late, password)
 	check(must(user, err).Status == client.PENDING, user)
-	lateCode, lateSince := code(late), time.Now()
+	lateCode, lateSince := code(late, 4), time.Now()
 
 	user, response, err := register(ada, password)
 	check(must(user, err).Email == ada && response.StatusCode == 201, user)
 	check(response.Header.Get("Location") == "/v1/users/me", response)
-	right := code(ada)
+	right := code(ada, 4)
 	wrong := strings.Map(func(digit rune) rune {
 		if digit == '0' {
 			return '1'
@@ -135,13 +141,33 @@ func main() {
 	_, response, err = api.RegistrationAPI.ResendCode(credentials(late, password)).Execute()
 	problem(response, err, 429, "too-many-codes")
 
+	queued, _, err := api.PasswordResetAPI.RequestPasswordReset(anonymous).
+		RequestPasswordReset(client.RequestPasswordReset{Email: ada}).Execute()
+	check(must(queued, err).RetryAfter == 600, queued)
+	reset := client.ResetPassword{Email: ada, Code: code(ada, 8), Password: newPassword}
+	response, err = api.PasswordResetAPI.ResetPassword(anonymous).ResetPassword(reset).Execute()
+	check(must(response, err).StatusCode == 204, response)
+	response, err = api.PasswordResetAPI.ResetPassword(anonymous).ResetPassword(reset).Execute()
+	problem(response, err, 410, "code-expired")
+	_, response, err = api.AccountAPI.GetCurrentUser(credentials(ada, password)).Execute()
+	problem(response, err, 401, "unauthenticated")
+
+	moved, owner := address("moved"), credentials(ada, newPassword)
+	queued, _, err = api.AccountAPI.ChangeEmail(owner).ChangeEmail(client.ChangeEmail{Email: moved}).Execute()
+	check(must(queued, err).RetryAfter == 60, queued)
+	confirmation := client.ActivateUser{Code: code(moved, 4)}
+	user, _, err = api.AccountAPI.ConfirmEmail(owner).ActivateUser(confirmation).Execute()
+	check(must(user, err).Email == moved, user)
+	_, response, err = api.AccountAPI.GetCurrentUser(owner).Execute()
+	problem(response, err, 401, "unauthenticated")
+
 	seconds := must(strconv.ParseFloat(os.Getenv("CODE_TTL_SECONDS"), 64))
 	time.Sleep(time.Until(lateSince.Add(time.Duration((seconds + 1) * float64(time.Second)))))
 	_, response, err = activate(late, lateCode)
 	problem(response, err, 410, "code-expired")
 
-	response, err = api.AccountAPI.DeleteCurrentUser(credentials(ada, password)).Execute()
+	response, err = api.AccountAPI.DeleteCurrentUser(credentials(moved, newPassword)).Execute()
 	check(must(response, err).StatusCode == 204, response)
-	_, response, err = api.AccountAPI.GetCurrentUser(credentials(ada, password)).Execute()
+	_, response, err = api.AccountAPI.GetCurrentUser(credentials(moved, newPassword)).Execute()
 	problem(response, err, 401, "unauthenticated")
 }

@@ -1,4 +1,4 @@
-"""Runs the whole registration flow with the client that openapi-python-client generates."""
+"""Runs a registration, a password reset and a change of address with the client that openapi-python-client generates."""
 
 import base64
 import os
@@ -11,15 +11,28 @@ from typing import TypeVar
 import httpx
 
 from client import AuthenticatedClient, Client
-from client.api.account import delete_current_user, get_current_user
+from client.api.account import change_email, confirm_email, delete_current_user, get_current_user
 from client.api.administration import list_users
+from client.api.password_reset import request_password_reset, reset_password
 from client.api.registration import activate_user, register_user, resend_code
-from client.models import ActivateUser, CodeQueued, FieldError, Problem, RegisterUser, Status, User
+from client.models import (
+    ActivateUser,
+    ChangeEmail,
+    CodeQueued,
+    FieldError,
+    Problem,
+    RegisterUser,
+    RequestPasswordReset,
+    ResetPassword,
+    Status,
+    User,
+)
 from client.types import Response, Unset
 
 API, MAIL = os.environ["API_URL"], os.environ["MAIL_URL"]
 CODE_TTL = float(os.environ["CODE_TTL_SECONDS"])
 PASSWORD = "päss:wörd of Ada"
+NEW_PASSWORD = "näw:päss of Ada"
 
 
 def address(name: str) -> str:
@@ -31,16 +44,15 @@ def credentials(email: str, password: str = PASSWORD) -> AuthenticatedClient:
     return AuthenticatedClient(base_url=API, token=pair, prefix="Basic")
 
 
-def code(email: str) -> str:
-    """Waits for a mail to the address at the mock provider, and returns the code in the newest."""
+def code(email: str, digits: int = 4) -> str:
+    """Waits until the newest mail to the address at the mock provider has a code of so many digits, and returns the code."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         found = httpx.get(f"{MAIL}/api/v1/search", params={"query": f"to:{email}"}).json()["messages"]
         if found:
             text: str = httpx.get(f"{MAIL}/api/v1/message/{found[0]['ID']}").json()["Text"]
-            match = re.search(r"\b\d{4}\b", text)
-            assert match, text
-            return match.group()
+            if match := re.search(rf"\b\d{{{digits}}}\b", text):
+                return match.group()
         time.sleep(0.1)
     raise AssertionError("no mail arrived within 30 seconds")
 
@@ -95,12 +107,26 @@ def main() -> None:
     assert not isinstance(resent.parsed, CodeQueued)
     problem(resent, 429, "too-many-codes")
 
+    queued = request_password_reset.sync(client=anonymous, body=RequestPasswordReset(email=ada))
+    assert isinstance(queued, CodeQueued) and queued.retry_after == 600, queued
+    new_password = ResetPassword(email=ada, code=code(ada, 8), password=NEW_PASSWORD)
+    assert reset_password.sync_detailed(client=anonymous, body=new_password).status_code == 204
+    problem(reset_password.sync_detailed(client=anonymous, body=new_password), 410, "code-expired")
+    problem(get_current_user.sync_detailed(client=credentials(ada)), 401, "unauthenticated")
+
+    moved, owner = address("moved"), credentials(ada, NEW_PASSWORD)
+    assert isinstance(change_email.sync(client=owner, body=ChangeEmail(email=moved)), CodeQueued)
+    confirmed = confirm_email.sync(client=owner, body=ActivateUser(code=code(moved)))
+    assert isinstance(confirmed, User) and confirmed.email == moved, confirmed
+    problem(get_current_user.sync_detailed(client=owner), 401, "unauthenticated")
+    ada = moved
+
     time.sleep(max(0.0, late_since + CODE_TTL + 1 - time.monotonic()))
     expired = activate_user.sync_detailed(client=credentials(late), body=ActivateUser(code=late_code))
     problem(expired, 410, "code-expired")
 
-    assert delete_current_user.sync_detailed(client=credentials(ada)).status_code == 204
-    problem(get_current_user.sync_detailed(client=credentials(ada)), 401, "unauthenticated")
+    assert delete_current_user.sync_detailed(client=credentials(ada, NEW_PASSWORD)).status_code == 204
+    problem(get_current_user.sync_detailed(client=credentials(ada, NEW_PASSWORD)), 401, "unauthenticated")
 
 
 main()

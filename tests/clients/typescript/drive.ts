@@ -1,4 +1,4 @@
-// Runs the whole registration flow with openapi-fetch and the types that openapi-typescript generates.
+// Runs a registration, a password reset and a change of address with openapi-fetch and the types that openapi-typescript generates.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -15,6 +15,7 @@ type Answer<T> = { data?: T; error?: Problem; response: Response };
 const { API_URL, MAIL_URL, CODE_TTL_SECONDS } = env;
 assert(API_URL && MAIL_URL && CODE_TTL_SECONDS);
 const PASSWORD = "päss:wörd of Ada";
+const NEW_PASSWORD = "näw:päss of Ada";
 const address = (name: string) => `${name}-${randomUUID()}@example.com`;
 const anonymous = createClient<paths>({ baseUrl: API_URL });
 
@@ -23,17 +24,16 @@ function credentials(email: string, password = PASSWORD) {
   return createClient<paths>({ baseUrl: API_URL as string, headers: { Authorization: `Basic ${pair}` } });
 }
 
-/** Waits for a mail to the address at the mock provider, and returns the code in the newest. */
-async function code(email: string): Promise<string> {
+/** Waits until the newest mail to the address at the mock provider has a code of so many digits, and returns the code. */
+async function code(email: string, length = 4): Promise<string> {
   const search = `${MAIL_URL}/api/v1/search?query=${encodeURIComponent(`to:${email}`)}`;
   for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(100)) {
     const { messages } = (await (await fetch(search)).json()) as { messages: { ID: string }[] };
     if (!messages[0]) continue;
     const mail = await fetch(`${MAIL_URL}/api/v1/message/${messages[0].ID}`);
     const { Text } = (await mail.json()) as { Text: string };
-    const digits = /\b\d{4}\b/.exec(Text);
-    assert(digits, Text);
-    return digits[0];
+    const digits = new RegExp(`\\b\\d{${length}}\\b`).exec(Text);
+    if (digits) return digits[0];
   }
   assert.fail("no mail arrived within 30 seconds");
 }
@@ -77,8 +77,21 @@ const { retry_after } = problem(tooSoon, 429, "too-many-codes");
 assert.equal(String(retry_after), tooSoon.response.headers.get("Retry-After"));
 problem(await credentials(late).POST("/v1/users/me/verification-code"), 429, "too-many-codes");
 
+const queued = await anonymous.POST("/v1/password-resets", { body: { email: ada } });
+assert.deepEqual([queued.response.status, queued.data], [202, { retry_after: 600 }]);
+const reset = { email: ada, code: await code(ada, 8), password: NEW_PASSWORD };
+assert.equal((await anonymous.PUT("/v1/password-resets", { body: reset })).response.status, 204);
+problem(await anonymous.PUT("/v1/password-resets", { body: reset }), 410, "code-expired");
+problem(await credentials(ada).GET("/v1/users/me"), 401, "unauthenticated");
+
+const [moved, owner] = [address("moved"), credentials(ada, NEW_PASSWORD)];
+assert.equal((await owner.PUT("/v1/users/me/email", { body: { email: moved } })).response.status, 202);
+const confirmed = await owner.POST("/v1/users/me/email/confirmation", { body: { code: await code(moved) } });
+assert.equal(confirmed.data?.email, moved);
+problem(await owner.GET("/v1/users/me"), 401, "unauthenticated");
+
 await sleep(lateSince + (Number(CODE_TTL_SECONDS) + 1) * 1000 - Date.now());
 problem(await activate(late, lateCode), 410, "code-expired");
 
-assert.equal((await credentials(ada).DELETE("/v1/users/me")).response.status, 204);
-problem(await credentials(ada).GET("/v1/users/me"), 401, "unauthenticated");
+assert.equal((await credentials(moved, NEW_PASSWORD).DELETE("/v1/users/me")).response.status, 204);
+problem(await credentials(moved, NEW_PASSWORD).GET("/v1/users/me"), 401, "unauthenticated");
