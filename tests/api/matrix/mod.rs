@@ -3,6 +3,8 @@
 //!
 //! A case mostly waits. So each file has one test that runs the file's cases concurrently.
 
+#[cfg(target_os = "linux")]
+mod account_life;
 pub mod environment;
 #[cfg(target_os = "linux")]
 mod kill;
