@@ -1,7 +1,7 @@
 //! Pages for people, in the language of their browser.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use minijinja::Value;
 use poem::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -27,24 +27,22 @@ const SOURCES: [(&str, &str); 4] = [
 #[derive(Clone)]
 pub struct Pages {
     default: Locale,
-    languages: Arc<[(Locale, Templates)]>,
+    brand: Brand,
+    /// Parsed when the language is used first.
+    languages: Arc<[(Locale, OnceLock<Templates>)]>,
     /// `None`: the policy of all pages.
     policy: Option<HeaderValue>,
 }
 
 impl Pages {
     pub fn new(brand: &Brand, default: Locale) -> Self {
-        let sources = SOURCES.map(|(name, text)| Source::built_in(name, text));
-        let languages = Locale::ALL.map(|locale| {
-            let templates = Templates::parse(locale, brand, &sources);
-            (locale, templates.unwrap_or_else(|error| panic!("a test parses the pages: {error}")))
-        });
+        let languages = Locale::ALL.map(|locale| (locale, OnceLock::new()));
         // The only resource that a page loads.
         let policy = brand.logo.as_ref().map(Url::origin).map(|origin| {
             let policy = format!("{PAGE_POLICY}; img-src {}", origin.ascii_serialization());
             HeaderValue::try_from(policy).expect("an origin is visible ASCII")
         });
-        Self { default, languages: languages.into(), policy }
+        Self { default, brand: brand.clone(), languages: languages.into(), policy }
     }
 
     /// Returns the language of the page for a request.
@@ -79,7 +77,11 @@ impl Pages {
 
     fn templates(&self, locale: Locale) -> &Templates {
         let found = self.languages.iter().find(|(of, _)| *of == locale);
-        &found.expect("`new` makes all languages").1
+        found.expect("`new` makes all languages").1.get_or_init(|| {
+            let sources = SOURCES.map(|(name, text)| Source::built_in(name, text));
+            let templates = Templates::parse(locale, &self.brand, &sources);
+            templates.unwrap_or_else(|error| panic!("a test parses the pages: {error}"))
+        })
     }
 }
 

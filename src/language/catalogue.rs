@@ -1,6 +1,6 @@
 //! The messages of a language. The files in `locales/` are part of the program; each is parsed once.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use fluent_bundle::concurrent::FluentBundle;
@@ -30,11 +30,11 @@ fn files(locale: Locale) -> &'static [(&'static str, &'static str)] {
 
 /// The messages of a language.
 pub struct Catalogue {
-    locale: Locale,
     bundle: FluentBundle<FluentResource>,
 }
 
-static CATALOGUES: LazyLock<[Catalogue; Locale::ALL.len()]> = LazyLock::new(|| Locale::ALL.map(Catalogue::parse));
+/// The catalogues in the order of [`Locale::ALL`]. Each is parsed when its language is used first.
+static CATALOGUES: [OnceLock<Catalogue>; Locale::ALL.len()] = [const { OnceLock::new() }; Locale::ALL.len()];
 
 /// A message cannot be formatted.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -48,7 +48,8 @@ pub enum MessageError {
 impl Catalogue {
     /// Returns the messages of a language.
     pub fn of(locale: Locale) -> &'static Self {
-        CATALOGUES.iter().find(|catalogue| catalogue.locale == locale).expect("CATALOGUES is made of all languages")
+        let index = Locale::ALL.iter().position(|other| *other == locale).expect("ALL has every language");
+        CATALOGUES[index].get_or_init(|| Self::parse(locale))
     }
 
     /// # Panics
@@ -64,7 +65,7 @@ impl Catalogue {
                 .unwrap_or_else(|(_, errors)| panic!("{locale}/{file}.ftl: {errors:?}"));
             bundle.add_resource(resource).unwrap_or_else(|errors| panic!("{locale}/{file}.ftl: {errors:?}"));
         }
-        Self { locale, bundle }
+        Self { bundle }
     }
 
     pub fn has(&self, name: &str) -> bool {

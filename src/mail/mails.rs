@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use minijinja::Value;
@@ -31,7 +32,9 @@ pub struct Mails {
 
 struct Language {
     locale: Locale,
-    built_in: Templates,
+    brand: Brand,
+    /// Parsed when the language is used first: most services need few languages, and each takes a megabyte.
+    built_in: OnceLock<Templates>,
     /// The operator's own templates, with the built-in ones where there are none.
     own: Option<Templates>,
 }
@@ -52,13 +55,13 @@ impl Mails {
     pub fn new(brand: &Brand, default: Locale, folder: Option<&Path>) -> Result<Self, TemplatesError> {
         let languages = Locale::ALL.map(|locale| {
             let own = folder.map(|folder| operator_templates::parse(folder, locale, brand)).transpose()?;
-            Ok(Language { locale, built_in: built_in_templates(locale, brand), own })
+            Ok(Language { locale, brand: brand.clone(), built_in: OnceLock::new(), own })
         });
         let mails = Self { default, languages: languages.into_iter().collect::<Result<_, TemplatesError>>()? };
         for own in mails.languages.iter().filter(|language| language.own.is_some()) {
             for mail in MailName::ALL {
                 for digits in ["0042", "0123456789"] {
-                    mails.sample_of(own, own.own.as_ref().unwrap_or(&own.built_in), mail, digits)?;
+                    mails.sample_of(own, own.templates(), mail, digits)?;
                 }
             }
         }
@@ -130,7 +133,7 @@ impl Mails {
     pub fn sample(&self, mail: MailName, locale: Locale) -> Result<RenderedMail, TemplateError> {
         let language = self.language(locale);
         let digits = if mail == MailName::ResetCode { "00420042" } else { "0042" };
-        self.sample_of(language, language.own.as_ref().unwrap_or(&language.built_in), mail, digits)
+        self.sample_of(language, language.templates(), mail, digits)
     }
 
     fn sample_of(
@@ -167,12 +170,21 @@ impl Mails {
                 Err(error) => error!(%error, "MAIL_TEMPLATES: a template failed; the built-in one takes its place"),
             }
         }
-        let rendered = language.render(&language.built_in, mail, to, contents);
+        let rendered = language.render(language.built_in(), mail, to, contents);
         rendered.unwrap_or_else(|error| panic!("a test renders the built-in templates: {error}"))
     }
 }
 
 impl Language {
+    fn built_in(&self) -> &Templates {
+        self.built_in.get_or_init(|| built_in_templates(self.locale, &self.brand))
+    }
+
+    /// The operator's own templates, if there are any.
+    fn templates(&self) -> &Templates {
+        self.own.as_ref().unwrap_or_else(|| self.built_in())
+    }
+
     fn render(
         &self,
         templates: &Templates,
