@@ -55,6 +55,8 @@ fn canary_requests(http: &Client, api: &str, email: &str, password: &str) -> Vec
             for body in [
                 json!({ "email": email, "password": password }),
                 json!({ "code": CODE_CANARY }),
+                json!({ "email": email }),
+                json!({ "email": email, "code": &CODE_CANARY[..8], "password": password }),
                 json!({ "email": format!("{CANARY} no address"), "password": CANARY, "code": CANARY }),
                 json!({ "email": { CANARY: CANARY }, "password": [CANARY], "code": { CANARY: [CANARY] } }),
                 json!({ "unknown": CANARY, "email": format!("{CANARY}\0@example.com"), "password": format!("{CANARY}\0") }),
