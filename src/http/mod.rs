@@ -17,6 +17,7 @@ pub mod framing;
 pub mod gateway;
 mod guessing;
 pub mod health;
+mod link_page;
 pub mod list_query;
 pub mod middleware;
 pub mod not_me_form;
