@@ -1,16 +1,17 @@
 //! The model: the predicted state of two addresses, and the predicted response to every step.
 
+mod resets;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::super::{LOCAL_CALLER, QueuedMail, QueuedReset, wrong_code_for};
+use super::super::{LOCAL_CALLER, QueuedMail, wrong_code_for};
 use super::step::Step;
 use super::under_test::ServiceUnderTest;
 use crate::accounts::errors::{
-    ActivateError, AuthenticateError, ChangePasswordError, NoCodeReason, RegisterError, RequestResetError, ResendError,
-    ResetPasswordError,
+    ActivateError, AuthenticateError, ChangePasswordError, NoCodeReason, RegisterError, ResendError,
 };
 use crate::accounts::ports::{AccountChange, Codes as _, PutOutcome, StoredUser};
 use crate::domain::code::{Code, CodeSecret, MAX_WRONG_GUESSES, MailAttempt};
@@ -22,10 +23,10 @@ use crate::domain::password::Password;
 use crate::domain::policy::Policy;
 use crate::domain::ticket::{self, RegistrationTicket};
 use crate::domain::user::{Status, User, UserId};
+use resets::MailedReset;
 
 const PASSWORDS: [&str; 2] = ["correct horse", "battery staple"];
 const CODE_TTL: Duration = Duration::from_secs(60);
-const RESET_CODE_TTL: Duration = Duration::from_secs(10 * 60);
 /// A mail older than this is not sent again, as in the mail worker.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(15 * 60);
 /// Lifetime of a guess counter after the latest mail.
@@ -85,17 +86,6 @@ struct MailedCode {
     is_lost: bool,
     /// Whether a put found that Redis had lost the wrong guesses.
     is_spent: bool,
-}
-
-struct MailedReset {
-    mail: QueuedReset,
-    wrong_guesses: u8,
-    put_at: OffsetDateTime,
-    /// The account that the code was made for, and how often its password had been changed then. `None`: a decoy.
-    account: Option<(UserId, u32)>,
-    is_used: bool,
-    /// Whether Redis has lost the code.
-    is_lost: bool,
 }
 
 struct MailedLink {
@@ -336,84 +326,6 @@ impl<S: ServiceUnderTest> Model<'_, S> {
         response.expect("the password is the account's");
         let account = self.addresses[index].account.as_mut().expect("an account was authenticated");
         (account.password, account.changes) = (other, account.changes + 1);
-    }
-
-    async fn request_reset(&mut self, index: usize) {
-        let response = self.service.accounts().request_password_reset(self.emails[index].address(), None).await;
-        let history = &mut self.addresses[index].reset_history;
-        match (Pacing::of_resets().grant(history.as_ref(), self.now), response) {
-            (Ok((granted, _)), Ok(wait)) => {
-                assert_eq!(wait, granted.wait);
-                *history = Some(granted);
-            }
-            (Err(expected), Err(RequestResetError::TooSoon { left })) => assert_near(expected.left, left),
-            (expected, response) => panic!("requesting a reset: {response:?} instead of {expected:?}"),
-        }
-    }
-
-    /// The worker puts the code of a reset mail once, and forgets the mail after it has stored a decoy.
-    async fn send_reset_mails(&mut self) {
-        for (email, address) in self.emails.iter().zip(&mut self.addresses) {
-            let id = self.secret.reset_id(email.address());
-            let Some(mail) = self.service.queued_reset(id, email.address()).await else {
-                continue;
-            };
-            let granted_at = address.reset_history.as_ref().expect("the mail was requested").granted_at;
-            let active = address.account.as_ref().filter(|account| !account.is_disabled);
-            let account = active.map(|account| (account.user, account.changes));
-            let same = address.reset.as_ref().filter(|mailed| mailed.mail == mail);
-            if let Some(same) = same {
-                if same.account.is_some() {
-                    let is_bound = self.service.bind_reset(id, &mail).await;
-                    assert_eq!(is_bound, !same.is_used && same.account == account);
-                }
-            } else if self.now < granted_at + RESET_CODE_TTL {
-                let code = self.secret.code(&mail.nonce, mail.length);
-                let attempt = MailAttempt { grant: mail.grant, number: 1 };
-                let put = self.service.codes().put(id.into(), attempt, account.map(|_| &code), true).await;
-                assert_eq!(put.expect("the store answers"), PutOutcome::Live);
-                assert_eq!(self.service.bind_reset(id, &mail).await, account.is_some());
-                let (put_at, wrong_guesses, is_used, is_lost) = (self.now, 0, false, false);
-                address.reset = Some(MailedReset { mail, wrong_guesses, put_at, account, is_used, is_lost });
-            }
-        }
-    }
-
-    async fn guess_reset(&mut self, index: usize, password: usize, right: bool) {
-        let email = &self.emails[index];
-        let address = &mut self.addresses[index];
-        let code = match &address.reset {
-            Some(mailed) => self.secret.code(&mailed.mail.nonce, mailed.mail.length),
-            None => Code::parse("00420042").expect("digits"),
-        };
-        let guess = if right { code } else { wrong_code_for(&code) };
-        let new = Password::present(PASSWORDS[password]).expect("a valid password");
-        let response = self.service.accounts().reset_password(email.address(), &guess, new, LOCAL_CALLER).await;
-        let live = address.reset.as_mut().filter(|mailed| {
-            !mailed.is_lost && mailed.wrong_guesses < MAX_WRONG_GUESSES && self.now < mailed.put_at + RESET_CODE_TTL
-        });
-        let active = address.account.as_mut().filter(|account| !account.is_disabled);
-        match (live, response) {
-            (None, Err(ResetPasswordError::NoCode)) => {}
-            (Some(mailed), Err(ResetPasswordError::Incorrect { remaining })) if !right || mailed.account.is_none() => {
-                mailed.wrong_guesses += 1;
-                assert_eq!(remaining, MAX_WRONG_GUESSES - mailed.wrong_guesses);
-            }
-            (Some(mailed), response) if right && mailed.account.is_some() => {
-                let is_same = |account: &&mut Account| mailed.account == Some((account.user, account.changes));
-                match (active.filter(|_| !mailed.is_used).filter(is_same), response) {
-                    (Some(account), Ok(())) => {
-                        mailed.is_used = true;
-                        (account.password, account.changes) = (password, account.changes + 1);
-                    }
-                    (None, Err(ResetPasswordError::NoCode)) => {}
-                    (account, response) => {
-                        panic!("resetting: {response:?} although valid is {}", account.is_some())
-                    }
-                }
-            }
-            (live, response) => panic!("resetting: {response:?} although live is {}", live.is_some()),
-        }
     }
 
     async fn set_disabled(&mut self, index: usize, disabled: bool) {
