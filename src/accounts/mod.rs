@@ -75,6 +75,8 @@ pub struct Accounts<U, C> {
     secret: CodeSecret,
     /// Wakes the mail worker of this process. The workers of other processes find queued mails by polling.
     mail_queued: Arc<Notify>,
+    /// Wakes the part of the mail worker that stores the codes of reset mails.
+    resets_queued: Arc<Notify>,
     existing_account: ExistingAccount,
     registration: Registration,
 }
@@ -90,12 +92,29 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         mail_queued: Arc<Notify>,
     ) -> Self {
         let (existing_account, registration) = (ExistingAccount::Hide, Registration::Open);
-        Self { users, codes, hasher, verified: None, costs, rng, secret, mail_queued, existing_account, registration }
+        Self {
+            users,
+            codes,
+            hasher,
+            verified: None,
+            costs,
+            rng,
+            secret,
+            mail_queued,
+            resets_queued: Arc::default(),
+            existing_account,
+            registration,
+        }
     }
 
     /// Sets what registrations reveal. [`Accounts::new`] hides existing accounts.
     pub fn with_existing_account(self, existing_account: ExistingAccount) -> Self {
         Self { existing_account, ..self }
+    }
+
+    /// Notifies the mail worker of a queued reset mail here. Without it, the worker finds reset mails by polling.
+    pub fn with_resets_queued(self, resets_queued: Arc<Notify>) -> Self {
+        Self { resets_queued, ..self }
     }
 
     pub fn with_registration(self, registration: Registration) -> Self {
@@ -167,6 +186,7 @@ impl<U, C> Clone for Accounts<U, C> {
             rng: self.rng.clone(),
             secret: self.secret.clone(),
             mail_queued: Arc::clone(&self.mail_queued),
+            resets_queued: Arc::clone(&self.resets_queued),
             existing_account: self.existing_account,
             registration: self.registration,
         }

@@ -27,7 +27,7 @@ impl<U: Users, C: Codes> Accounts<U, C> {
         let outcome = self.users.request_reset(id, address, self.rng.nonce(), trace).await;
         match &outcome {
             Ok(_) => {
-                self.mail_queued.notify_one();
+                self.resets_queued.notify_one();
                 counter!("sixty_password_reset_requests_total").increment(1);
             }
             Err(RequestResetError::TooSoon { .. }) => {

@@ -50,6 +50,8 @@ pub(super) struct Components {
     outbox: Outbox,
     /// Notified when this process has queued a mail.
     mail_queued: Arc<Notify>,
+    /// Notified when this process has queued a reset mail.
+    resets_queued: Arc<Notify>,
     public_url: Url,
 }
 
@@ -76,7 +78,8 @@ impl Components {
             costs: CostDraw::new(config.code_secret.clone(), config.hash_cost),
             outbox: Outbox::new(postgres.clone(), config.mail_lease),
             health: health::store_checks(postgres.clone(), redis.clone(), migrated, stop),
-            mail_queued: Arc::new(Notify::new()),
+            mail_queued: Arc::default(),
+            resets_queued: Arc::default(),
             rng,
             postgres,
             redis,
@@ -97,6 +100,7 @@ impl Components {
         )
         .with_existing_account(config.existing_account)
         .with_verified_passwords(self.verified.clone())
+        .with_resets_queued(Arc::clone(&self.resets_queued))
         .with_registration(config.registration)
     }
 
@@ -140,6 +144,7 @@ impl Components {
             concurrency: config.mail_concurrency,
             rng: self.rng.clone(),
             queued: Arc::clone(&self.mail_queued),
+            resets_queued: Arc::clone(&self.resets_queued),
             is_busy: Arc::new(move || hasher.backlog() >= BUSY_BACKLOG),
         }
     }

@@ -64,6 +64,8 @@ pub struct Worker<C> {
     pub rng: Rng,
     /// Notified when this process has queued a mail.
     pub queued: Arc<Notify>,
+    /// Notified when this process has queued a reset mail, whose code must be stored first.
+    pub resets_queued: Arc<Notify>,
     /// Whether many passwords wait to be hashed.
     pub is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -73,6 +75,8 @@ enum Outcome {
     Sent {
         message_id: MessageId,
     },
+    /// The code of a reset mail is in Redis. The mail was released to be sent.
+    CodeStored,
     /// Another process has claimed the mail, or its row is gone.
     ClaimLost,
     /// This process stops before the attempt has ended.
@@ -98,6 +102,7 @@ impl Outcome {
     fn label(&self) -> &'static str {
         match self {
             Self::Sent { .. } => "sent",
+            Self::CodeStored => "code_stored",
             Self::ClaimLost => "claim_lost",
             Self::HandOver => "handed_over",
             Self::NotWanted => "not_wanted",
@@ -113,6 +118,8 @@ impl<C: Codes> Worker<C> {
     /// unfinished mails are released to other processes.
     pub async fn run(self, stop: CancellationToken, hand_over: CancellationToken) {
         let worker = Arc::new(self);
+        let stores_reset_codes =
+            tokio::spawn(reset_code::store_reset_codes(Arc::clone(&worker), stop.clone(), hand_over.clone()));
         let mut in_flight = JoinSet::new();
         let mut reachable = true;
         loop {
@@ -133,14 +140,7 @@ impl<C: Codes> Worker<C> {
                         reachable = true;
                     }
                     for claim in claims {
-                        let (worker, hand_over) = (Arc::clone(&worker), hand_over.clone());
-                        let exported = spans::mail(claim.attempts, claim.trace);
-                        let trace = spans::context(&exported).unwrap_or_else(|| worker.trace(&claim));
-                        let span = info_span!("mail", trace_id = trace.id());
-                        let outer = exported.clone();
-                        // Boxed: the futures around it would move all of it.
-                        let handled = Box::pin(async move { worker.handle(claim, trace, exported, hand_over).await });
-                        in_flight.spawn(handled.instrument(span).instrument(outer));
+                        worker.spawn(claim, &hand_over, &mut in_flight);
                     }
                 }
                 Err(error) if reachable => {
@@ -165,6 +165,19 @@ impl<C: Codes> Worker<C> {
         }
         // The panic hook has logged tasks that panicked.
         while in_flight.join_next().await.is_some() {}
+        let _ = stores_reset_codes.await;
+    }
+
+    /// Handles a claimed mail in a task of its own.
+    fn spawn(self: &Arc<Self>, claim: Claim, hand_over: &CancellationToken, in_flight: &mut JoinSet<()>) {
+        let (worker, hand_over) = (Arc::clone(self), hand_over.clone());
+        let exported = spans::mail(claim.attempts, claim.trace);
+        let trace = spans::context(&exported).unwrap_or_else(|| worker.trace(&claim));
+        let span = info_span!("mail", trace_id = trace.id());
+        let outer = exported.clone();
+        // Boxed: the futures around it would move all of it.
+        let handled = Box::pin(async move { worker.handle(claim, trace, exported, hand_over).await });
+        in_flight.spawn(handled.instrument(span).instrument(outer));
     }
 
     async fn claim(&self, free: usize) -> Result<Vec<Claim>, StoreError> {
@@ -212,7 +225,8 @@ impl<C: Codes> Worker<C> {
             return Outcome::GiveUp { reason, left: LeftCode::Live(self.lifetimes.registration) };
         }
         match (claim.kind, claim.user) {
-            (MailKind::ResetCode, _) => self.send_reset_code(claim, trace).await,
+            (MailKind::ResetCode, _) if claim.armed => self.send_reset_code(claim, trace).await,
+            (MailKind::ResetCode, _) => self.store_reset_code(claim).await,
             (MailKind::Code, Some(user)) => self.send_code(claim, user, trace).await,
             (MailKind::Activated, _) => self.send_notice(claim, Mails::activated, trace).await,
             (MailKind::ActivatedByOperator, _) => self.send_notice(claim, Mails::activated_by_operator, trace).await,

@@ -175,6 +175,7 @@ async fn a_mail_whose_attempts_panic_is_given_up() {
         concurrency: 1,
         rng: Rng::from_system(),
         queued: Arc::default(),
+        resets_queued: Arc::default(),
         is_busy: Arc::new(|| false),
     };
     let stop = CancellationToken::new();

@@ -283,3 +283,25 @@ async fn the_mail_of_an_outage_arrives_with_a_code_that_works() {
     let code = service.wait_for_code(ADA, 3).await;
     assert_eq!(service.reset_password(ADA, &code, NEW).await.status, 204);
 }
+
+/// While the provider hangs or is down, the mail of an account occupies the worker. The code of the next request does not wait
+/// for it: otherwise the wait would reveal that the first address has an account.
+#[tokio::test]
+async fn a_busy_worker_does_not_reveal_the_account_of_the_reset_before() {
+    for faults in [json!({ "latency_ms": 60_000 }), json!({ "fail_rate": 1, "status": 503 })] {
+        let service = Service::start_with(&["--mail-concurrency=1"]).await;
+        service.register_active(ADA).await;
+        service.wait_for_empty_outbox().await;
+        service.set_mail_faults(faults).await;
+        assert_eq!(service.request_reset(ADA).await.status, 202);
+        eventually("an attempt to send the mail", async || {
+            let attempts = sqlx::query_scalar("SELECT attempts FROM outbox WHERE armed_id = id");
+            let attempts: Option<i32> = attempts.fetch_optional(&service.db).await.unwrap();
+            attempts.filter(|attempts| *attempts > 0)
+        })
+        .await;
+        assert_eq!(service.request_reset("nobody@example.com").await.status, 202);
+        let decoy = &service.reset_keys("nobody@example.com")[0];
+        eventually("the decoy", async || service.redis::<bool>(&["EXISTS", decoy]).await.then_some(())).await;
+    }
+}

@@ -4,56 +4,111 @@
 //! An address without an active account gets a decoy in the same way, and no mail. So guesses cannot reveal whether there is
 //! an account: not even while the provider is slow or down.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Outcome, Worker, failed, invalid_recipient};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{Outcome, POLL_INTERVAL, Worker, failed, invalid_recipient};
 use crate::accounts::ports::{Codes, PutOutcome, StoreError};
 use crate::domain::email::Email;
 use crate::mail::provider::SendError;
 use crate::store::postgres::outbox::{Claim, LeftCode};
 use crate::telemetry::trace::TraceContext;
 
+/// The number of reset codes that are stored at once.
+const MAX_STORED_AT_ONCE: usize = 16;
+
+/// Stores the codes and decoys of reset mails until `stop` is cancelled.
+///
+/// They wait neither for a free place among the mails that are sent nor for a pause of the provider. Otherwise, while the
+/// provider is slow, the time until a decoy is there would reveal whether an earlier request had a mail to send.
+pub(super) async fn store_reset_codes<C: Codes>(
+    worker: Arc<Worker<C>>,
+    stop: CancellationToken,
+    hand_over: CancellationToken,
+) {
+    let mut in_flight = JoinSet::new();
+    while !stop.is_cancelled() {
+        // Created before the outbox is read: a notification during the read is kept for the wait below.
+        let queued = worker.resets_queued.notified();
+        let free = MAX_STORED_AT_ONCE - in_flight.len();
+        if free > 0 {
+            match worker.outbox.claim_resets(free as u32).await {
+                Ok(claims) => {
+                    for claim in claims {
+                        worker.spawn(claim, &hand_over, &mut in_flight);
+                    }
+                }
+                // The loop that sends mails has the same trouble, and logs it.
+                Err(error) => debug!(%error, "the reset mails cannot be read; the mail worker retries"),
+            }
+        }
+        let full = in_flight.len() >= MAX_STORED_AT_ONCE;
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = in_flight.join_next(), if full => {}
+            () = queued, if !full => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
+        }
+        while in_flight.try_join_next().is_some() {}
+    }
+    while in_flight.join_next().await.is_some() {}
+}
+
 impl<C: Codes> Worker<C> {
-    pub(super) async fn send_reset_code(&self, claim: &Claim, trace: TraceContext) -> Outcome {
+    /// Puts the code of a reset mail into Redis, or a decoy if the address has no active account.
+    pub(super) async fn store_reset_code(&self, claim: &Claim) -> Outcome {
         let Ok(requested) = Email::parse(&claim.email) else {
             return failed(invalid_recipient(), claim.unsent, LeftCode::None);
         };
-        let retry = |error: StoreError| Outcome::Retry {
-            reason: error.to_string(),
-            retry_after: None,
-            unsent: claim.unsent,
-            left: LeftCode::None,
-        };
-        let ttl = self.lifetimes.password_reset;
-        // A late mail says how much of the lifetime is left.
-        let left = ttl.saturating_sub(claim.age + claim.claimed.elapsed());
-        if left.is_zero() {
-            let reason = "its code has expired, or would now be older than RESET_CODE_TTL".to_owned();
-            return Outcome::GiveUp { reason, left: LeftCode::None };
+        if self.rest_of_reset(claim).is_zero() {
+            return too_late();
         }
         let id = self.secret.reset_id(requested.address());
         let code = claim.user.map(|_| self.secret.code(&claim.nonce, claim.length));
-        if !claim.armed {
-            match self.codes.put(id.into(), claim.attempt(), code.as_ref(), true).await {
-                Ok(PutOutcome::Live) => {}
-                Ok(PutOutcome::ClaimLost) => return Outcome::ClaimLost,
-                Ok(PutOutcome::Superseded | PutOutcome::Invalidated | PutOutcome::Spent) => return Outcome::NotWanted,
-                Err(error) => return retry(error),
-            }
+        match self.codes.put(id.into(), claim.attempt(), code.as_ref(), true).await {
+            Ok(PutOutcome::Live) => {}
+            Ok(PutOutcome::ClaimLost) => return Outcome::ClaimLost,
+            Ok(PutOutcome::Superseded | PutOutcome::Invalidated | PutOutcome::Spent) => return Outcome::NotWanted,
+            Err(error) => return retry(claim, &error),
         }
-        let (Some(account), Some(account_email), Some(code)) = (claim.user, &claim.account_email, &code) else {
+        let Some(account) = claim.user else {
             return Outcome::NotWanted;
         };
         match self.outbox.bind_reset(claim, id, account).await {
-            Ok(true) => {}
-            Ok(false) => return Outcome::NotWanted,
-            Err(error) => return retry(error),
+            Ok(true) => {
+                self.queued.notify_one();
+                Outcome::CodeStored
+            }
+            Ok(false) => Outcome::NotWanted,
+            Err(error) => retry(claim, &error),
         }
-        let Ok(recipient) = Email::parse(account_email) else {
+    }
+
+    /// Sends a reset mail whose code is in Redis.
+    pub(super) async fn send_reset_code(&self, claim: &Claim, trace: TraceContext) -> Outcome {
+        let (Some(account), Some(account_email)) = (claim.user, &claim.account_email) else {
+            return Outcome::NotWanted;
+        };
+        let (Ok(requested), Ok(recipient)) = (Email::parse(&claim.email), Email::parse(account_email)) else {
             return failed(invalid_recipient(), claim.unsent, LeftCode::None);
         };
-        let mail = self.mails.reset_code(claim.account_locale, &recipient, code, in_whole_minutes(left, ttl));
-        match self.send(claim, &mail, trace).await {
+        // A late mail says how much of the lifetime is left.
+        let left = self.rest_of_reset(claim);
+        if left.is_zero() {
+            return too_late();
+        }
+        match self.outbox.is_reset_bound(claim, self.secret.reset_id(requested.address()), account).await {
+            Ok(true) => {}
+            Ok(false) => return Outcome::NotWanted,
+            Err(error) => return retry(claim, &error),
+        }
+        let code = self.secret.code(&claim.nonce, claim.length);
+        let shown = in_whole_minutes(left, self.lifetimes.password_reset);
+        match self.send(claim, &self.mails.reset_code(claim.account_locale, &recipient, &code, shown), trace).await {
             Ok(message_id) => Outcome::Sent { message_id },
             Err(error) => {
                 let maybe_accepted = matches!(&error, SendError::Temporary { maybe_accepted: true, .. });
@@ -61,6 +116,20 @@ impl<C: Codes> Worker<C> {
             }
         }
     }
+
+    /// Returns how long the code of a reset mail can still be used. Its lifetime starts with the request.
+    fn rest_of_reset(&self, claim: &Claim) -> Duration {
+        self.lifetimes.password_reset.saturating_sub(claim.age + claim.claimed.elapsed())
+    }
+}
+
+fn retry(claim: &Claim, error: &StoreError) -> Outcome {
+    Outcome::Retry { reason: error.to_string(), retry_after: None, unsent: claim.unsent, left: LeftCode::None }
+}
+
+fn too_late() -> Outcome {
+    let reason = "its code has expired, or would now be older than RESET_CODE_TTL".to_owned();
+    Outcome::GiveUp { reason, left: LeftCode::None }
 }
 
 /// Returns the rest of a lifetime as a mail says it: the whole lifetime if nearly nothing of it has passed, otherwise rounded

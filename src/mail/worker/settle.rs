@@ -45,6 +45,7 @@ impl<C: Codes> Worker<C> {
                 );
                 return Ok(());
             }
+            Outcome::CodeStored => return Ok(()),
             other => other,
         };
         let label = match &outcome {

@@ -149,13 +149,24 @@ impl Outbox {
         Self { postgres, lease, batched }
     }
 
-    /// Claims up to `most` due mails, oldest first. `SKIP LOCKED` lets several workers claim at the same time.
+    /// Claims up to `most` due mails, oldest first, but no reset mail whose code is not in Redis yet.
+    pub async fn claim(&self, most: u32) -> Result<Vec<Claim>, StoreError> {
+        self.claim_those(most, false).await
+    }
+
+    /// Claims up to `most` due reset mails whose codes are not in Redis yet, oldest first.
+    pub async fn claim_resets(&self, most: u32) -> Result<Vec<Claim>, StoreError> {
+        self.claim_those(most, true).await
+    }
+
+    /// Claims either the reset mails whose codes are not in Redis yet, or the other mails. `SKIP LOCKED` lets several workers
+    /// claim at the same time.
     ///
     /// Mails of unknown kinds are skipped: a later release queued them and will send them.
     ///
     /// A separate CTE selects the rows. PostgreSQL may run a subquery in `WHERE id IN (…)` once for every row of the outbox
     /// and lock other rows each time, so that its `LIMIT` limits nothing.
-    pub async fn claim(&self, most: u32) -> Result<Vec<Claim>, StoreError> {
+    async fn claim_those(&self, most: u32, new_resets: bool) -> Result<Vec<Claim>, StoreError> {
         let rows = self
             .postgres
             .bounded(async {
@@ -164,6 +175,7 @@ impl Outbox {
                     WITH due AS MATERIALIZED (
                         SELECT id, unsent, lease IS NOT NULL AS is_abandoned FROM outbox
                         WHERE due_at <= now() AND kind = ANY ($3)
+                            AND (kind = 'reset_code' AND armed_id IS DISTINCT FROM id) = $4
                         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
                     ), claimed AS (
                         UPDATE outbox
@@ -198,6 +210,7 @@ impl Outbox {
                     i64::from(most),
                     self.lease.as_secs_f64(),
                     &KINDS[..] as _,
+                    new_resets,
                 )
                 .fetch_all(&mut *self.postgres.acquire().await?)
                 .await
