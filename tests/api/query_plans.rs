@@ -55,8 +55,7 @@ async fn a_page_of_a_search_reads_as_many_rows_among_many_users_as_among_few() {
     let config = PostgresConfig { url: url.as_str().into(), max_connections: 1, timeout: Duration::from_secs(20) };
     let postgres = Postgres::new(&config).unwrap();
     postgres.migrate().await.unwrap();
-    let db = postgres.pool().clone();
-    let users = PgUsers::new(postgres, Pacing::default());
+    let users = PgUsers::new(postgres.clone(), Pacing::default());
     // Few are disabled, few have another domain, and both are the oldest.
     sqlx::raw_sql(AssertSqlSafe(
         format!(
@@ -71,7 +70,7 @@ async fn a_page_of_a_search_reads_as_many_rows_among_many_users_as_among_few() {
         )
         .replace("sha256('')::bytea", "substring(sha256(''), 1, 16)"),
     ))
-    .execute(&db)
+    .execute(&postgres.pool())
     .await
     .unwrap();
 
@@ -96,7 +95,7 @@ async fn a_page_of_a_search_reads_as_many_rows_among_many_users_as_among_few() {
                 let end = search.prefix.end();
                 let parameters = format!("{statuses}, '{start}', '{nil}', '{end}', {limit}{last_parameter}");
                 let texts = [condition, "ORDER BY address"];
-                let read = rows_read_by(&mut db.acquire().await.unwrap(), &texts, &parameters).await;
+                let read = rows_read_by(&mut postgres.pool().acquire().await.unwrap(), &texts, &parameters).await;
                 assert!(read <= at_most, "{search:?} {text}: {read} rows");
             }
         }
@@ -105,7 +104,7 @@ async fn a_page_of_a_search_reads_as_many_rows_among_many_users_as_among_few() {
             let first = users.list(&filter, None::<Cursor>, limit).await.unwrap();
             let parameters = format!("{statuses}, '{name}', NULL, NULL, {limit}");
             let texts = ["WHERE split_part", "ORDER BY created_at"];
-            let read = rows_read_by(&mut db.acquire().await.unwrap(), &texts, &parameters).await;
+            let read = rows_read_by(&mut postgres.pool().acquire().await.unwrap(), &texts, &parameters).await;
             assert!(read <= at_most, "{name} {status:?}: {read} rows for {} users", first.len());
         }
     }

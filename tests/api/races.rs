@@ -44,7 +44,7 @@ impl Store {
         let postgres = Postgres::new(&config).unwrap();
         postgres.migrate().await.unwrap();
         Arc::new(Self {
-            db: postgres.pool().clone(),
+            db: PgPool::connect(&url).await.unwrap(),
             outbox: Outbox::new(postgres.clone(), Duration::from_secs(30)),
             users: PgUsers::new(postgres.clone(), Pacing::default()),
             postgres,

@@ -42,21 +42,26 @@ struct RealUsers {
 
 impl RealUsers {
     async fn new() -> Self {
-        let postgres = postgres().await;
-        let db = postgres.pool().clone();
+        let (postgres, db) = postgres().await;
         let outbox = Outbox::new(postgres.clone(), Duration::from_secs(30));
         let secret = CodeSecret::new(SECRET.to_vec()).unwrap();
         Self { users: Arc::new(PgUsers::with_secret(postgres, Pacing::default(), secret)), outbox, db }
     }
 }
 
-/// An empty database with its tables.
-async fn postgres() -> Postgres {
+/// An empty database with its tables: the store, and a pool of the test.
+async fn postgres() -> (Postgres, PgPool) {
+    let (postgres, db, _) = postgres_with(4).await;
+    (postgres, db)
+}
+
+/// Also returns the URL.
+async fn postgres_with(max_connections: u32) -> (Postgres, PgPool, String) {
     let url = support::create_database().await;
-    let config = PostgresConfig { url: url.as_str().into(), max_connections: 4, timeout: Duration::from_secs(5) };
+    let config = PostgresConfig { url: url.as_str().into(), max_connections, timeout: Duration::from_secs(5) };
     let postgres = Postgres::new(&config).unwrap();
     postgres.migrate().await.unwrap();
-    postgres
+    (postgres, PgPool::connect(&url).await.unwrap(), url)
 }
 
 impl UsersUnderTest for RealUsers {
@@ -162,8 +167,7 @@ async fn server_cancels_long_statements_and_idle_transactions() {
 /// With the statistics of an empty outbox, PostgreSQL may choose a plan in which a LIMIT in a subquery limits nothing.
 #[tokio::test]
 async fn claim_returns_at_most_the_requested_number_of_mails() {
-    let postgres = postgres().await;
-    let db = postgres.pool().clone();
+    let (postgres, db) = postgres().await;
     sqlx::query("ANALYZE outbox").execute(&db).await.unwrap();
     queue_code_mails(&db).await;
     let outbox = Outbox::new(postgres, Duration::from_secs(30));
@@ -191,8 +195,8 @@ async fn queue_code_mails(db: &PgPool) {
 
 #[tokio::test]
 async fn simultaneous_charges_of_a_mailbox_stay_within_its_quota() {
-    let postgres = postgres().await;
-    queue_code_mails(&postgres.pool()).await;
+    let (postgres, db) = postgres().await;
+    queue_code_mails(&db).await;
     let outbox = Outbox::new(postgres, Duration::from_secs(30));
     let claims = outbox.claim(100).await.unwrap();
     let (quota, mac) = (MailboxQuota { per_hour: 3, per_day: 5 }, [60; 32]);
@@ -214,8 +218,7 @@ async fn simultaneous_charges_of_a_mailbox_stay_within_its_quota() {
 /// The changes of several mails share statements.
 #[tokio::test]
 async fn a_mail_whose_rows_are_locked_delays_no_other() {
-    let postgres = postgres().await;
-    let db = postgres.pool().clone();
+    let (postgres, db) = postgres().await;
     queue_code_mails(&db).await;
     let outbox = Outbox::new(postgres, Duration::from_secs(30));
     let insert = "INSERT INTO mailboxes (mac, mailed_at, last_mailed_at) VALUES ($1, '{}', now())";
@@ -246,6 +249,69 @@ async fn a_mail_whose_rows_are_locked_delays_no_other() {
         first.await.unwrap();
     }
     assert_eq!(outbox.backlog().await.unwrap().mails, 85);
+}
+
+/// Connections stay out of the driver's pool between two calls.
+#[tokio::test]
+async fn all_of_many_calls_get_the_only_connection() {
+    let (postgres, db, _) = postgres_with(1).await;
+    queue_code_mails(&db).await;
+    let outbox = Outbox::new(postgres.clone(), Duration::from_secs(30));
+    let secret = CodeSecret::new(SECRET.to_vec()).unwrap();
+    let users = PgUsers::with_secret(postgres.clone(), Pacing::default(), secret);
+    for _ in 0..3 {
+        // A purge needs a transaction.
+        let reads = futures_util::future::try_join_all((0..50).map(|_| outbox.backlog()));
+        let (backlogs, purged) = tokio::join!(reads, users.purge(Duration::from_secs(60 * 60)));
+        assert!(backlogs.unwrap().iter().all(|backlog| backlog.mails == 100));
+        purged.unwrap();
+    }
+    support::eventually("the end of the use", async || (postgres.pool_state().used == 0).then_some(())).await;
+}
+
+/// Calls that begin while the pool still opens connections, on several threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_call_waits_in_vain_while_the_pool_grows() {
+    let (_, db, url) = postgres_with(1).await;
+    queue_code_mails(&db).await;
+    for round in 0..20 {
+        let config = PostgresConfig { url: url.as_str().into(), max_connections: 3, timeout: Duration::from_secs(5) };
+        let outbox = Outbox::new(Postgres::new(&config).unwrap(), Duration::from_secs(30));
+        let calls = (0..32).map(|_| {
+            let outbox = outbox.clone();
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    assert_eq!(outbox.backlog().await.unwrap().mails, 100, "round {round}");
+                }
+            })
+        });
+        futures_util::future::try_join_all(calls).await.unwrap();
+    }
+}
+
+/// The next call would otherwise wait for the response of that statement.
+#[tokio::test]
+async fn no_call_gets_the_connection_of_a_statement_that_was_cancelled() {
+    let (postgres, db, _) = postgres_with(2).await;
+    queue_code_mails(&db).await;
+    let outbox = Outbox::new(postgres, Duration::from_secs(30));
+    let claim = outbox.claim(1).await.unwrap().pop().unwrap();
+    let mut session = db.begin().await.unwrap();
+    sqlx::query("SELECT FROM outbox FOR UPDATE").execute(&mut *session).await.unwrap();
+    let renew = async { outbox.renew(&claim).await.map(drop) };
+    tokio::select! {
+        biased;
+        _ = renew => panic!("the row is locked"),
+        () = support::eventually("the statement to wait", async || {
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&db).await.unwrap();
+            (waiting == 1).then_some(())
+        }) => {}
+    }
+    // The lock is still held.
+    assert_eq!(outbox.backlog().await.unwrap().mails, 100);
+    session.rollback().await.unwrap();
+    assert!(outbox.renew(&claim).await.unwrap());
 }
 
 /// A worker spends a code that was put before and whose wrong guesses Redis has lost.

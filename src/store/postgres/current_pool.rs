@@ -12,16 +12,17 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::future::select_ok;
-use sqlx::pool::PoolConnection;
+use sqlx::pool::MaybePoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Transaction};
 use tokio::sync::{Mutex, Notify, watch};
 use tracing::info;
 
 use super::reason::{connecting_fault, fault, read_only, silent};
+use super::session::{KeptConnections, Session};
 use crate::backoff::Backoff;
-use crate::store::PING_AFTER;
 use crate::store::fault::Fault;
+use crate::store::{PING_AFTER, PoolState};
 
 /// How long a host has to answer before the next one is asked too.
 const HEAD_START: Duration = Duration::from_millis(100);
@@ -45,6 +46,8 @@ impl fmt::Debug for CurrentPool {
 struct Shared {
     options: PgPoolOptions,
     hosts: Vec<PgConnectOptions>,
+    /// How long a connection has to answer a ping.
+    ping_timeout: Duration,
     /// How long one of several hosts has to answer.
     host_timeout: Duration,
     current: watch::Sender<Current>,
@@ -55,6 +58,8 @@ struct Shared {
 #[derive(Clone)]
 struct Current {
     pool: PgPool,
+    /// Connections of the pool that stay out of it between two calls.
+    kept: KeptConnections,
     made: Instant,
     /// The number of the host that accepts changes. `None`: the hosts are probed before the pool is used.
     host: Option<usize>,
@@ -77,44 +82,56 @@ impl CurrentPool {
                         if use_.idle_for < PING_AFTER {
                             return Ok(true);
                         }
-                        match tokio::time::timeout(ping_timeout, connection.ping()).await {
-                            Ok(Ok(())) => Ok(true),
-                            failed => {
-                                let opened = Instant::now().checked_sub(use_.age);
-                                if let (Some(shared), Some(opened)) = (shared.upgrade(), opened) {
-                                    shared.replace(opened);
-                                }
-                                // An error closes the connection without a farewell, which could block.
-                                Err(failed.map_or(sqlx::Error::PoolTimedOut, |ping| ping.expect_err("the ping failed")))
-                            }
+                        let ping = ping(connection, ping_timeout).await;
+                        if ping.is_err()
+                            && let (Some(shared), Some(opened)) =
+                                (shared.upgrade(), Instant::now().checked_sub(use_.age))
+                        {
+                            shared.replace(opened);
                         }
+                        // An error closes the connection without a farewell, which could block.
+                        ping.map(|()| true)
                     })
                 });
             let current = Current {
                 pool: options.clone().connect_lazy_with(hosts[0].clone()),
+                kept: KeptConnections::default(),
                 made: Instant::now(),
                 host: (hosts.len() == 1).then_some(0),
             };
             let host_timeout = options.get_acquire_timeout() / 2;
-            Shared { options, hosts, host_timeout, current: watch::Sender::new(current), probing: Arc::default() }
+            Shared {
+                options,
+                hosts,
+                ping_timeout,
+                host_timeout,
+                current: watch::Sender::new(current),
+                probing: Arc::default(),
+            }
         }))
     }
 
-    /// Returns the pool as it is now, to look at.
-    pub fn get(&self) -> PgPool {
-        self.0.current.borrow().pool.clone()
+    /// Returns the pool as it is now, after all kept connections have returned to it.
+    #[cfg(feature = "testing")]
+    pub fn with_kept(&self) -> PgPool {
+        let current = self.0.current.borrow();
+        current.kept.return_all();
+        current.pool.clone()
     }
 
-    pub async fn acquire(&self) -> Result<PoolConnection<sqlx::Postgres>, sqlx::Error> {
-        self.of_current(async |pool| pool.acquire().await).await
+    pub fn state(&self) -> PoolState {
+        let Current { pool, kept, .. } = &*self.0.current.borrow();
+        let (open, idle) = (pool.size() as usize, pool.num_idle() + kept.count());
+        PoolState { idle, used: open.saturating_sub(idle), max: pool.options().get_max_connections() as usize }
     }
 
     pub async fn begin(&self) -> Result<Transaction<'static, sqlx::Postgres>, sqlx::Error> {
-        self.of_current(async |pool| pool.begin().await).await
+        let connection = self.acquire().await?.into_pool_connection();
+        Transaction::begin(MaybePoolConnection::PoolConnection(connection), None).await
     }
 
-    /// Waits for something of the pool. When another pool replaces it, waits there: no place of the old one may ever be free.
-    async fn of_current<T>(&self, wait: impl AsyncFn(PgPool) -> Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+    /// Waits for a connection. When another pool replaces this one, waits there: no place of the old one may ever be free.
+    pub async fn acquire(&self) -> Result<Session, sqlx::Error> {
         let mut changes = self.0.current.subscribe();
         let deadline = tokio::time::Instant::now() + self.0.options.get_acquire_timeout();
         loop {
@@ -126,7 +143,7 @@ impl CurrentPool {
                     _ = tokio::time::timeout(PROBE_AFTER, changes.changed()) => continue,
                 }
             }
-            let mut result = pin!(wait(current.pool));
+            let mut result = pin!(self.session(current));
             loop {
                 tokio::select! {
                     biased;
@@ -137,6 +154,18 @@ impl CurrentPool {
                     () = tokio::time::sleep(PROBE_AFTER), if self.0.hosts.len() > 1 => self.start_probe(),
                 }
             }
+        }
+    }
+
+    async fn session(&self, Current { pool, kept, .. }: Current) -> Result<Session, sqlx::Error> {
+        loop {
+            let mut session = kept.take(&pool).await?;
+            if session.idle_for() < PING_AFTER || ping(&mut session, self.0.ping_timeout).await.is_ok() {
+                return Ok(session);
+            }
+            // Replaces this pool. The connection is closed without a farewell, which could block.
+            self.0.replace(session.left_pool());
+            drop(session.into_pool_connection().detach());
         }
     }
 
@@ -214,8 +243,14 @@ impl Shared {
 
     fn pool_of(&self, host: usize, is_chosen: bool) -> Current {
         let pool = self.options.clone().connect_lazy_with(self.hosts[host].clone());
-        Current { pool, made: Instant::now(), host: is_chosen.then_some(host) }
+        let kept = KeptConnections::default();
+        Current { pool, kept, made: Instant::now(), host: is_chosen.then_some(host) }
     }
+}
+
+/// Pings a connection before its next use.
+async fn ping(connection: &mut PgConnection, timeout: Duration) -> Result<(), sqlx::Error> {
+    tokio::time::timeout(timeout, connection.ping()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// Connects to a host that accepts changes.

@@ -10,6 +10,7 @@ mod migrations;
 pub mod outbox;
 mod reason;
 mod schema;
+mod session;
 mod tls_files;
 pub mod users;
 
@@ -19,13 +20,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgPool, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Transaction};
 use tracing::{Instrument as _, Span};
 
 use self::current_pool::CurrentPool;
 use self::reason::{READ_ONLY, fault, is_of_connection, read_only, silent};
+use self::session::Session;
 use self::tls_files::TlsFiles;
 use super::PoolState;
 use super::fault::{Cure, Fault, SILENT};
@@ -125,20 +126,18 @@ impl Postgres {
         self.closed.read().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
-    /// Returns the pool as it is now, to look at. Calls use `acquire` or `begin`.
-    pub fn pool(&self) -> PgPool {
-        self.pool.get()
+    /// Returns the driver's pool, with all connections that no call uses.
+    #[cfg(feature = "testing")]
+    pub fn pool(&self) -> sqlx::PgPool {
+        self.pool.with_kept()
     }
 
-    async fn acquire(&self) -> Result<PoolConnection<sqlx::Postgres>, sqlx::Error> {
+    async fn acquire(&self) -> Result<Session, sqlx::Error> {
         self.pool.acquire().await
     }
 
     pub fn pool_state(&self) -> PoolState {
-        let pool = self.pool();
-        let (open, idle) = (pool.size() as usize, pool.num_idle());
-        let max = pool.options().get_max_connections() as usize;
-        PoolState { idle, used: open.saturating_sub(idle), max }
+        self.pool.state()
     }
 
     /// Checks within `limit` that the server answers and accepts changes, and that it has the tables of this service.

@@ -26,10 +26,10 @@ mod update;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::session::Session;
 use super::{CallError, Postgres, broken, store_error};
 use crate::accounts::errors::{
     ConfirmAddressError, DeleteError, RegisterError, RequestAddressError, RequestResetError, ResendError, UpdateError,
@@ -151,7 +151,7 @@ impl PgUsers {
         Self { secret: Some(secret), ..Self::new(postgres, pacing) }
     }
 
-    async fn acquire(&self) -> Result<PoolConnection<sqlx::Postgres>, sqlx::Error> {
+    async fn acquire(&self) -> Result<Session, sqlx::Error> {
         self.postgres.acquire().await
     }
 }
