@@ -7,8 +7,8 @@ use nix::sys::signal::Signal;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use sixty::accounts::Accounts;
-use sixty::accounts::ports::{Codes as _, Users as _};
-use sixty::domain::code::{Code, CodeLength, CodeLifetimes, CodeSecret, Grant, Nonce, ResetId};
+use sixty::accounts::ports::{Codes as _, PutOutcome, Users as _};
+use sixty::domain::code::{Code, CodeKey, CodeLength, CodeLifetimes, CodeSecret, Grant, MailAttempt, Nonce, ResetId};
 use sixty::domain::email::{Address, Email};
 use sixty::domain::mailbox::MailboxQuota;
 use sixty::domain::network::Network;
@@ -30,6 +30,8 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+#[cfg(target_os = "linux")]
+use crate::private_servers::PrivateRedis;
 #[cfg(target_os = "linux")]
 use crate::redis_cluster::PrivateCluster;
 use crate::support;
@@ -411,6 +413,32 @@ async fn redis_passes_the_contract_with_macs() {
 async fn redis_passes_the_contract_with_plain_codes() {
     let stack = tokio::task::spawn_blocking(support::stack).await.unwrap();
     contract::codes(&RealCodes::new(&[stack.redis_url()], CodeStorage::Plain, LIFETIMES)).await;
+}
+
+/// Simultaneous puts go to Redis together.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_put_that_fails_does_not_fail_the_others() {
+    // Other tests need the scripts of the shared server.
+    let server = PrivateRedis::start().await;
+    let store = RealCodes::new(&[&server.url], CodeStorage::Plain, LIFETIMES);
+    let mut redis = redis::Client::open(&*server.url).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let rng = Rng::from_system();
+    let users: Vec<UserId> = (0..20).map(|_| rng.user_id()).collect();
+    let broken = users[7];
+    let key = format!("{}:tries:{{{broken}}}", store.prefix);
+    let () = redis::cmd("SET").arg(key).arg("not a hash").query_async(&mut redis).await.unwrap();
+    let code = Code::parse("1234").unwrap();
+    let attempt = MailAttempt { grant: Grant(1), number: 1 };
+    for _ in 0..3 {
+        // Redis knows no script, as after a restart.
+        let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
+        let puts = users.iter().map(|user| store.codes.put(CodeKey::Registration(*user), attempt, Some(&code), true));
+        let results = futures_util::future::join_all(puts).await;
+        for (user, result) in users.iter().zip(results) {
+            assert_eq!(result.ok(), (*user != broken).then_some(PutOutcome::Live));
+        }
+    }
 }
 
 /// The use cases on the real stores, with [`SECRET`] as `CODE_SECRET`.

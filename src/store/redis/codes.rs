@@ -14,16 +14,20 @@
 //! it, such a code would live until its own clock reached that time. A code whose end is more than two seconds further away
 //! than its lifetime has expired.
 
-use std::sync::LazyLock;
+use std::panic::Location;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use deadpool_redis::redis::Script;
+use deadpool_redis::redis::{Script, ScriptInvocation};
+use tracing::{Instrument as _, Span};
 
 use super::pauses::Pauses;
 use super::{Redis, STORE, reason};
 use crate::accounts::errors::NoCodeReason;
 use crate::accounts::ports::{Codes, PutOutcome, Redeemed, StoreError};
 use crate::domain::code::{Code, CodeKey, CodeLifetimes, CodeSecret, MAX_WRONG_GUESSES, MailAttempt};
+use crate::store::batches::Batches;
+use crate::telemetry::spans;
 
 /// How long wrong guesses are remembered. It must exceed the time for which a mail is retried: otherwise a retry would
 /// allow new guesses at the same code.
@@ -47,6 +51,8 @@ pub struct RedisCodes {
     lifetimes: CodeLifetimes,
     /// A master of a cluster that hangs must not keep the mail worker busy, which has mails of the other masters' users.
     put_pauses: Pauses,
+    /// Puts that are made while others are in flight, if there is one master.
+    puts: Batches<Arc<ScriptInvocation<'static>>, Result<Option<String>, StoreError>>,
 }
 
 /// Stores a code with a new lifetime, unless a later grant supersedes it, or wrong guesses or an activation have invalidated
@@ -152,8 +158,15 @@ static DISCARD: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl RedisCodes {
+    /// # Panics
+    /// Outside of a Tokio runtime.
     pub fn new(redis: Redis, storage: CodeStorage, lifetimes: CodeLifetimes) -> Self {
-        Self { redis, storage, lifetimes, put_pauses: Pauses::new(PUT_PAUSE) }
+        let putting = redis.clone();
+        let puts = Batches::start(move |puts: Vec<Arc<ScriptInvocation<'static>>>| {
+            let redis = putting.clone();
+            async move { redis.run_together(&puts).await }
+        });
+        Self { redis, storage, lifetimes, put_pauses: Pauses::new(PUT_PAUSE), puts }
     }
 
     pub(super) fn keys(&self, key: CodeKey) -> [String; 2] {
@@ -166,6 +179,26 @@ impl RedisCodes {
             CodeKey::PasswordReset(id) => {
                 [format!("{prefix}:reset:{{{id}}}"), format!("{prefix}:reset-tries:{{{id}}}")]
             }
+        }
+    }
+
+    /// Runs a put, together with others if there is one master. The nodes of a cluster do not wait for each other.
+    async fn run_put(&self, put: ScriptInvocation<'static>) -> Result<String, StoreError> {
+        if self.redis.is_cluster() {
+            return self.redis.run(&put).await;
+        }
+        let put = Arc::new(put);
+        // The span belongs to the mail: the puts have several traces.
+        let together = async {
+            let result = self.puts.call(Arc::clone(&put)).await.unwrap_or(Ok(None));
+            if result.is_err() {
+                spans::record_failure(&Span::current());
+            }
+            result
+        };
+        match together.instrument(spans::store("redis", Location::caller())).await? {
+            Some(result) => Ok(result),
+            None => self.redis.run(&put).await,
         }
     }
 
@@ -208,7 +241,7 @@ impl Codes for RedisCodes {
             .arg(MAX_WRONG_GUESSES)
             .arg(u8::from(first))
             .arg(attempt.number);
-        let result: Result<String, StoreError> = self.redis.run(&put).await;
+        let result = self.run_put(put).await;
         match &result {
             Ok(_) => drop(self.put_pauses.end(node)),
             Err(StoreError::Unavailable { summary, .. }) if reason::is_out_of_reach(summary) => {

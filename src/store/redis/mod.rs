@@ -21,6 +21,7 @@ mod server_check;
 
 use std::future::Future;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{self, Cmd, FromRedisValue, RedisResult, ScriptInvocation};
@@ -123,6 +124,32 @@ impl Redis {
             })
         };
         response.instrument(span)
+    }
+
+    /// Runs Lua scripts over one connection, without waiting for each other's responses. `None`: the script must be run alone,
+    /// which finds out what is wrong, or loads it. So no script fails because of another one.
+    async fn run_together<T: FromRedisValue>(
+        &self,
+        scripts: &[Arc<ScriptInvocation<'static>>],
+    ) -> Vec<Result<Option<T>, StoreError>> {
+        if let [alone] = scripts {
+            return vec![self.run(alone).await.map(Some)];
+        }
+        let mut pipeline = redis::pipe();
+        for script in scripts {
+            pipeline.invoke_script(script);
+        }
+        let pipeline = &*pipeline.ignore_errors();
+        let run = |mut connection| async move { pipeline.query_async(&mut connection).await };
+        let begun = Instant::now();
+        let results: Result<Vec<RedisResult<T>>, Fault> = self.attempt(run).await;
+        match results {
+            Ok(results) => results.into_iter().map(|result| Ok(result.ok())).collect(),
+            // A connection that closed, perhaps.
+            Err(_) if begun.elapsed() < self.timeout / 2 => scripts.iter().map(|_| Ok(None)).collect(),
+            // Alone, each would wait as long again.
+            Err(fault) => scripts.iter().map(|_| Err(fault.clone().into())).collect(),
+        }
     }
 
     /// Runs a Lua script, and tells a Redis that failed from a call that got no connection.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
+use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult};
 use deadpool_redis::Runtime;
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
@@ -18,7 +18,7 @@ pub(super) type Pool = managed::Pool<Manager>;
 pub(super) type Connection = managed::Object<Manager>;
 
 pub(super) fn pool(manager: Manager, max_connections: usize) -> Pool {
-    let pool = Pool::builder(manager).max_size(max_connections).runtime(Runtime::Tokio1);
+    let pool = Pool::builder(manager).max_size(max_connections).runtime(Runtime::Tokio1).queue_mode(QueueMode::Lifo);
     pool.build().expect("the builder has a runtime for its timeouts")
 }
 
