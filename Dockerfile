@@ -32,8 +32,7 @@ ARG SERVICE="--package sixty --no-default-features"
 ARG BUILD="cargo build --release --locked --offline"
 # Removes the compiled empty programs: cargo compares file times, and our files may be older.
 RUN $BUILD $SERVICE && $BUILD --package mail-mock \
-    && cargo clean --release --offline --package sixty --package mail-mock --package listen-address \
-        --package mailbox-syntax
+    && cargo clean --release --offline --workspace
 COPY build.rs ./
 COPY .sqlx .sqlx
 COPY sql sql
@@ -75,8 +74,7 @@ RUN apt-get update \
         chromium chromium-driver curl npm postgresql postgresql-client redis-server redis-tools \
     && rm -rf /var/lib/apt/lists/*
 RUN cargo test --no-run --locked --offline \
-    && cargo clean --offline --package sixty --package mail-mock --package listen-address --package mailbox-syntax \
-        --package dev-stack
+    && cargo clean --offline --workspace
 COPY . .
 RUN cargo test --no-run --locked --offline
 # The accessibility tests would install this at their start.
