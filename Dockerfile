@@ -14,13 +14,15 @@ ENV CARGO_INCREMENTAL=0
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY crates/dev-stack/Cargo.toml crates/dev-stack/
+COPY crates/huge-pages/Cargo.toml crates/huge-pages/
 COPY crates/listen-address/Cargo.toml crates/listen-address/
 COPY crates/mail-mock/Cargo.toml crates/mail-mock/
 COPY crates/mailbox-syntax/Cargo.toml crates/mailbox-syntax/
 # Empty programs replace ours while their dependencies are compiled.
-RUN mkdir -p src tests/api crates/dev-stack/src crates/listen-address/src crates/mail-mock/src crates/mailbox-syntax/src \
-    && touch src/lib.rs crates/dev-stack/src/lib.rs crates/listen-address/src/lib.rs crates/mail-mock/src/lib.rs \
-        crates/mailbox-syntax/src/lib.rs \
+RUN mkdir -p src tests/api crates/dev-stack/src crates/huge-pages/src crates/listen-address/src crates/mail-mock/src \
+        crates/mailbox-syntax/src \
+    && touch src/lib.rs crates/dev-stack/src/lib.rs crates/huge-pages/src/lib.rs crates/listen-address/src/lib.rs \
+        crates/mail-mock/src/lib.rs crates/mailbox-syntax/src/lib.rs \
     && echo 'fn main() {}' | tee src/main.rs crates/mail-mock/src/main.rs >tests/api/main.rs \
     && cargo fetch --locked
 
