@@ -6,6 +6,7 @@
 
 mod address_code;
 mod live_code;
+mod registration_code;
 mod reset_code;
 mod settle;
 
@@ -14,25 +15,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use metrics::{counter, histogram};
+use metrics::histogram;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span, error, info, info_span, warn};
+use tracing::{Instrument as _, Span, info, info_span, warn};
 use url::Url;
 
 use super::mails::Mails;
 use super::provider::SendError;
-use super::rendering::{self, RenderedMail};
+use super::rendering::RenderedMail;
 use super::route::{MessageId, Route};
-use crate::accounts::ports::{Codes, PutOutcome, StoreError};
-use crate::domain::code::{CodeKey, CodeLifetimes, CodeSecret};
+use crate::accounts::ports::{Codes, StoreError};
+use crate::domain::code::{CodeLifetimes, CodeSecret};
 use crate::domain::email::Email;
 use crate::domain::locale::Locale;
-use crate::domain::mailbox::{Mailbox, MailboxQuota};
-use crate::domain::user::UserId;
+use crate::domain::mailbox::MailboxQuota;
 use crate::rng::Rng;
-use crate::store::postgres::outbox::{Charge, Claim, LeftCode, MailKind, Outbox};
+use crate::store::postgres::outbox::{Claim, LeftCode, MailKind, Outbox};
 use crate::telemetry::spans;
 use crate::telemetry::trace::TraceContext;
 
@@ -45,6 +45,9 @@ const COLLECT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The same while many passwords wait to be hashed. Then a wake-up costs more: the hash has emptied the caches of the core.
 const BUSY_COLLECT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The number of reset codes that are stored at once.
+const MAX_RESET_CODES_AT_ONCE: usize = 16;
 
 /// The number of attempts after which a mail that is older than `MAIL_GIVE_UP` is not tried again if the last attempt has
 /// not ended. Probably the mail itself ends the processes that send it.
@@ -71,6 +74,19 @@ pub struct Worker<C> {
     pub resets_queued: Arc<Notify>,
     /// Whether many passwords wait to be hashed.
     pub is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// What the worker claims, apart from each other.
+///
+/// The codes of resets wait neither for a free place among the mails that are sent nor for a pause of the provider.
+/// Otherwise, while the provider is slow, the time until a decoy is there would reveal whether an earlier request had a mail
+/// to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// Reset mails whose codes or decoys are not in Redis yet.
+    ResetCodes,
+    /// Mails that can be sent.
+    Mails,
 }
 
 /// The outcome of an attempt to send a claimed mail.
@@ -121,38 +137,41 @@ impl<C: Codes> Worker<C> {
     /// unfinished mails are released to other processes.
     pub async fn run(self, stop: CancellationToken, hand_over: CancellationToken) {
         let worker = Arc::new(self);
-        let stores_reset_codes =
-            tokio::spawn(reset_code::store_reset_codes(Arc::clone(&worker), stop.clone(), hand_over.clone()));
+        let work = |lane| Arc::clone(&worker).work(lane, stop.clone(), hand_over.clone());
+        tokio::join!(work(Lane::ResetCodes), work(Lane::Mails));
+    }
+
+    async fn work(self: Arc<Self>, lane: Lane, stop: CancellationToken, hand_over: CancellationToken) {
         let mut in_flight = JoinSet::new();
         let mut reachable = true;
         loop {
-            if let Some(pause) = worker.route.pause() {
+            if let Some(pause) = self.pause(lane) {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep(pause) => {}
                 }
             }
             // Created before the outbox is read: a notification during the read is kept for the wait below.
-            let queued = worker.queued.notified();
+            let queued = self.queued(lane).notified();
             let claimed_at = tokio::time::Instant::now();
-            let free = worker.route.limit(worker.concurrency).saturating_sub(in_flight.len());
-            match worker.claim(free).await {
+            match self.claim(lane, self.limit(lane).saturating_sub(in_flight.len())).await {
                 Ok(claims) => {
                     if !reachable {
                         info!("the outbox can be read again");
                         reachable = true;
                     }
                     for claim in claims {
-                        worker.spawn(claim, &hand_over, &mut in_flight);
+                        self.spawn(claim, &hand_over, &mut in_flight);
                     }
                 }
-                Err(error) if reachable => {
+                // The other lane has the same trouble: one line is enough.
+                Err(error) if reachable && lane == Lane::Mails => {
                     warn!(%error, "the outbox cannot be read; the mail worker retries");
                     reachable = false;
                 }
                 Err(_) => {}
             }
-            let full = in_flight.len() >= worker.route.limit(worker.concurrency);
+            let full = in_flight.len() >= self.limit(lane);
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = in_flight.join_next(), if full => {}
@@ -160,14 +179,44 @@ impl<C: Codes> Worker<C> {
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
             while in_flight.try_join_next().is_some() {}
-            let interval = if !full && (worker.is_busy)() { BUSY_COLLECT_INTERVAL } else { COLLECT_INTERVAL };
+            let interval = if !full && (self.is_busy)() { BUSY_COLLECT_INTERVAL } else { COLLECT_INTERVAL };
             if stop.run_until_cancelled(tokio::time::sleep_until(claimed_at + interval)).await.is_none() {
                 break;
             }
         }
         // The panic hook has logged tasks that panicked.
         while in_flight.join_next().await.is_some() {}
-        let _ = stores_reset_codes.await;
+    }
+
+    /// Returns how long the lane waits for its provider.
+    fn pause(&self, lane: Lane) -> Option<Duration> {
+        match lane {
+            Lane::ResetCodes => None,
+            Lane::Mails => self.route.pause(),
+        }
+    }
+
+    fn queued(&self, lane: Lane) -> &Notify {
+        match lane {
+            Lane::ResetCodes => &self.resets_queued,
+            Lane::Mails => &self.queued,
+        }
+    }
+
+    /// Returns how many claims the lane handles at once.
+    fn limit(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::ResetCodes => MAX_RESET_CODES_AT_ONCE,
+            Lane::Mails => self.route.limit(self.concurrency),
+        }
+    }
+
+    async fn claim(&self, lane: Lane, free: usize) -> Result<Vec<Claim>, StoreError> {
+        match lane {
+            _ if free == 0 => Ok(vec![]),
+            Lane::ResetCodes => self.outbox.claim_resets(free as u32).await,
+            Lane::Mails => self.outbox.claim(free as u32).await,
+        }
     }
 
     /// Handles a claimed mail in a task of its own.
@@ -180,10 +229,6 @@ impl<C: Codes> Worker<C> {
         // Boxed: the futures around it would move all of it.
         let handled = Box::pin(async move { worker.handle(claim, trace, exported, hand_over).await });
         in_flight.spawn(handled.instrument(span).instrument(outer));
-    }
-
-    async fn claim(&self, free: usize) -> Result<Vec<Claim>, StoreError> {
-        if free == 0 { Ok(vec![]) } else { self.outbox.claim(free as u32).await }
     }
 
     /// Returns a child of the trace that queued the mail, or a new trace.
@@ -229,7 +274,7 @@ impl<C: Codes> Worker<C> {
         match (claim.kind, claim.user) {
             (MailKind::ResetCode, _) if claim.armed => self.send_reset_code(claim, trace).await,
             (MailKind::ResetCode, _) => self.store_reset_code(claim).await,
-            (MailKind::Code, Some(user)) => self.send_code(claim, user, trace).await,
+            (MailKind::Code, Some(user)) => self.send_registration_code(claim, user, trace).await,
             (MailKind::Activated, _) => self.send_notice(claim, Mails::activated, trace).await,
             (MailKind::ActivatedByOperator, _) => self.send_notice(claim, Mails::activated_by_operator, trace).await,
             (MailKind::PasswordChanged, _) => self.send_notice(claim, Mails::password_changed, trace).await,
@@ -239,101 +284,6 @@ impl<C: Codes> Worker<C> {
             (MailKind::AddressRestored, _) => self.send_notice(claim, Mails::address_restored, trace).await,
             // A mail dies with its user.
             (MailKind::Code | MailKind::AddressCode, None) => Outcome::NotWanted,
-        }
-    }
-
-    /// Sends a code. If the address has an account, its owner gets a notice instead, and Redis a decoy, which no code matches.
-    async fn send_code(&self, claim: &Claim, user: UserId, trace: TraceContext) -> Outcome {
-        let Ok(registered) = Email::parse(&claim.email) else {
-            return failed(invalid_recipient(), claim.unsent, LeftCode::None);
-        };
-        let live = LeftCode::Live(self.lifetimes.registration);
-        // Before the first put: an earlier attempt may have left its code.
-        let before = if claim.unsent { LeftCode::None } else { live };
-        let retry = |error: StoreError, unsent, left| {
-            if matches!(error, StoreError::Broken { .. }) {
-                error!(%error, user.id = %user, "a code cannot be mailed because of a defect or a missing right");
-            }
-            Outcome::Retry { reason: error.to_string(), retry_after: None, unsent, left }
-        };
-        // Before the code becomes live: a code that is not sent must behave like one that is not mailed yet.
-        if !claim.charged {
-            let address = registered.address();
-            let mailbox = self.secret.mailbox(&Mailbox::of(address));
-            match self.outbox.charge(claim, &mailbox, self.mailbox_quota.for_address(address)).await {
-                Ok(Charge::Charged) => {}
-                Ok(Charge::OverQuota) => return Outcome::MailboxLimit,
-                Ok(Charge::ClaimLost) => return Outcome::ClaimLost,
-                Err(error) => return retry(error, claim.unsent, before),
-            }
-        }
-        let token = self.secret.not_me(&claim.nonce);
-        let link = rendering::not_me_link(&self.public_url, &token);
-        let code = claim.account_email.is_none().then(|| self.secret.code(&claim.nonce, claim.length));
-        let recipient = claim.account_email.as_ref().map_or(Ok(registered), |email| Email::parse(email));
-        let mail = recipient.map(|recipient| match &code {
-            Some(code) => self.mails.code(claim.locale, &recipient, code, self.lifetimes.registration, &link),
-            // In the language of the owner, not of the stranger.
-            None => self.mails.existing_account(claim.account_locale, &recipient, &link),
-        });
-        match self.extend_wait_if_late(claim).await {
-            Ok(true) => {}
-            Ok(false) => return Outcome::ClaimLost,
-            Err(error) => return retry(error, claim.unsent, before),
-        }
-        let put_code = |first| self.codes.put(CodeKey::Registration(user), claim.attempt(), code.as_ref(), first);
-        match put_code(!claim.armed).await {
-            Ok(PutOutcome::Live) => {}
-            Ok(PutOutcome::ClaimLost) => return Outcome::ClaimLost,
-            Ok(PutOutcome::Superseded | PutOutcome::Invalidated) => return Outcome::NotWanted,
-            Ok(PutOutcome::Spent) => {
-                warn!(user.id = %user, "Redis has lost the wrong guesses at a code; the code is invalid and its mail is dropped");
-                return Outcome::NotWanted;
-            }
-            // The code in the mail would not work.
-            Err(error) => return retry(error, claim.unsent, live),
-        }
-        // After the put: if Redis does not respond, the code was not put, and the next attempt is the first again.
-        match self.outbox.link(claim, user, &token.hash()).await {
-            Ok(true) => {}
-            Ok(false) => return Outcome::NotWanted,
-            // The link in the mail would not work.
-            Err(error) => {
-                let left = self.withdraw_unsent(claim, CodeKey::Registration(user), claim.unsent).await;
-                return retry(error, claim.unsent, left);
-            }
-        }
-        let sent = match &mail {
-            Ok(mail) => self.send(claim, mail, trace).await,
-            Err(_) => Err(invalid_recipient()),
-        };
-        let maybe_accepted = matches!(&sent, Ok(_) | Err(SendError::Temporary { maybe_accepted: true, .. }));
-        let unsent = claim.unsent && !maybe_accepted;
-        if let Err(error @ SendError::Temporary { .. }) = sent {
-            let left = self.withdraw_unsent(claim, CodeKey::Registration(user), unsent).await;
-            return failed(error, unsent, left);
-        }
-        // A permanent refusal concerns one spelling of the address. An account gets its mail at another spelling. So the
-        // code or decoy must live as long as that of an accepted mail: otherwise guesses reveal the account.
-        match self.extend_wait_if_late(claim).await {
-            Ok(true) => {}
-            Ok(false) => return Outcome::ClaimLost,
-            Err(error) => return retry(error, unsent, live),
-        }
-        // Superseded, invalidated or spent while the provider responded: the mail is sent all the same.
-        match put_code(false).await {
-            Ok(PutOutcome::ClaimLost) => return Outcome::ClaimLost,
-            Ok(_) => {}
-            // The code may be gone. A second copy of the mail is better than a code that does not work.
-            Err(error) => return retry(error, unsent, live),
-        }
-        match sent {
-            Ok(message_id) => {
-                // Decoys count too: otherwise the metric reveals which addresses have an account.
-                counter!("sixty_codes_issued_total").increment(1);
-                Outcome::Sent { message_id }
-            }
-            Err(error) => failed(error, unsent, live),
         }
     }
 

@@ -4,59 +4,14 @@
 //! An address without an active account gets a decoy in the same way, and no mail. So guesses cannot reveal whether there is
 //! an account: not even while the provider is slow or down.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-use tracing::debug;
-
-use super::{Outcome, POLL_INTERVAL, Worker, failed, invalid_recipient};
+use super::{Outcome, Worker, failed, invalid_recipient};
 use crate::accounts::ports::{Codes, PutOutcome, StoreError};
 use crate::domain::email::Email;
 use crate::mail::provider::SendError;
 use crate::store::postgres::outbox::{Claim, LeftCode};
 use crate::telemetry::trace::TraceContext;
-
-/// The number of reset codes that are stored at once.
-const MAX_STORED_AT_ONCE: usize = 16;
-
-/// Stores the codes and decoys of reset mails until `stop` is cancelled.
-///
-/// They wait neither for a free place among the mails that are sent nor for a pause of the provider. Otherwise, while the
-/// provider is slow, the time until a decoy is there would reveal whether an earlier request had a mail to send.
-pub(super) async fn store_reset_codes<C: Codes>(
-    worker: Arc<Worker<C>>,
-    stop: CancellationToken,
-    hand_over: CancellationToken,
-) {
-    let mut in_flight = JoinSet::new();
-    while !stop.is_cancelled() {
-        // Created before the outbox is read: a notification during the read is kept for the wait below.
-        let queued = worker.resets_queued.notified();
-        let free = MAX_STORED_AT_ONCE - in_flight.len();
-        if free > 0 {
-            match worker.outbox.claim_resets(free as u32).await {
-                Ok(claims) => {
-                    for claim in claims {
-                        worker.spawn(claim, &hand_over, &mut in_flight);
-                    }
-                }
-                // The loop that sends mails has the same trouble, and logs it.
-                Err(error) => debug!(%error, "the reset mails cannot be read; the mail worker retries"),
-            }
-        }
-        let full = in_flight.len() >= MAX_STORED_AT_ONCE;
-        tokio::select! {
-            () = stop.cancelled() => break,
-            _ = in_flight.join_next(), if full => {}
-            () = queued, if !full => {}
-            () = tokio::time::sleep(POLL_INTERVAL) => {}
-        }
-        while in_flight.try_join_next().is_some() {}
-    }
-    while in_flight.join_next().await.is_some() {}
-}
 
 impl<C: Codes> Worker<C> {
     /// Puts the code of a reset mail into Redis, or a decoy if the address has no active account.
