@@ -291,6 +291,33 @@ async fn no_call_waits_in_vain_while_the_pool_grows() {
     }
 }
 
+/// Many calls at once after a pause, when a connection of the pool is pinged before its use. A call that gets the connection
+/// of another one must not abandon that ping: the connection would be lost.
+#[tokio::test]
+async fn no_call_gives_up_a_connection_that_it_does_not_need() {
+    let (postgres, db, _) = postgres_with(4).await;
+    queue_code_mails(&db).await;
+    let outbox = Outbox::new(postgres.clone(), Duration::from_secs(30));
+    let many_calls = async || {
+        futures_util::future::try_join_all((0..200).map(|_| outbox.backlog())).await.unwrap();
+    };
+    many_calls().await;
+    let processes = async || {
+        let ids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'sixty' \
+                   ORDER BY pid";
+        sqlx::query_scalar::<_, i32>(ids).fetch_all(&db).await.unwrap()
+    };
+    let four = async || Some(processes().await).filter(|processes| processes.len() == 4);
+    let before = support::eventually("four connections", four).await;
+    for _ in 0..10 {
+        drop(postgres.pool());
+        // Longer than a connection may be unused without a ping.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        many_calls().await;
+    }
+    assert_eq!(processes().await, before);
+}
+
 /// The next call would otherwise wait for the response of that statement.
 #[tokio::test]
 async fn no_call_gets_the_connection_of_a_statement_that_was_cancelled() {

@@ -3,6 +3,9 @@
 //! The driver pings every connection that returns to its pool: each statement would cost two round trips. So a connection
 //! whose statement has ended goes to the call that has waited longest, or is kept here; the next call takes the one that was
 //! used last. It goes back to the pool every few seconds, because the pool replaces old connections.
+//!
+//! Calls do not wait for the pool themselves. A call that gets another one's connection would abandon what it has begun there:
+//! many calls at once would leave many half-opened connections to the server.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
@@ -26,7 +29,9 @@ struct Kept {
     /// The connection that was used last is at the end.
     idle: Vec<Idle>,
     /// The calls that wait for a connection, in their order. While there are any, no connection is idle.
-    waiting: VecDeque<oneshot::Sender<Idle>>,
+    waiting: VecDeque<oneshot::Sender<Result<Idle, sqlx::Error>>>,
+    /// The tasks that get connections of the pool: one for each call that waits, but no more than the pool has connections.
+    acquiring: usize,
 }
 
 struct Idle {
@@ -45,26 +50,42 @@ pub(super) struct Session {
 impl KeptConnections {
     /// Returns the kept connection that was used last. If there is none, waits for that of another call or of the pool.
     pub async fn take(&self, pool: &PgPool) -> Result<Session, sqlx::Error> {
-        let returned = {
+        let given = {
             let mut kept = self.lock();
             if let Some(idle) = kept.idle.pop() {
                 return Ok(self.session(idle));
             }
-            kept.wait()
-        };
-        let may_grow = pool.size() < pool.options().get_max_connections();
-        let mut acquired = Box::pin(pool.acquire());
-        tokio::select! {
-            biased;
-            Ok(idle) = returned => {
-                // Otherwise each call would begin to open a connection, and none would be opened.
-                if may_grow {
-                    let kept = self.clone();
-                    tokio::spawn(async move { acquired.await.map(|connection| drop(kept.of_pool(connection))) });
-                }
-                Ok(self.session(idle))
+            let (sender, given) = oneshot::channel();
+            kept.forget_ended_calls();
+            kept.waiting.push_back(sender);
+            if kept.acquiring < kept.waiting.len().min(pool.options().get_max_connections() as usize) {
+                kept.acquiring += 1;
+                tokio::spawn(self.clone().acquire_for_waiting(pool.clone()));
             }
-            connection = &mut acquired => Ok(self.of_pool(connection?)),
+            given
+        };
+        match tokio::time::timeout(pool.options().get_acquire_timeout(), given).await {
+            Ok(Ok(idle)) => Ok(self.session(idle?)),
+            Ok(Err(_)) => Err(sqlx::Error::PoolClosed),
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        }
+    }
+
+    /// Gets connections of the pool while more calls wait than such tasks run.
+    async fn acquire_for_waiting(self, pool: PgPool) {
+        loop {
+            match pool.acquire().await {
+                Ok(connection) => drop(self.of_pool(connection)),
+                // The calls that wait have timeouts of their own.
+                Err(sqlx::Error::PoolTimedOut) => {}
+                Err(error) => self.lock().fail_first(error),
+            }
+            let mut kept = self.lock();
+            kept.forget_ended_calls();
+            if kept.waiting.len() < kept.acquiring {
+                kept.acquiring -= 1;
+                return;
+            }
         }
     }
 
@@ -95,12 +116,32 @@ impl KeptConnections {
 }
 
 impl Kept {
-    fn wait(&mut self) -> oneshot::Receiver<Idle> {
-        let (sender, returned) = oneshot::channel();
-        // Returned connections remove the calls that have ended, but during an outage none returns.
+    /// Returned connections remove such calls too, but during an outage none returns.
+    fn forget_ended_calls(&mut self) {
         self.waiting.retain(|waiting| !waiting.is_closed());
-        self.waiting.push_back(sender);
-        returned
+    }
+
+    fn fail_first(&mut self, error: sqlx::Error) {
+        let mut failure = Err(error);
+        while let Some(waiting) = self.waiting.pop_front() {
+            match waiting.send(failure) {
+                Ok(()) => return,
+                Err(unwanted) => failure = unwanted,
+            }
+        }
+    }
+
+    /// Gives a connection to the call that has waited longest, or keeps it.
+    fn give(&mut self, idle: Idle) {
+        let mut given = Ok(idle);
+        while let Some(waiting) = self.waiting.pop_front() {
+            match waiting.send(given) {
+                Ok(()) => return,
+                // That call was cancelled.
+                Err(unwanted) => given = unwanted,
+            }
+        }
+        self.idle.extend(given);
     }
 }
 
@@ -159,14 +200,6 @@ impl Drop for Session {
             return;
         }
         idle.last_use = Instant::now();
-        let mut kept = self.kept.lock();
-        while let Some(waiting) = kept.waiting.pop_front() {
-            match waiting.send(idle) {
-                Ok(()) => return,
-                // That call has got one of the pool, or was cancelled.
-                Err(unwanted) => idle = unwanted,
-            }
-        }
-        kept.idle.push(idle);
+        self.kept.lock().give(idle);
     }
 }
