@@ -232,6 +232,11 @@ fn io_fault(error: &io::Error) -> Fault {
         io::ErrorKind::NotFound => {
             time("has no socket", "the unix socket does not exist; does PostgreSQL run, with this directory?")
         }
+        // Only an attempt to connect ends so. The open connections are not affected.
+        io::ErrorKind::WouldBlock => time(
+            "has too many connections",
+            "the queue of PostgreSQL's unix socket is full: too many clients connect at the same time",
+        ),
         io::ErrorKind::PermissionDenied => {
             setting("cannot be reached", "the permission to open the unix socket or a file of the URL is denied")
         }

@@ -127,3 +127,11 @@ fn a_failed_tls_handshake_is_explained() {
         assert!(!fault.reason.contains("c4n4ry"), "{fault}");
     }
 }
+
+/// What connect(2) answers for a unix socket whose queue is full.
+#[test]
+fn a_full_queue_of_the_socket_says_nothing_about_the_open_connections() {
+    let fault = fault(&sqlx::Error::Io(io::ErrorKind::WouldBlock.into()));
+    assert_eq!(fault.summary, "has too many connections");
+    assert!(!is_of_connection(fault.summary));
+}
