@@ -240,6 +240,7 @@ async fn a_mail_whose_rows_are_locked_delays_no_other() {
             tokio::spawn(async move {
                 let charged = outbox.charge(&claim, &hash, MailboxQuota::default()).await.unwrap();
                 assert_eq!(charged, Charge::Charged);
+                assert!(outbox.extend_wait(&claim, Duration::from_secs(60)).await.unwrap());
                 assert!(outbox.link(&claim, claim.user.unwrap(), &NotMeHash(hash)).await.unwrap());
                 assert!(outbox.finish(&claim, LeftCode::Live(Duration::from_secs(60))).await.unwrap());
             })
@@ -251,6 +252,28 @@ async fn a_mail_whose_rows_are_locked_delays_no_other() {
         first.await.unwrap();
     }
     assert_eq!(outbox.backlog().await.unwrap().mails, 85);
+}
+
+#[tokio::test]
+async fn the_waits_of_several_late_mails_are_extended_together() {
+    let (postgres, db) = postgres().await;
+    queue_code_mails(&db).await;
+    let late = "UPDATE addresses SET granted_at = now() - interval '30 s'; UPDATE outbox SET created_at = now() - interval '30 s'";
+    sqlx::raw_sql(late).execute(&db).await.unwrap();
+    let outbox = Outbox::new(postgres, Duration::from_secs(30));
+    let claims = outbox.claim(5).await.unwrap();
+    assert!(outbox.retry(&claims[0], Duration::ZERO, true, LeftCode::None).await.unwrap());
+    // The second time moves the waits only by the time in between.
+    for _ in 0..2 {
+        let extended = claims.iter().map(|claim| outbox.extend_wait(claim, Duration::from_secs(60)));
+        let extended = futures_util::future::try_join_all(extended).await.unwrap();
+        assert_eq!(extended, [false, true, true, true, true]);
+    }
+    let moved =
+        "SELECT count(*) FILTER (WHERE granted_at > outbox.created_at), count(*) FILTER (WHERE granted_at > now())
+                 FROM outbox JOIN users ON users.id = user_id JOIN addresses ON addresses.address = users.address";
+    let moved: (i64, i64) = sqlx::query_as(moved).fetch_one(&db).await.unwrap();
+    assert_eq!(moved, (4, 0));
 }
 
 /// Connections stay out of the driver's pool between two calls.

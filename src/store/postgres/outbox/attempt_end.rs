@@ -66,9 +66,13 @@ impl Outbox {
     ///
     /// Otherwise, if the mail was late, the wait would end while the code is live, and a registration could replace it.
     pub async fn extend_wait(&self, claim: &Claim, ttl: Duration) -> Result<bool, StoreError> {
+        let left = LeftCode::Live(ttl);
+        if self.batched.extend_wait(claim, left).await? {
+            return Ok(true);
+        }
         let extend = change_and_move_wait!(
             claim,
-            LeftCode::Live(ttl),
+            left,
             "UPDATE outbox SET wait_moved = after FROM address WHERE outbox.id = $1 AND lease = $2",
         );
         Ok(self.postgres.bounded(async { extend.fetch_one(&mut *self.postgres.acquire().await?).await }).await? == 1)

@@ -25,7 +25,8 @@ use crate::telemetry::spans;
 pub(super) struct BatchedChanges {
     charges: Batches<ChargedMail, Outcome>,
     links: Batches<LinkedMail, Outcome>,
-    finished: Batches<FinishedMail, Outcome>,
+    extended: Batches<TimedMail, Outcome>,
+    finished: Batches<TimedMail, Outcome>,
 }
 
 /// Whether the change was made. `false`: it must be made alone.
@@ -50,7 +51,8 @@ struct LinkedMail {
     token_hash: [u8; 32],
 }
 
-struct FinishedMail {
+/// A code mail whose address gets another wait.
+struct TimedMail {
     mail: Leased,
     /// How long the code may be live from now, in seconds. `None`: there is no code.
     live: Option<f64>,
@@ -64,10 +66,11 @@ impl Claim {
 
 impl BatchedChanges {
     pub fn start(postgres: &Postgres) -> Self {
-        let (charging, linking, finishing) = (postgres.clone(), postgres.clone(), postgres.clone());
+        let [charging, linking, extending, finishing] = std::array::from_fn(|_| postgres.clone());
         Self {
             charges: Batches::start(move |mails| charge(charging.clone(), mails)),
             links: Batches::start(move |mails| link(linking.clone(), mails)),
+            extended: Batches::start(move |mails| extend_wait(extending.clone(), mails)),
             finished: Batches::start(move |mails| finish(finishing.clone(), mails)),
         }
     }
@@ -82,10 +85,15 @@ impl BatchedChanges {
         change(&self.links, LinkedMail { mail: claim.leased(), user: user.0, token_hash: link.0 })
     }
 
+    #[track_caller]
+    pub fn extend_wait(&self, claim: &Claim, left: LeftCode) -> impl Future<Output = Outcome> {
+        change(&self.extended, TimedMail { mail: claim.leased(), live: left.seconds() })
+    }
+
     /// Changes only code mails.
     #[track_caller]
     pub fn finish(&self, claim: &Claim, left: LeftCode) -> impl Future<Output = Outcome> {
-        change(&self.finished, FinishedMail { mail: claim.leased(), live: left.seconds() })
+        change(&self.finished, TimedMail { mail: claim.leased(), live: left.seconds() })
     }
 }
 
@@ -197,37 +205,52 @@ async fn link(postgres: Postgres, mails: Vec<LinkedMail>) -> Vec<Outcome> {
     outcomes(mails.iter().map(|linked| linked.mail), linked)
 }
 
-/// Deletes code mails that were accepted or given up, and moves the waits of their addresses by the rule of
-/// `attempt_end.rs`.
-async fn finish(postgres: Postgres, mails: Vec<FinishedMail>) -> Vec<Outcome> {
-    let ids: Vec<i64> = mails.iter().map(|finished| finished.mail.id).collect();
-    let leases: Vec<Uuid> = mails.iter().map(|finished| finished.mail.lease).collect();
-    let live: Vec<Option<f64>> = mails.iter().map(|finished| finished.live).collect();
-    let finish = sqlx::query_scalar!(
-        "
-        WITH asked AS (
-            SELECT * FROM unnest($1::int8[], $2::uuid[], $3::float8[]) AS asked (id, lease, live)
-        ), address AS MATERIALIZED (
-            SELECT addresses.address, asked.id, asked.lease, wait_moved AS before,
-                CASE WHEN live IS NULL THEN interval '0 s'
-                    ELSE greatest(now() - outbox.created_at + make_interval(secs => live) - wait, wait_moved, interval '0 s')
-                END AS after
-            FROM asked JOIN outbox USING (id, lease) JOIN users ON users.id = outbox.user_id
-            JOIN addresses ON addresses.address = users.address
-            FOR NO KEY UPDATE OF addresses SKIP LOCKED
-        ), done AS (
-            DELETE FROM outbox USING address WHERE outbox.id = address.id AND outbox.lease = address.lease
-            RETURNING outbox.id
-        ), moved AS (
-            UPDATE addresses SET granted_at = granted_at + (after - before) FROM address JOIN done USING (id)
-            WHERE addresses.address = address.address AND after <> before
+/// A statement that runs `$change`, a change of the claimed rows of code mails, and moves the waits of their addresses by the
+/// rule of `attempt_end.rs`.
+macro_rules! change_and_move_waits {
+    ($mails:expr, $change:literal) => {{
+        let ids: Vec<i64> = $mails.iter().map(|timed| timed.mail.id).collect();
+        let leases: Vec<Uuid> = $mails.iter().map(|timed| timed.mail.lease).collect();
+        let live: Vec<Option<f64>> = $mails.iter().map(|timed| timed.live).collect();
+        sqlx::query_scalar!(
+            "
+            WITH asked AS (
+                SELECT * FROM unnest($1::int8[], $2::uuid[], $3::float8[]) AS asked (id, lease, live)
+            ), address AS MATERIALIZED (
+                SELECT addresses.address, asked.id, asked.lease, wait_moved AS before,
+                    CASE WHEN live IS NULL THEN interval '0 s'
+                        ELSE greatest(now() - outbox.created_at + make_interval(secs => live) - wait, wait_moved, interval '0 s')
+                    END AS after
+                FROM asked JOIN outbox USING (id, lease) JOIN users ON users.id = outbox.user_id
+                JOIN addresses ON addresses.address = users.address
+                FOR NO KEY UPDATE OF addresses SKIP LOCKED
+            ), changed AS (
+                " + $change + "
+                WHERE outbox.id = address.id AND outbox.lease = address.lease
+                RETURNING outbox.id
+            ), moved AS (
+                UPDATE addresses SET granted_at = granted_at + (after - before) FROM address JOIN changed USING (id)
+                WHERE addresses.address = address.address AND after <> before
+            )
+            SELECT id FROM changed
+            ",
+            &ids,
+            &leases,
+            &live as &[Option<f64>],
         )
-        SELECT id FROM done
-        ",
-        &ids,
-        &leases,
-        &live as &[Option<f64>],
-    );
+    }};
+}
+
+/// Moves the waits of addresses whose codes become live.
+async fn extend_wait(postgres: Postgres, mails: Vec<TimedMail>) -> Vec<Outcome> {
+    let extend = change_and_move_waits!(mails, "UPDATE outbox SET wait_moved = after FROM address");
+    let extended = postgres.bounded(async { extend.fetch_all(&mut *postgres.acquire().await?).await }).await;
+    outcomes(mails.iter().map(|timed| timed.mail), extended)
+}
+
+/// Deletes mails that were accepted or given up.
+async fn finish(postgres: Postgres, mails: Vec<TimedMail>) -> Vec<Outcome> {
+    let finish = change_and_move_waits!(mails, "DELETE FROM outbox USING address");
     let done = postgres.bounded(async { finish.fetch_all(&mut *postgres.acquire().await?).await }).await;
-    outcomes(mails.iter().map(|finished| finished.mail), done)
+    outcomes(mails.iter().map(|timed| timed.mail), done)
 }
