@@ -275,7 +275,7 @@ def mail(lab, latency=0.2, count=300):
     lab.settled("mail")
     lab.stop(service)
     lab.empty_inbox()
-    return {"latency": latency, "concurrency": 8, "mails_per_second": rate}
+    return {"latency": latency, "concurrency": 32, "mails_per_second": rate}
 
 
 def replicas(lab, share=0.08, count=500, rounds=6):

@@ -27,13 +27,16 @@ MAIL_LATENCY = 0.2         # seconds that the provider takes for a mail
 # Defaults of Sixty and PostgreSQL.
 CODE_TTL, TRIES_TTL, LINK_TTL, MAILBOX_TTL = 60, 3600, 86400, 86400
 PENDING_TTL, FORGET = 7 * 86400, 365 * 86400
-EVENTS_MAXLEN, CONNECTIONS, MAIL_CONCURRENCY = 100_000, 10, 8
+EVENTS_MAXLEN, CONNECTIONS, MAIL_CONCURRENCY = 100_000, 10, 32
 SEARCH_BATCH = 1_000_000   # addresses that each process searches in an hour
 CHECKPOINT = 300           # seconds
 FREEZE_MAX_AGE = 200_000_000  # transactions
 PAGE_BYTES = 8192
 
 OPERATIONS, ROWS, ABANDONED, SEEDED = (COSTS[part] for part in ("operations", "rows", "abandoned", "seeded"))
+# All tables. The names of their indexes begin with these.
+RELATIONS = ("not_me_links", "mailboxes", "addresses", "disowned", "events", "outbox", "users", "password_resets",
+             "address_changes", "address_links")
 # Tables whose rows stay for each account. The rows of the others come and go.
 PERMANENT = ("users", "addresses")
 # Indexes in which a new key lies anywhere.
@@ -76,8 +79,7 @@ def per_user(field, source=OPERATIONS):
 
 
 def table_of(relation):
-    return next(name for name in ("not_me_links", "mailboxes", "addresses", "disowned", "events", "outbox", "users")
-                if relation.startswith(name))
+    return next(name for name in RELATIONS if relation.startswith(name))
 
 
 def bytes_per_row(sizes, name, rows, kind=None):
@@ -191,7 +193,7 @@ def rates_table():
              lambda rate: span(EVENTS_MAXLEN / events(rate))),
         line("**Mails** a second", f"1 + {ACTIVATED} for each registration", lambda rate: short(mails(rate))),
         line("mails in progress", f"mails × {MAIL_LATENCY * 1000:.0f} ms", lambda rate: short(mails(rate) * MAIL_LATENCY)),
-        line("`MAIL_CONCURRENCY` of each process", f"mails in progress ÷ processes ÷ {UTILISATION}; default 8",
+        line("`MAIL_CONCURRENCY` of each process", f"mails in progress ÷ processes ÷ {UTILISATION}; default {MAIL_CONCURRENCY}",
              lambda rate: max(MAIL_CONCURRENCY, math.ceil(mails(rate) * MAIL_LATENCY / processes(rate) / UTILISATION))),
         line("**Network** a second: clients", "costs", traffic("http")),
         line("PostgreSQL", "costs", traffic("postgres")),

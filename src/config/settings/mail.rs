@@ -125,6 +125,6 @@ pub struct MailArgs {
     #[arg(long, env, value_name = "TIME", default_value = "15m", value_parser = time)]
     pub mail_give_up: Duration,
     /// Maximum number of concurrent sends
-    #[arg(long, env, value_name = "N", default_value_t = 8, value_parser = number::<u16>(1..=1024))]
+    #[arg(long, env, value_name = "N", default_value_t = 32, value_parser = number::<u16>(1..=1024))]
     pub mail_concurrency: u16,
 }
